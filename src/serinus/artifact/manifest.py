@@ -1,0 +1,64 @@
+"""The manifest of a version: immutable, named by its own digest, the only thing serving believes."""
+
+from typing import Any
+
+import msgspec
+
+from serinus.core.ids import Digest
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """How `model.onnx` wants its input and what it gives.
+
+    Input: `input_name`, uint8, shape [N, H, W, C] with C = len(channels), H and W multiples of `stride`.
+    Output: `output_name`, float32, shape [N, K, 6] with K <= max_detections: x1, y1, x2, y2 in input pixels,
+    confidence in [0, 1], class id; unused rows have confidence 0.
+    """
+
+    channels: tuple[str, ...] = ("pre_r", "pre_g", "pre_b", "post_r", "post_g", "post_b")
+    size: int = 256
+    """Longest side fed to the network, in pixels. Larger pictures are scaled down, smaller ones are not."""
+    stride: int = 16
+    """H and W are padded at right and bottom with 0 to multiples of this."""
+    classes: tuple[str, ...] = ("no-damage", "minor-damage", "major-damage", "destroyed")
+    score_threshold: float = 0.3
+    """Detections below this confidence are not shown to users."""
+    max_detections: int = 100
+    input_name: str = "images"
+    output_name: str = "detections"
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
+    sha256: Digest
+    size: int
+    """Bytes."""
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version came from."""
+
+    trainer: str = ""
+    config: dict[str, Any] = {}
+    dataset: str = ""
+    """Data set id."""
+    parent: Digest | None = None
+    """Manifest digest of the version it was fine-tuned from."""
+    tiles: tuple[str, ...] = ()
+    """sha256 of the post image of every training and validation pair: a golden tile must not be here."""
+    code: str = ""
+    """Version of Serinus that trained it."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`files` maps a relative path (`model.onnx`, `best.pt`, `training/results.csv`) to its hash and size."""
+
+    schema: int = 1
+    created: float
+    """Seconds since 1970-01-01 UTC."""
+    contract: Contract
+    files: dict[str, FileEntry]
+    lineage: Lineage = Lineage()
+    metrics: dict[str, float] = {}
+    """`map50`, `map50_95`, `precision`, `recall`, `train_epochs`, and per class `map50/<class>`."""
+    note: str = ""
+    """What changed, in words for people."""

@@ -1,0 +1,1 @@
+"""Ids, enums and errors that every room shares. Standard library only; no clock, no files."""

@@ -1,0 +1,81 @@
+"""States and kinds. Always these enums, never bare strings; their values are what files and replies hold."""
+
+from enum import StrEnum
+
+
+class Arm(StrEnum):
+    """Which side of a rollout a request was *assigned* to (intent to treat), and the role of a version."""
+
+    CURRENT = "current"
+    CANARY = "canary"
+
+
+class Stratum(StrEnum):
+    """Where a request came from. Strata are never pooled."""
+
+    USERS = "users"
+    PROBES = "probes"
+
+
+class FailureKind(StrEnum):
+    """How a version failed a request. A client's bad input is none of these."""
+
+    EXCEPTION = "exception"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    INVALID_OUTPUT = "invalid_output"
+    UNAVAILABLE = "unavailable"
+    """The version's worker is restarting or its queue is full."""
+
+
+class VersionState(StrEnum):
+    PUBLISHED = "published"
+    VERIFYING = "verifying"
+    CANARY = "canary"
+    CURRENT = "current"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+
+
+class RolloutPhase(StrEnum):
+    """Where a rollout is. The last four are terminal."""
+
+    VERIFYING = "verifying"
+    CANARY = "canary"
+    PAUSED = "paused"
+    HELD = "held"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+
+
+class ReasonCode(StrEnum):
+    """Why a rollout changed its state; the words for people stand beside it in the event."""
+
+    EVIDENCE_GOOD = "evidence_good"
+    ERRORS = "errors"
+    LATENCY = "latency"
+    LOAD_FAILURE = "load_failure"
+    VERIFY_FAILED = "verify_failed"
+    QUALITY_GATE = "quality_gate"
+    TRAINED_ON_GOLDEN = "trained_on_golden"
+    SHARED_FAILURE = "shared_failure"
+    INSUFFICIENT = "insufficient"
+    ASSIGNMENT = "assignment"
+    MANUAL = "manual"
+    SUPERSEDED = "superseded"
+    INITIAL = "initial"
+
+
+class JobKind(StrEnum):
+    PREPARE = "preprocess"
+    TRAIN = "train"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"

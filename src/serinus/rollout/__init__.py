@@ -1,0 +1,1 @@
+"""Rollouts as pure values: events, the state they fold to, one transition table, and `decide`."""

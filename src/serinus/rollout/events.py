@@ -1,0 +1,143 @@
+"""What can happen. One event is one file of the journal; no effect precedes its event.
+
+`Body` is the tagged union of all kinds: the tag is the member `kind` of the JSON.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from serinus.core.enums import ReasonCode
+from serinus.core.ids import Digest, Version
+from serinus.rollout.policy import Policy
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    pass
+
+
+class Published(_Body, frozen=True, kw_only=True, tag="published"):
+    """A version exists. `initial` is the packaged base of the first start, which becomes current at once."""
+
+    version: Version
+    digest: Digest
+    note: str = ""
+    initial: bool = False
+
+
+class RolloutStarted(_Body, frozen=True, kw_only=True, tag="rollout_started"):
+    """Verification begins. `supersedes` names the rollout that ends in this same event."""
+
+    rollout: int
+    version: Version
+    policy: Policy
+    supersedes: int | None = None
+
+
+class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
+    """All checks before traffic passed: the version is the canary and gets `share` of the requests."""
+
+    rollout: int
+    share: float
+    report: dict[str, Any] = {}
+
+
+class Rejected(_Body, frozen=True, kw_only=True, tag="rejected"):
+    """A check before traffic failed; the version never served a request."""
+
+    rollout: int
+    code: ReasonCode
+    report: dict[str, Any] = {}
+
+
+class Paused(_Body, frozen=True, kw_only=True, tag="paused"):
+    """Freezes the window's clock and promotion; rollback stays armed."""
+
+    rollout: int
+
+
+class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
+    """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`."""
+
+    rollout: int
+    clock: float = 0.0
+
+
+class Held(_Body, frozen=True, kw_only=True, tag="held"):
+    """The evidence cannot decide: share kept for `hold_for_seconds`, a person is asked."""
+
+    rollout: int
+    code: ReasonCode
+    numbers: dict[str, float] = {}
+
+
+class ShareChanged(_Body, frozen=True, kw_only=True, tag="share_changed"):
+    rollout: int
+    share: float
+
+
+class EpochReset(_Body, frozen=True, kw_only=True, tag="epoch_reset"):
+    """A shared failure is over: evidence restarts after slice `k`, thresholds doubled."""
+
+    rollout: int
+    k: int
+
+
+class Promoted(_Body, frozen=True, kw_only=True, tag="promoted"):
+    """The canary is current. `override`: by hand, against an alarm or before the evidence sufficed."""
+
+    rollout: int
+    version: Version
+    code: ReasonCode
+    override: bool = False
+    numbers: dict[str, float] = {}
+    evidence: str = ""
+    """Digest of the last frozen slice judged."""
+
+
+class RolledBack(_Body, frozen=True, kw_only=True, tag="rolled_back"):
+    rollout: int
+    version: Version
+    code: ReasonCode
+    numbers: dict[str, float] = {}
+    evidence: str = ""
+
+
+class Undone(_Body, frozen=True, kw_only=True, tag="undone"):
+    """`version`, the previous current, is current again; `undone` is retired."""
+
+    version: Version
+    undone: Version
+
+
+Body: TypeAlias = (
+    Published
+    | RolloutStarted
+    | Verified
+    | Rejected
+    | Paused
+    | Resumed
+    | Held
+    | ShareChanged
+    | EpochReset
+    | Promoted
+    | RolledBack
+    | Undone
+)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope in the journal."""
+
+    seq: int
+    id: str
+    """Random: tells our own lost answer from somebody else's win."""
+    prev: str
+    """sha256 of the predecessor's file, in hex; empty for the first."""
+    time: float
+    """Seconds since 1970-01-01 UTC, by the writer's clock."""
+    actor: str
+    """Who: `controller`, `publisher`, `alice via ui`."""
+    reason: str
+    """Why, in words for people."""
+    body: Body

@@ -1,0 +1,74 @@
+"""What the journal folds to. Values are never changed: `apply` in `transitions` makes new ones."""
+
+import msgspec
+
+from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.ids import Digest, Version
+from serinus.rollout.policy import Policy
+
+
+class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    version: Version
+    digest: Digest
+    state: VersionState
+    published_at: float
+    note: str = ""
+    reason: str = ""
+    """Why it is in this state, in words."""
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    version: Version
+    baseline: Version | None
+    """The current version when it started."""
+    policy: Policy
+    phase: RolloutPhase
+    share: float
+    started_at: float
+    canary_at: float | None = None
+    """When it became the canary (time of the `verified` event)."""
+    ended_at: float | None = None
+    held_at: float | None = None
+    evaluate_from: float = 0.0
+    """Window clock from which `max_evaluation` counts (raised when a hold is resumed)."""
+    epoch: int = 0
+    """How often the evidence was restarted after a shared failure."""
+    epoch_after: int = -1
+    """Evidence of the epoch begins after this slice."""
+    code: ReasonCode | None = None
+    reason: str = ""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """The registry and its rollouts after event `seq`."""
+
+    seq: int = 0
+    head: str = ""
+    """sha256 of the last event's file."""
+    versions: dict[Version, VersionRecord] = {}
+    current: Version | None = None
+    previous: Version | None = None
+    """What undo restores; None when there is nothing to restore."""
+    current_since: float = 0.0
+    rollout: Rollout | None = None
+    """The active rollout."""
+    last: Rollout | None = None
+    """The last rollout that ended."""
+    rollouts: int = 0
+    """How many rollouts were started."""
+
+    @property
+    def next_version(self) -> Version:
+        return Version(max(self.versions, default=0) + 1)
+
+    @property
+    def canary(self) -> VersionRecord | None:
+        """The version that gets canary traffic, if there is one."""
+        if self.rollout is None or self.rollout.phase not in (
+            RolloutPhase.CANARY,
+            RolloutPhase.PAUSED,
+            RolloutPhase.HELD,
+        ):
+            return None
+        return self.versions[self.rollout.version]
