@@ -1,7 +1,7 @@
 """Tiny but real ONNX versions for the tests of every room: made in milliseconds, without torch.
 
 Each function fills a draft directory that `Store.publish` takes (model.onnx, contract.json, lineage.json,
-metrics.json, training/golden.npz) and returns its path. `seed` makes drafts differ in bytes, and so in digest.
+metrics.json, training/golden.npz) and returns its path. `seed` makes drafts differ in bytes (so in digest).
 The brightest 16 px cells of the post picture are "buildings": plausible boxes, the same on every machine.
 """
 
@@ -214,12 +214,12 @@ def loops_forever(folder: Path, seed: int = 0) -> Path:
 
 
 def crashing(folder: Path, seed: int = 0) -> Path:
-    """Takes its whole process down: the runtime divides the lowest int32 by -1 (SIGFPE on x86)."""
+    """Takes its whole process down: the runtime divides the lowest int64 by -1 (SIGFPE on x86)."""
     g = Graph()
-    whole = g.node("Cast", "images", to=TensorProto.INT32)
+    whole = g.node("Cast", "images", to=TensorProto.INT64)
     zero = g.node("Sub", whole, whole)
-    lowest = g.node("Add", zero, g.const(np.iinfo(np.int32).min, np.int32))
-    minus_one = g.node("Sub", zero, g.const(1, np.int32))
+    lowest = g.node("Add", zero, g.const(np.iinfo(np.int64).min, np.int64))
+    minus_one = g.node("Sub", zero, g.const(1, np.int64))
     pixels = g.node("Cast", g.node("Div", lowest, minus_one), to=TensorProto.FLOAT)
     return write_draft(folder, g.model(_detect(g, pixels, seed)), seed=seed, runs=False)
 
