@@ -1,0 +1,1 @@
+"""Settings, the edge (clock, chance) and one wiring module per process. Nothing here decides anything."""

@@ -1,0 +1,56 @@
+# Two commands do all the set-up on a fresh machine (Debian with python3, python3-venv, make, gcc):
+#   make demo   the main job: data -> training -> canary -> promotion -> rollback, on real processes
+#   make test   all checks
+# Variables: PYTHON (interpreter for the virtual environment), VENV, TORCH_INDEX (an index of CPU wheels of
+# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-long lint unit processes browser docs base clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "Python's venv is missing: apt-get install python3-venv."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_INDEX) -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+demo: $(VENV)/.ready ## the main job, from a data set to judged, promoted models (DEMO_ARGS="--window-seconds 180")
+	$(BIN)/serinus demo $(DEMO_ARGS)
+
+test: lint unit processes browser ## all checks
+
+lint: $(VENV)/.ready ## format, lint, types, layers, docs that are generated
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/reference.py --check
+
+unit: $(VENV)/.ready ## everything that needs no process tree
+	$(BIN)/pytest -m "not processes and not browser and not long" $(PYTEST_ARGS)
+
+processes: $(VENV)/.ready ## real processes, real HTTP, kill -9
+	$(BIN)/pytest -m "processes and not long" $(PYTEST_ARGS)
+
+browser: $(VENV)/.ready ## real Chromium (skipped where there is none)
+	$(BIN)/pytest -m "browser and not long" $(PYTEST_ARGS)
+
+test-long: $(VENV)/.ready ## what takes long: learning goals, 50 kills, the whole demo, the documented path
+	$(BIN)/pytest -m long --timeout 3600 -s $(PYTEST_ARGS)
+
+docs: $(VENV)/.ready ## generate the references in docs/
+	$(BIN)/python tools/reference.py
+
+base: $(VENV)/.ready ## train the packaged base model anew
+	$(BIN)/python -m serinus.training.base src/serinus/base
+
+clean: ## remove the virtual environment and what the demo made
+	rm -rf $(VENV) demo

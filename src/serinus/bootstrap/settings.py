@@ -1,0 +1,231 @@
+"""Every setting, once: a name, a default, a unit, a docstring.
+
+A setting is an environment variable of the same name in capitals (`WINDOW_SECONDS=30`) and, where a command has
+it, a flag of the same name (`--window-seconds 30`). `serinus settings` prints them; docs/settings.md is generated
+from them. Rooms never read settings: the wiring modules hand them values.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from serinus.core.errors import Misconfigured
+from serinus.rollout.policy import OnInsufficient, OnNewVersion, Policy
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Settings of every Serinus process, read from the environment."""
+
+    model_config = SettingsConfigDict(
+        case_sensitive=False, frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
+    )
+
+    # Where things are
+    model_dir: Path = Path("models")
+    """The store: versions, journal, evidence, golden sets; and the views `current/` and `canary/`."""
+    data_dir: Path = Path("data")
+    """Uploads, data sets, jobs."""
+    output_dir: Path | None = None
+    """Results of batch predictions. Default: DATA_DIR/outputs."""
+    base_weights: Path | None = None
+    """The first version: a directory with `.onnx` and `.pt`, or a `.onnx` beside its contract.json; a `.pt` is what
+    training starts from. Default: the packaged base model."""
+
+    # Training
+    img_size: Annotated[int, Field(ge=32, le=4096)] = 640
+    """Largest side of the pictures in training, pixels. Smaller pictures are not scaled up. Serving obeys the
+    manifest instead."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Training epochs, when nothing else is said."""
+    batch: Annotated[int, Field(ge=1, le=512)] = 8
+    """Pairs per training step, when nothing else is said."""
+    train_threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads of a training; 0 means one per core."""
+
+    # Addresses
+    infer_host: str = "127.0.0.1"
+    """Address that the inference service listens on."""
+    infer_port: Port = 9000
+    """Port of the inference service."""
+    ui_host: str = "127.0.0.1"
+    """Address that the dashboard listens on."""
+    ui_port: Port = 8080
+    """Port of the dashboard."""
+    infer_url: str = ""
+    """Where the dashboard and the controller's probes find the inference service.
+    Default: http://127.0.0.1:INFER_PORT."""
+    allowed_hosts: Names = ()
+    """Host names, beside loopback ones, that requests may name; separated by commas."""
+    api_token: SecretStr | None = None
+    """Whoever changes something from beyond loopback must send it as `Authorization: Bearer`. Without one, such
+    changes are refused."""
+
+    # Rollout policy
+    window_seconds: Seconds = 180.0
+    """Shortest evaluation of a canary, seconds."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of requests that the canary gets."""
+    max_error_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """A canary whose error rate is above this, and above current's, is rolled back."""
+    max_evaluation: Annotated[int, Field(ge=1)] = 5
+    """Longest evaluation, windows."""
+    on_insufficient: OnInsufficient = OnInsufficient.HOLD
+    """What follows when the longest evaluation brought too little evidence: hold, promote or rollback."""
+    on_new_version: OnNewVersion = OnNewVersion.QUEUE
+    """What a version published during a rollout does: queue or supersede."""
+    hold_for_seconds: Seconds = 3600.0
+    """How long a held canary keeps its share, seconds."""
+    rollback_window_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """How long the previous version stays loaded after a promotion, seconds."""
+    probes: bool = True
+    """Whether the controller sends probes when users bring too little evidence."""
+    map50_margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Quality gate: how much mAP50 may be lost against current on any golden set (95 % bound)."""
+
+    # Intervals
+    tick_seconds: Seconds = 1.0
+    """How often the controller looks, seconds."""
+    poll_seconds: Seconds = 0.5
+    """How often a replica reads the journal, seconds."""
+    slice_seconds: Seconds = 1.0
+    """Length of an evidence slice, seconds."""
+
+    # Serving limits
+    infer_workers: Annotated[int, Field(ge=0)] = 0
+    """Worker processes per loaded version; 0 means one per core."""
+    predict_timeout_seconds: Seconds = 10.0
+    """How long a version may take over one pair, seconds; then the request counts as its failure."""
+    load_timeout_seconds: Seconds = 120.0
+    """How long a version may take to load, seconds."""
+    queue_size: Annotated[int, Field(ge=1)] = 64
+    """Requests that may wait for one version's workers; more get 503 with Retry-After."""
+    max_body_mb: Annotated[float, Field(gt=0)] = 64.0
+    """Largest request body of /predict, MB."""
+    max_image_mp: Annotated[float, Field(gt=0)] = 50.0
+    """Pictures of this many megapixels or more are refused."""
+    max_upload_mb: Annotated[float, Field(gt=0)] = 20_000.0
+    """Largest upload of a data set or a batch, MB."""
+
+    # Trial runs before traffic
+    trial_seconds: Seconds = 120.0
+    """Time limit of the sandboxed trial run of a new version, seconds."""
+    trial_memory_mb: Annotated[int, Field(ge=256)] = 2048
+    """Memory limit of the sandboxed trial run of a new version, MB."""
+
+    # Logs
+    log_format: Literal["text", "json"] = "text"
+    """Logs for people (text) or machines (json)."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is logged."""
+
+    @property
+    def outputs(self) -> Path:
+        """Where batch results go."""
+        return self.output_dir or self.data_dir / "outputs"
+
+    @property
+    def infer(self) -> str:
+        """URL of the inference service, without a slash at the end."""
+        return (self.infer_url or f"http://127.0.0.1:{self.infer_port}").rstrip("/")
+
+    @property
+    def workers(self) -> int:
+        """Worker processes per loaded version."""
+        return self.infer_workers or len(os.sched_getaffinity(0))
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that a rollout gets when it starts."""
+        return Policy(
+            share=self.share,
+            window_seconds=self.window_seconds,
+            max_error_rate=self.max_error_rate,
+            max_evaluation=self.max_evaluation,
+            on_insufficient=self.on_insufficient,
+            on_new_version=self.on_new_version,
+            hold_for_seconds=self.hold_for_seconds,
+            rollback_window_seconds=self.rollback_window_seconds,
+            probes=self.probes,
+            map50_margin=self.map50_margin,
+        )
+
+
+def load(**overrides: object) -> Settings:
+    """Settings from the environment, with flags over them (a flag of None is not given).
+
+    Raises Misconfigured with one line that names every wrong setting.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (given: {item['input']!r})"
+            for item in error.errors()
+        )
+        raise Misconfigured(f"Wrong settings: {wrong}.", remedy="`serinus settings` lists what is allowed.") from error
+    if urlsplit(settings.infer).scheme not in ("http", "https"):
+        raise Misconfigured(f"INFER_URL is not an http(s) URL: {settings.infer_url!r}.")
+    return settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings that differ from their defaults, as environment variables for a child process."""
+    found: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if value is None or value == field.default:
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, Path):
+            value = value.absolute()
+        found[name.upper()] = str(value)
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting for people: its name as environment variable, its value, default and meaning."""
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+
+
+def rows(settings: Settings) -> list[Row]:
+    """Every setting, in the order of the class; a secret's value is not shown."""
+    return [
+        Row(
+            name=name.upper(),
+            value=_words(getattr(settings, name)),
+            default=_words(field.default),
+            meaning=" ".join((field.description or "").split()),
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _words(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,191 @@
+"""`serinus up`: one process tree on one machine - infer, ui and controller, restarted when they die."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from serinus.bootstrap.process import stop_event
+from serinus.bootstrap.settings import Settings, environment
+from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
+from serinus.core.errors import Misconfigured
+
+_BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_STEADY_SECONDS = 30.0
+"""A child that lived this long starts its back-off anew when it dies."""
+_DRAIN_SECONDS = 20.0
+
+
+@dataclass
+class Child:
+    """One supervised process and its restarts."""
+
+    name: str
+    argv: list[str]
+    env: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    restart_at: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches only the supervisor."""
+        self.process = subprocess.Popen(self.argv, env=self.env, start_new_session=True)
+        self.started = time.monotonic()
+
+    def tend(self, console: Console) -> None:
+        """Restart it when it has died, later and later while it keeps dying."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self.restart_at:
+                self.start()
+            return
+        code = self.process.poll()
+        if code is None:
+            return
+        self.failures = 1 if now - self.started > _STEADY_SECONDS else self.failures + 1
+        delay = _BACKOFF_SECONDS[min(self.failures, len(_BACKOFF_SECONDS)) - 1]
+        console.print(f"[yellow]{self.name} ended with {_ending(code)}; starting it again in {delay:g} s[/]")
+        self.process, self.restart_at = None, now + delay
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def reap(self, deadline: float) -> None:
+        """Wait until `deadline` (monotonic), then kill its whole process group."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def _ending(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+@contextmanager
+def sole_owner(model_dir: Path) -> Iterator[None]:
+    """Hold the lock of `model_dir`. Raises Misconfigured when another `serinus up` has it."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    path = model_dir / ".up.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise Misconfigured(
+                f"Serinus is already up on MODEL_DIR {model_dir} (pid {owner}).",
+                remedy="Stop that one, or choose another --model-dir.",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def require_free_port(host: str, port: int, flag: str, patience: float = 3.0) -> None:
+    """Raises Misconfigured when `port` stays in use for `patience` seconds (a predecessor may be leaving)."""
+    until = time.monotonic() + patience
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if time.monotonic() < until:
+                    time.sleep(0.1)
+                    continue
+                raise Misconfigured(
+                    f"{host}:{port} cannot be used: {error.strerror}.", remedy=f"Choose another with {flag}."
+                ) from error
+            return
+
+
+def _children(settings: Settings) -> list[Child]:
+    env = {**os.environ, **environment(settings)}
+    parent = str(os.getpid())
+    return [
+        Child(name, [sys.executable, "-m", "serinus", name, "--parent", parent], env)
+        for name in ("infer", "ui", "controller")
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _screen(settings: Settings) -> Panel:
+    ui = f"http://{settings.ui_host}:{settings.ui_port}"
+    table = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("Dashboard", ui),
+        ("Try a pair", f"{ui}/inference"),
+        ("Predictions", f"POST {settings.infer}/predict"),
+        ("API", f"{settings.infer}/docs   {ui}/docs"),
+        ("Metrics", f"{settings.infer}/metrics"),
+        ("Models", str(settings.model_dir.absolute())),
+        ("Data, jobs", str(settings.data_dir.absolute())),
+        ("Policy", f"{settings.share:.0%} of requests, {settings.window_seconds:g} s, errors <= {settings.max_error_rate:.0%}"),
+        ("Stop", "Ctrl-C"),
+    ):
+        table.add_row(f"[bold]{name}[/]", value)
+    return Panel(table, title="Serinus is up", border_style="green", expand=False)
+
+
+def _announce(settings: Settings, console: Console, stop: threading.Event) -> None:
+    """Print where everything is, once both services answer."""
+    urls = (f"{settings.infer}/readyz", f"http://{settings.ui_host}:{settings.ui_port}/healthz")
+    while not stop.is_set():
+        if all(_answers(url) for url in urls):
+            console.print(_screen(settings))
+            return
+        stop.wait(0.2)
+
+
+def up(settings: Settings) -> None:
+    """Run the tree until SIGTERM or Ctrl-C. Raises Misconfigured when it cannot start."""
+    console = Console(stderr=True)
+    with sole_owner(settings.model_dir):
+        require_free_port(settings.infer_host, settings.infer_port, "--infer-port")
+        require_free_port(settings.ui_host, settings.ui_port, "--ui-port")
+        ensure_base(open_store(settings), settings)
+        stop = stop_event()
+        children = _children(settings)
+        for child in children:
+            child.start()
+        announcer = threading.Thread(target=_announce, args=(settings, console, stop), daemon=True)
+        announcer.start()
+        while not stop.wait(0.2):
+            for child in children:
+                child.tend(console)
+        console.print("Stopping ...")
+        for job in open_jobs(settings).stop_all():
+            console.print(f"cancelled job {job}")
+        for child in children:
+            child.stop()
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for child in children:
+            child.reap(deadline)
+        console.print("Stopped.")

@@ -1,0 +1,56 @@
+"""The tree of commands, and the one table from outcomes to exit codes."""
+
+import sys
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from serinus import __version__
+from serinus.cli import data, demo, golden, processes, rollout, train, versions
+from serinus.cli.exits import Exit
+from serinus.core.errors import Cancelled, Fault, SerinusError
+
+
+app = App(
+    name="serinus",
+    help="From data set to production without fear: train, version, canary and serve computer-vision models.",
+    version=__version__,
+    help_format="plaintext",
+)
+app.command(processes.up)
+app.command(processes.infer)
+app.command(processes.ui)
+app.command(processes.controller)
+app.command(processes.settings)
+app.command(demo.demo)
+app.command(train.train)
+app.command(versions.publish)
+app.command(versions.app, name="versions")
+app.command(rollout.app, name="rollout")
+app.command(data.app, name="data")
+app.command(golden.app, name="golden")
+
+
+def run(tokens: list[str]) -> int:
+    """Run one command and give its exit code; talk goes to stderr, results to stdout."""
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        result = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return Exit.USAGE
+    except SerinusError as error:
+        console.print(f"[red]serinus:[/] {error.message}", highlight=False)
+        if error.remedy:
+            console.print(error.remedy, highlight=False)
+        return Exit.USAGE if error.fault is Fault.CALLER and not isinstance(error, Cancelled) else Exit.FAILED
+    except KeyboardInterrupt:
+        console.print("Cancelled; nothing half-done was kept.")
+        return Exit.CANCELLED
+    except BrokenPipeError:
+        return Exit.DONE
+    return result if isinstance(result, int) else Exit.DONE
+
+
+def main() -> None:
+    """Entry point of the program `serinus`."""
+    sys.exit(run(sys.argv[1:]))

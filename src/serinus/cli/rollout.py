@@ -1,0 +1,151 @@
+"""`serinus rollout`: what is going on, why, and the decisions that people may take."""
+
+import getpass
+import time
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from serinus.cli.exits import OF_PHASE, Exit
+from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.show import emit, say, table, when
+
+app = App(help="See and steer the rollout of a new version.")
+
+Reason = Annotated[str, Parameter(help="Why, in words; it stands in the history.")]
+Expect = Annotated[
+    int | None,
+    Parameter(help="Refuse when the journal has moved past this sequence number (see `rollout status`)."),
+]
+
+
+def _actor() -> str:
+    return f"{getpass.getuser()} via cli"
+
+
+@app.command
+def status(
+    *, where: Where = HERE, output: Output = PEOPLE, wait: bool = False, timeout: float = 900.0
+) -> int:
+    """Show what serves, with which share, and what the evidence says.
+
+    Parameters
+    ----------
+    wait
+        Wait until no rollout is active, or one is held or paused; the exit code says how it ended.
+    timeout
+        Longest wait, seconds.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.overview import overview
+
+    store = open_store(where.settings())
+    code = Exit.DONE
+    if wait:
+        code = _wait(store, timeout)
+    view = overview(store)
+    emit(view, output, lambda console: console.print(view.words, highlight=False))
+    return code
+
+
+def _wait(store: object, timeout: float) -> Exit:
+    from serinus.rollout.decide import next_start
+    from serinus.store import Store
+
+    assert isinstance(store, Store)
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        state = store.state()
+        if state.rollout is not None:
+            if state.rollout.phase in OF_PHASE:
+                return OF_PHASE[state.rollout.phase]
+        elif next_start(state) is None:
+            return OF_PHASE[state.last.phase] if state.last else Exit.DONE
+        time.sleep(0.2)
+    return Exit.TIMED_OUT
+
+
+@app.command
+def promote(
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    confirm: bool = False,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Make the canary current now.
+
+    Parameters
+    ----------
+    confirm
+        Promote even against an alarm or before the evidence suffices; the history records the override.
+    """
+    _act("promote", where, output, reason, expect, confirm=confirm)
+
+
+@app.command
+def rollback(
+    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """End the rollout; current keeps all traffic."""
+    _act("rollback", where, output, reason, expect)
+
+
+@app.command
+def undo(
+    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """Bring the previous current version back."""
+    _act("undo", where, output, reason, expect)
+
+
+@app.command
+def pause(
+    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """Freeze the window's clock and promotion; rollback stays armed."""
+    _act("pause", where, output, reason, expect)
+
+
+@app.command
+def resume(
+    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """End a pause or a hold."""
+    _act("resume", where, output, reason, expect)
+
+
+def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **flags: bool) -> None:
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control import commands
+
+    store = open_store(where.settings())
+    event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **flags)
+    emit(event, output, lambda _: say(f"#{event.seq} {event.reason}"))
+
+
+@app.command
+def history(*, where: Where = HERE, output: Output = PEOPLE, limit: int = 50) -> None:
+    """Who did what, when, why, with which numbers; newest last.
+
+    Parameters
+    ----------
+    limit
+        At most this many of the newest entries.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.history import history as read
+
+    rows = read(open_store(where.settings()), limit=limit)
+
+    def people(console: Console) -> None:
+        table(
+            console,
+            ("#", "when (UTC)", "who", "what", "why"),
+            [(str(row.seq), when(row.time), row.actor, row.what, row.why) for row in rows],
+            "Nothing has happened yet. `serinus up` publishes the base model as version 1.",
+        )
+
+    emit(rows, output, people)

@@ -1,0 +1,96 @@
+"""`serinus versions` and `serinus publish`: the registry."""
+
+import getpass
+from pathlib import Path
+
+from cyclopts import App
+from rich.console import Console
+
+from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.show import emit, say, table, when
+from serinus.core.ids import Version
+
+app = App(help="See the versions that exist.")
+
+
+def publish(
+    directory: Path, /, *, note: str = "", where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """Publish a model as the next version; its rollout starts by itself.
+
+    Parameters
+    ----------
+    directory
+        Holds model.onnx and contract.json; best.pt, metrics.json, lineage.json, training/ where there are.
+    note
+        What changed, for people.
+    """
+    from serinus.bootstrap.wiring import open_store
+
+    store = open_store(where.settings())
+    version = store.publish(directory, note=note, actor=f"{getpass.getuser()} via cli")
+    record = store.state().versions[version]
+    emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))
+
+
+@app.command(name="list")
+def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """List all versions, newest first."""
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.registry import versions
+
+    found = versions(open_store(where.settings()))
+    emit(
+        found,
+        output,
+        lambda console: table(
+            console,
+            ("version", "state", "published (UTC)", "mAP50", "note", "why"),
+            [
+                (
+                    str(item.version),
+                    item.state,
+                    when(item.published_at),
+                    f"{item.metrics['map50']:.3f}" if "map50" in item.metrics else "-",
+                    item.note,
+                    item.reason,
+                )
+                for item in found
+            ],
+            "No version yet. `serinus up` publishes the base model as version 1.",
+        ),
+    )
+
+
+@app.command
+def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Show one version: its manifest, metrics, lineage, state.
+
+    Parameters
+    ----------
+    version
+        Its number.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.registry import version_detail
+
+    detail = version_detail(open_store(where.settings()), Version(version))
+
+    def people(console: Console) -> None:
+        rows = [
+            ("version", str(detail.version)),
+            ("state", detail.state),
+            ("why", detail.reason),
+            ("note", detail.note),
+            ("published (UTC)", when(detail.published_at)),
+            ("sha256 of manifest", detail.digest),
+            ("trainer", detail.manifest.lineage.trainer or "-"),
+            ("data set", detail.manifest.lineage.dataset or "-"),
+            ("parent", detail.manifest.lineage.parent or "-"),
+            ("classes", ", ".join(detail.manifest.contract.classes)),
+            ("size", f"{detail.manifest.contract.size} px"),
+        ]
+        rows += [(name, f"{value:.4g}") for name, value in sorted(detail.manifest.metrics.items())]
+        table(console, ("", ""), rows, "")
+
+    emit(detail, output, people)
