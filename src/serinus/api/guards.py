@@ -1,0 +1,269 @@
+"""What every request passes before an app sees it, as one ASGI middleware.
+
+In this order: a request id; the Host header (a foreign web page whose name was re-bound to 127.0.0.1 has a
+foreign Host); for methods that change state, where a browser says the request comes from; the control token
+from beyond loopback; the size of the body, counted while it streams. No Origin and no Sec-Fetch-Site, as from
+curl, is fine.
+"""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import logging
+import re
+from collections.abc import Mapping
+from time import monotonic
+from urllib.parse import urlsplit
+
+import msgspec
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
+from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge
+from serinus.core.ids import NewId
+from serinus.observe.logs import fields, request_context
+
+log = logging.getLogger(__name__)
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_DEFAULT_PORT = {"http": "80", "https": "443"}
+_DRAIN_SECONDS = 10.0
+
+
+class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may ask, and how much."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Names (without port) that Host may hold beside loopback names; `*.example.org` for all below it."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins (`http://localhost:8080`) that may change state beside the app's own."""
+    max_body_bytes: int = 64 * 1024 * 1024
+    """Longest request body, in bytes."""
+    body_limits: Mapping[str, int] = {}
+    """Other limits in bytes for some paths, by exact path."""
+    setting: str = "MAX_BODY_BYTES"
+    """Name of the setting that the 413 answer points to."""
+    token_needed: bool = False
+    """Whether changes from beyond loopback need `token` (the control API does)."""
+    token: str = ""
+    """The control token; empty: no change from beyond loopback at all, where a token is needed."""
+    health_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
+    """Exempt from the Host check: probes ask by address."""
+
+
+class Guards:
+    """The middleware. It also answers a bug in the app with a JSON 500 and logs its cause."""
+
+    def __init__(self, app: ASGIApp, *, rules: GuardRules, new_id: NewId) -> None:
+        self.app = app
+        self.rules = rules
+        self.new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else self.new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        with request_context(request_id):
+            body = _Body(scope, receive, send, request_id=request_id, rules=self.rules)
+            refusal = refuse(scope, headers, self.rules)
+            if refusal is not None:
+                await refusal(scope, receive, body.send)
+                return
+            try:
+                await self.app(scope, body.receive, body.send)
+            except _BodyTooLarge:
+                await body.answer_too_large()
+            except Exception:
+                log.exception("The server failed on a request.", extra=fields(path=scope["path"]))
+                if not body.started:
+                    await internal()(scope, receive, body.send)
+            else:
+                await body.answer_too_large()
+
+
+def install(app: FastAPI, rules: GuardRules, new_id: NewId) -> None:
+    """Puts the guards in front of `app`."""
+    app.add_middleware(Guards, rules=rules, new_id=new_id)
+
+
+def refuse(scope: Scope, headers: Headers, rules: GuardRules) -> JSONResponse | None:
+    """The refusal of a request by its head alone, or None."""
+    try:
+        if scope["path"] not in rules.health_paths:
+            check_host(headers.getlist("host"), rules.allowed_hosts)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            raise InvalidInput("The request has both Content-Length and Transfer-Encoding.")
+        if scope["method"] not in _SAFE:
+            check_origin(headers, rules.allowed_origins)
+    except SerinusError as error:
+        return problem_of(error)
+    changes = scope["method"] not in _SAFE and rules.token_needed
+    if changes and not is_loopback(scope.get("client")) and not _token_matches(headers, rules.token):
+        remedy = (
+            "Send `Authorization: Bearer` with the control token." if rules.token else "Set CONTROL_TOKEN."
+        )
+        return problem(
+            UNAUTHENTICATED,
+            "A change from another machine needs the control token.",
+            remedy=remedy,
+            headers={"WWW-Authenticate": 'Basic realm="serinus", charset="UTF-8"'},
+        )
+    return None
+
+
+def check_host(hosts: list[str], allowed: tuple[str, ...]) -> None:
+    """Raises Forbidden unless there is one Host header with a loopback or allowed name."""
+    match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if match is None:
+        raise Forbidden("The Host header is missing or malformed.")
+    name = match.group(1).lower().rstrip(".")
+    if _is_loopback_name(name) or any(_matches(name, pattern.lower()) for pattern in allowed):
+        return
+    raise Forbidden(f"The host name {name} is not served here.", remedy="Add it to ALLOWED_HOSTS.")
+
+
+def check_origin(headers: Headers, allowed: tuple[str, ...] = ()) -> None:
+    """Raises Forbidden when a browser says that a foreign page makes this request."""
+    origin = headers.get("origin")
+    if origin is not None and origin in allowed:
+        return
+    if headers.get("sec-fetch-site", "").lower() == "cross-site":
+        raise Forbidden(
+            "Another web site made this request.", remedy="Use the program's own pages or a tool."
+        )
+    if origin is not None and _authority(origin) != _plain_authority(headers.get("host", ""), origin):
+        raise Forbidden(
+            "A page of another origin made this request.", remedy="Use the program's own pages or a tool."
+        )
+
+
+def is_loopback(client: tuple[str, int] | list[object] | None) -> bool:
+    """Whether the peer's address is of this machine; an unknown peer is not."""
+    if not client:
+        return False
+    try:
+        address = ipaddress.ip_address(str(client[0]))
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def _is_loopback_name(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    return is_loopback((name.strip("[]"), 0))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:])
+    return pattern in ("*", name)
+
+
+def _authority(origin: str) -> str | None:
+    """`host:port` of an origin with the port of its scheme filled in; None where there is none (`null`)."""
+    parts = urlsplit(origin)
+    if parts.scheme not in _DEFAULT_PORT or not parts.netloc:
+        return None
+    return _plain_authority(parts.netloc, origin)
+
+
+def _plain_authority(host: str, origin: str) -> str:
+    """`host:port` in lower case. Behind a proxy that ends TLS the origin's scheme tells the default port."""
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return ""
+    port = match.group(2) or _DEFAULT_PORT.get(urlsplit(origin).scheme, "")
+    return f"{match.group(1).lower()}:{port}"
+
+
+def _token_matches(headers: Headers, token: str) -> bool:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    given = value.strip()
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+    elif scheme.lower() != "bearer":
+        return False
+    return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+
+
+class _BodyTooLarge(TooLarge):
+    """Ends the reading of a body; the guard answers whatever the app makes of it."""
+
+
+class _Body:
+    """Counts a request's body and, once it is over the limit, answers 413 in place of the app."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, request_id: str, rules: GuardRules
+    ) -> None:
+        self.scope = scope
+        self.limit = rules.body_limits.get(scope["path"], rules.max_body_bytes)
+        self.setting = rules.setting
+        self.request_id = request_id
+        self.started = False
+        self._receive = receive
+        self._send = send
+        self._size = 0
+        self._more = True
+        self._answered = False
+        declared = Headers(scope=scope).get("content-length", "")
+        self.over = declared.isdecimal() and int(declared) > self.limit
+
+    async def receive(self) -> Message:
+        if self.over:
+            raise self._error()
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            self._more = message.get("more_body", False)
+            self.over = self._size > self.limit
+            if self.over:
+                raise self._error()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.over and not self.started:
+            return  # the app's own words about its broken input; `answer_too_large` follows
+        if message["type"] == "http.response.start":
+            self.started = True
+            MutableHeaders(scope=message)["X-Request-ID"] = self.request_id
+        await self._send(message)
+
+    async def answer_too_large(self) -> None:
+        """Sends the 413 if the body was over the limit and nothing was sent yet."""
+        if not self.over or self.started:
+            return
+        await self._drain()
+        self.over = False
+        await problem_of(self._error())(self.scope, self._receive, self.send)
+
+    async def _drain(self) -> None:
+        """Reads on for a while: a client that is still sending would see a reset, not the answer."""
+        until = monotonic() + _DRAIN_SECONDS
+        while self._more and self._size < 4 * self.limit and monotonic() < until:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return
+            self._size += len(message.get("body", b""))
+            self._more = message.get("more_body", False)
+
+    def _error(self) -> _BodyTooLarge:
+        return _BodyTooLarge(
+            f"The request body is larger than {self.limit} bytes.",
+            remedy=f"The setting {self.setting} is the limit.",
+        )
