@@ -1,0 +1,30 @@
+"""Jobs: preparing data and training, as child processes that outlive whoever started them."""
+
+from serinus.jobs.compat import job_logs, job_status
+from serinus.jobs.local import LocalJobs
+from serinus.jobs.model import (
+    JobRecord,
+    JobSpec,
+    Output,
+    PrepareJob,
+    PrepareOutput,
+    Progress,
+    TrainJob,
+    TrainOutput,
+)
+from serinus.jobs.report import JobReporter
+
+__all__ = [
+    "JobRecord",
+    "JobReporter",
+    "JobSpec",
+    "LocalJobs",
+    "Output",
+    "PrepareJob",
+    "PrepareOutput",
+    "Progress",
+    "TrainJob",
+    "TrainOutput",
+    "job_logs",
+    "job_status",
+]

@@ -1,0 +1,156 @@
+"""The files of one job. Each is replaced atomically; a reader sees the old one or the new one, never half."""
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from serinus.core.errors import Corrupt
+from serinus.jobs.model import JobSpec, Progress, Result
+
+T = TypeVar("T")
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """`spec.json`: written once, when the job is submitted."""
+
+    spec: JobSpec
+    time: float
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True):
+    """`state.json`: what the runner knows about the child."""
+
+    started: float
+    pid: int | None = None
+    """Also the id of its process group. None: the runner died between starting the child and noting it."""
+    ended: float | None = None
+    exit: int | None = None
+    """Exit status, negative for a signal; None while it runs, or when the child's parent had gone."""
+    reason: str = ""
+    """Why it could not be started; empty when it was."""
+
+
+class CancelMark(msgspec.Struct, frozen=True, kw_only=True):
+    """`cancel.json`: somebody wants it to stop."""
+
+    time: float
+    killed: bool = False
+
+
+def write(path: Path, value: msgspec.Struct) -> None:
+    """Replaces `path` by the JSON of `value`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with temporary.open("wb") as file:
+        file.write(msgspec.json.encode(value))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read(path: Path, kind: type[T]) -> T | None:
+    """What `path` holds; None when there is no such file. Raises Corrupt when it holds something else."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise Corrupt(
+            f"{path} is not a file that Serinus wrote ({error}).", remedy="Remove the job's folder."
+        ) from error
+
+
+class Folder:
+    """One job's folder: `spec.json`, `state.json`, `cancel.json`, `progress.json`, `result.json`, `log.txt`.
+
+    `alive` is locked by the child for as long as it lives: the kernel drops the lock however the child dies,
+    and no process id that was given again can be taken for it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log.txt"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def created(self) -> Created | None:
+        return read(self.path / "spec.json", Created)
+
+    def launched(self) -> Launched | None:
+        return read(self.path / "state.json", Launched)
+
+    def cancel_mark(self) -> CancelMark | None:
+        return read(self.path / "cancel.json", CancelMark)
+
+    def progress(self) -> Progress | None:
+        return read(self.path / "progress.json", Progress)
+
+    def result(self) -> Result | None:
+        return read(self.path / "result.json", Result)
+
+    def put_created(self, value: Created) -> None:
+        write(self.path / "spec.json", value)
+
+    def put_launched(self, value: Launched) -> None:
+        write(self.path / "state.json", value)
+
+    def put_cancel_mark(self, value: CancelMark) -> None:
+        write(self.path / "cancel.json", value)
+
+    def put_progress(self, value: Progress) -> None:
+        write(self.path / "progress.json", value)
+
+    def put_result(self, value: Result) -> None:
+        write(self.path / "result.json", value)
+
+    def lock_for_child(self) -> int:
+        """An open, locked descriptor of `alive` to hand to the child. The caller closes its own copy."""
+        descriptor = os.open(self.path / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
+    def alive(self) -> bool:
+        """Whether the child, or a process that it forked, still lives."""
+        try:
+            descriptor = os.open(self.path / "alive", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared, so that two who ask at once do not take each other for the child.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def tail(self, lines: int) -> str:
+        """The last `lines` lines of the log; reads at most 512 bytes a line from its end."""
+        try:
+            with self.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 512 * lines))
+                data = file.read()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(data.decode("utf-8", "replace").splitlines()[-lines:])
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`: one at a time, among processes and threads."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

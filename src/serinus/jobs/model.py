@@ -1,0 +1,109 @@
+"""What a job is: its specification, its progress, its result, and the record that people see."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from serinus.core.enums import JobKind, JobState
+
+
+class PrepareJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
+    """Import an uploaded archive into a data set version."""
+
+    upload: str
+    """Absolute path of the archive."""
+
+
+class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="train"):
+    """Train a version and publish it."""
+
+    epochs: int = 10
+    batch: int = 8
+    img_size: int = 640
+    """Longest side of the training pictures, in pixels; never more than the pictures have."""
+    seed: int = 0
+    base: str = ""
+    """Version number to fine-tune from; empty: the current version."""
+    note: str = ""
+    """What changed, in words for people."""
+    dataset: str = ""
+    """Data set id; empty: the newest."""
+    upload: str = ""
+    """Absolute path of an archive that is imported first when that was not done yet; empty: none."""
+
+
+JobSpec: TypeAlias = PrepareJob | TrainJob
+
+
+def kind_of(spec: JobSpec) -> JobKind:
+    return JobKind.PREPARE if isinstance(spec, PrepareJob) else JobKind.TRAIN
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    fraction: float = 0.0
+    """Done so far, in [0, 1]."""
+    message: str = ""
+    eta_seconds: float | None = None
+    """Seconds still needed; None while unknown."""
+    step: int = 0
+    """Epochs (training) or pairs (preparing) completed."""
+    steps: int = 0
+    """Epochs or pairs in all; 0 while unknown."""
+    metrics: dict[str, float] = {}
+
+
+class PrepareOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
+    dataset: str
+    splits: dict[str, int]
+    """Pairs per split."""
+    total_images: int
+    total_polygons: int
+
+
+class TrainOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="train"):
+    version: int
+    epochs_completed: int
+    total_epochs: int
+    final_metrics: dict[str, float] = {}
+    """Metrics of the last epoch."""
+    best_metrics: dict[str, float] = {}
+    """Metrics of the epoch that was kept."""
+    model_info: dict[str, str | int | float] = {}
+    training_config: dict[str, str | int | float] = {}
+    model_path: str = ""
+    """`best.pt` inside the artifact."""
+    published_path: str = ""
+    """Directory of the artifact."""
+
+
+Output: TypeAlias = PrepareOutput | TrainOutput
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child writes as its last act. Without one, the job did not end by itself."""
+
+    state: JobState
+    time: float
+    """Seconds since 1970-01-01 UTC."""
+    reason: str = ""
+    """Why it failed and what to do next, in words; empty when it succeeded."""
+    output: Output | None = None
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    kind: JobKind
+    state: JobState
+    spec: JobSpec
+    created: float
+    """Seconds since 1970-01-01 UTC, as are the other two."""
+    started: float | None = None
+    ended: float | None = None
+    reason: str = ""
+    progress: Progress = Progress()
+    output: Output | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to be done or being done."""
+        return self.state in (JobState.QUEUED, JobState.RUNNING)

@@ -1,0 +1,36 @@
+"""From a specification to the command that does the job. Pure: submitting is another module's affair."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from serinus.jobs.model import JobSpec, PrepareJob
+
+
+class Command(NamedTuple):
+    argv: tuple[str, ...]
+    """Arguments of the `serinus` command, without the program itself."""
+    env: dict[str, str]
+    """Added to the environment of the child."""
+
+
+_ENV = {"PYTHONUNBUFFERED": "1"}  # a log that people follow must not wait in a buffer
+NEWEST = "newest"
+"""Stands for the newest data set in `--data`."""
+
+
+def render(spec: JobSpec, job: Path) -> Command:
+    """The command for `spec`; `job` is the folder the child reports to.
+
+    Text that people typed goes behind `=`, so that a note that starts with a dash stays a note.
+    """
+    if isinstance(spec, PrepareJob):
+        return Command(("data", "import", spec.upload, "--job", str(job)), dict(_ENV))
+    argv = ["train", "--data", spec.dataset or NEWEST]
+    if spec.upload:
+        argv += ["--upload", spec.upload]
+    if spec.base:
+        argv += ["--base", spec.base]
+    argv += ["--epochs", str(spec.epochs), "--batch", str(spec.batch)]
+    argv += ["--img-size", str(spec.img_size), "--seed", str(spec.seed)]
+    argv += [f"--note={spec.note}", "--job", str(job)]
+    return Command(tuple(argv), dict(_ENV))
