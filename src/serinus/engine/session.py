@@ -1,0 +1,155 @@
+"""One loaded `model.onnx` that keeps its contract."""
+
+import re
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from serinus.artifact.manifest import Contract
+from serinus.core.errors import InvalidInput, ModelFault
+from serinus.engine import output
+
+Images = npt.NDArray[np.uint8]
+Detections = npt.NDArray[np.float32]
+
+_INPUT_TYPE = "tensor(uint8)"
+_OUTPUT_TYPE = "tensor(float)"
+_FATAL_ONLY = 4
+_NOISE = (
+    (re.compile(r"\[ONNXRuntimeError\] : \d+ : (\w+) : "), r"\1: "),
+    (
+        re.compile(
+            r"Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message:"
+        ),
+        r"\1 \2:",
+    ),
+    (re.compile(r"/\S+\.(?:h|cc|cpp):\d+ (?:[\w:*&<> ]+::[^()]+\([^()]*\)(?: const)? )?"), ""),
+    (re.compile(r" +(?=[ :])"), ""),
+)
+
+# ONNX Runtime's errors share no base class of their own.
+_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    ort_state.EPFail,
+    ort_state.EngineError,
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.ModelLoadCanceled,
+    ort_state.ModelLoaded,
+    ort_state.ModelRequiresCompilation,
+    ort_state.NoModel,
+    ort_state.NoSuchFile,
+    ort_state.NotFound,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+)
+
+
+class Model:
+    """A version ready to answer, on the CPU. Use `Model.load`. `infer` may be called from several threads."""
+
+    def __init__(self, session: ort.InferenceSession, contract: Contract) -> None:
+        self._session = session
+        self.contract = contract
+
+    @classmethod
+    def load(cls, path: Path, contract: Contract, *, threads: int = 1) -> Self:
+        """Loads `path` and checks its input and output against `contract`.
+
+        `threads`: how many threads one `infer` may use. They sleep when idle (no spinning): several versions
+        share the machine's cores. Raises ModelFault: no such file, not a model, other names, types or
+        dimensions than the contract's.
+        """
+        try:
+            session = ort.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
+        except _RUNTIME_ERRORS as error:
+            raise ModelFault(
+                f"{path.name} does not load: {_brief(error)}", remedy="Export it again and publish that."
+            ) from error
+        _check_contract(session, contract)
+        return cls(session, contract)
+
+    def infer(self, images: Images) -> Detections:
+        """Detections of a batch: uint8 [N, H, W, C] -> float32 [N, K, 6] (see `Contract`).
+
+        H and W are multiples of `contract.stride`. Only the shape and type of the answer are checked here;
+        `output.check` checks the values. Raises InvalidInput: `images` has a wrong shape or type; ModelFault:
+        the model raised; InvalidOutput (a ModelFault): it answered with a wrong shape or type.
+        """
+        self._check_images(images)
+        contract = self.contract
+        try:
+            (found,) = self._session.run([contract.output_name], {contract.input_name: images})
+        except _RUNTIME_ERRORS as error:
+            shape = "x".join(map(str, images.shape))
+            raise ModelFault(f"the model raised on an input of {shape}: {_brief(error)}") from error
+        return output.check_shape(found, batch=len(images), max_detections=contract.max_detections)
+
+    def _check_images(self, images: Images) -> None:
+        channels, stride = len(self.contract.channels), self.contract.stride
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
+            raise InvalidInput(
+                f"the model takes uint8 [N, H, W, {channels}], not {images.dtype} {list(images.shape)}."
+            )
+        _, height, width, _ = images.shape
+        if not images.size or height % stride or width % stride:
+            raise InvalidInput(f"height {height} and width {width} must be multiples of {stride}, and not 0.")
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_mem_pattern = False  # plans memory for one input shape; ours change with the pictures
+    options.log_severity_level = _FATAL_ONLY  # what goes wrong is raised, not printed
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _check_contract(session: ort.InferenceSession, contract: Contract) -> None:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if [i.name for i in inputs] != [contract.input_name]:
+        raise ModelFault(
+            f"the model's inputs are {_names(inputs)}, not the contract's {contract.input_name!r}."
+        )
+    if contract.output_name not in [o.name for o in outputs]:
+        raise ModelFault(f"the model's outputs are {_names(outputs)}, without {contract.output_name!r}.")
+    given = inputs[0]
+    channels = len(contract.channels)
+    if given.type != _INPUT_TYPE or len(given.shape) != 4 or given.shape[3] != channels:
+        asked = f"uint8 [N, H, W, {channels}]"
+        raise ModelFault(f"input {given.name!r} is {given.type} {given.shape}, not the contract's {asked}.")
+    fixed = [name for name, size in zip("NHW", given.shape, strict=False) if isinstance(size, int)]
+    if fixed:
+        raise ModelFault(
+            f"input {given.name!r} has fixed {', '.join(fixed)} ({given.shape}).",
+            remedy="Export it with dynamic batch, height and width.",
+        )
+    found = next(o for o in outputs if o.name == contract.output_name)
+    columns = found.shape[-1] if found.shape else None
+    wrong_columns = isinstance(columns, int) and columns != output.COLUMNS
+    if found.type != _OUTPUT_TYPE or len(found.shape) != 3 or wrong_columns:
+        raise ModelFault(
+            f"output {found.name!r} is {found.type} {found.shape}; the contract asks for float32 [N, K, 6]."
+        )
+
+
+def _names(values: list[Any]) -> str:
+    return ", ".join(repr(v.name) for v in values) or "none"
+
+
+def _brief(error: Exception) -> str:
+    """The runtime's own words on one line, without its source paths and signatures."""
+    words = " ".join(str(error).split())
+    for noise, instead in _NOISE:
+        words = noise.sub(instead, words)
+    return words[:500] or type(error).__name__
