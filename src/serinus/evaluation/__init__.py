@@ -1,0 +1,1 @@
+"""How good detections are: matching and mAP by hotcoco (the COCO rules), paired bootstrap. No torch."""
