@@ -1,0 +1,88 @@
+"""The analysis of one rollout: a state that slices are added to, and what it says.
+
+    analysis = begin(params)
+    analysis = observe(analysis, slice_, params)      # once per frozen slice
+    verdict = judge(analysis, params)                 # as often as one likes
+
+The state is a value of bounded size that goes through JSON bit for bit: whoever reads it goes on exactly
+where the writer stood, and whoever replays the slices arrives at the same state.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from serinus.core.enums import Stratum
+from serinus.evidence import stratum
+from serinus.evidence.counts import Slice
+from serinus.evidence.promotion import Tally
+from serinus.evidence.stratum import StratumEvidence
+from serinus.evidence.verdict import Verdict, read, verdict_of
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy says about judging."""
+
+    max_error_rate: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.05
+    """p0: the error rate above which a canary is bad, in (0, 1)."""
+    judge_latency: bool = False
+    """Whether the latency tests run. Must stay the same from `begin` on."""
+    threshold_scale: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
+    """Multiplies the limits of rollback: a replica that judges alone has this many siblings that do."""
+
+
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole evidence of a rollout after `slices` slices."""
+
+    users: StratumEvidence
+    probes: StratumEvidence
+    slices: int = 0
+    canary: Tally = Tally()
+    """All requests since `begin`, both strata, all epochs: for people, not for tests."""
+    current: Tally = Tally()
+
+
+def begin(params: Params) -> Analysis:
+    """Nothing observed."""
+    return Analysis(
+        users=stratum.start(judge_latency=params.judge_latency),
+        probes=stratum.start(judge_latency=params.judge_latency),
+    )
+
+
+def observe(analysis: Analysis, slice_: Slice, params: Params) -> Analysis:
+    """The analysis after one more slice."""
+    p0 = params.max_error_rate
+    canary, current = stratum.tallies(slice_)
+    return Analysis(
+        users=stratum.observe(analysis.users, _of(slice_, Stratum.USERS), p0),
+        probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0),
+        slices=analysis.slices + 1,
+        canary=analysis.canary + canary,
+        current=analysis.current + current,
+    )
+
+
+def reset_epoch(analysis: Analysis, params: Params) -> Analysis:
+    """After a shared failure: fresh wealths, limits doubled (so alpha adds up to at most twice its value)."""
+    return msgspec.structs.replace(
+        analysis,
+        users=stratum.restart(analysis.users, judge_latency=params.judge_latency),
+        probes=stratum.restart(analysis.probes, judge_latency=params.judge_latency),
+    )
+
+
+def judge(analysis: Analysis, params: Params, in_flight: int = 0) -> Verdict:
+    """What the evidence says now.
+
+    `in_flight`: canary requests of users that are not settled yet; they count as failures against promotion
+    (never towards blame).
+    """
+    p0 = params.max_error_rate
+    users = read(Stratum.USERS, analysis.users, p0, params.threshold_scale, in_flight)
+    probes = read(Stratum.PROBES, analysis.probes, p0, params.threshold_scale, 0)
+    return verdict_of(users, probes, canary=analysis.canary, current=analysis.current)
+
+
+def _of(slice_: Slice, which: Stratum) -> Slice:
+    return tuple(cell for cell in slice_ if cell.stratum is which)

@@ -1,0 +1,116 @@
+"""The evidence of one stratum, users or probes. Strata are never pooled: each has its own wealths.
+
+When the share becomes 1 there is no control arm any more (and when it leaves 1 there is one again). What was
+gathered under the one design says nothing under the other, so the stratum starts afresh, with limits doubled.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from serinus.core.enums import Arm
+from serinus.evidence import assignment, errors, latency, promotion
+from serinus.evidence.counts import Cell
+from serinus.evidence.errors import ErrorEvidence
+from serinus.evidence.latency import LatencyEvidence
+from serinus.evidence.promotion import Recent, Tally
+from serinus.evidence.wealth import Wealth
+
+OVER_AFTER = 50
+"""Newest requests of each arm that must look fine before a shared failure counts as over."""
+
+Cells: TypeAlias = Sequence[Cell]
+
+
+class StratumEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one stratum since its evidence last started afresh."""
+
+    errors: ErrorEvidence
+    split: Wealth
+    latency: LatencyEvidence | None
+    """None where the policy does not judge latency."""
+    control: bool = True
+    """Whether the traffic is split between the arms (the share is below 1)."""
+    restarts: int = 0
+    """How often the evidence started afresh; each doubles the limits."""
+    canary: Tally = Tally()
+    current: Tally = Tally()
+    recent: Recent = Recent()
+    """Canary; what the promotion test looks at a second time."""
+    newest_canary: Recent = Recent()
+    newest_current: Recent = Recent()
+
+    def outage_over(self, p0: float) -> bool:
+        """Whether the newest `OVER_AFTER` requests of both arms fail at half of p0 or less."""
+        totals = (self.newest_canary.total, self.newest_current.total)
+        return all(
+            total.requests >= OVER_AFTER and total.failures <= total.requests * p0 / 2 for total in totals
+        )
+
+
+def start(*, judge_latency: bool) -> StratumEvidence:
+    return StratumEvidence(
+        errors=errors.start(),
+        split=assignment.start(),
+        latency=latency.start() if judge_latency else None,
+    )
+
+
+def restart(evidence: StratumEvidence, *, judge_latency: bool) -> StratumEvidence:
+    """Fresh wealths with limits doubled. The split's evidence stays: its null does not depend on failures."""
+    fresh = start(judge_latency=judge_latency)
+    return msgspec.structs.replace(
+        fresh, split=evidence.split, control=evidence.control, restarts=evidence.restarts + 1
+    )
+
+
+def observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEvidence:
+    """The evidence after one slice. `cells` are of this stratum.
+
+    Where nobody tossed a coin nothing is learned: cells at share 0, and current's at share 1, are left out.
+    In a slice during which the share became 1 (or left it) the design known so far goes first.
+    """
+    split = [cell for cell in cells if 0.0 < cell.share < 1.0]
+    alone = [cell for cell in cells if cell.share == 1.0 and cell.arm is Arm.CANARY]
+    designs = ((split, True), (alone, False))
+    for part, control in designs if evidence.control else reversed(designs):
+        if part:
+            evidence = _observe(_under(evidence, control), part, p0)
+    return evidence
+
+
+def _under(evidence: StratumEvidence, control: bool) -> StratumEvidence:
+    if evidence.control is control:
+        return evidence
+    if evidence.canary.requests + evidence.current.requests:
+        evidence = restart(evidence, judge_latency=evidence.latency is not None)
+    return msgspec.structs.replace(evidence, control=control)
+
+
+def _observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEvidence:
+    canary, current = tallies(cells)
+    canary_so_far = evidence.canary + canary
+    return StratumEvidence(
+        errors=errors.observe(evidence.errors, cells, p0),
+        split=assignment.observe(evidence.split, cells),
+        latency=latency.observe(evidence.latency, cells) if evidence.latency else None,
+        control=evidence.control,
+        restarts=evidence.restarts,
+        canary=canary_so_far,
+        current=evidence.current + current,
+        recent=promotion.remember(evidence.recent, canary, promotion.recent_of(canary_so_far.requests)),
+        newest_canary=promotion.remember(evidence.newest_canary, canary, OVER_AFTER),
+        newest_current=promotion.remember(evidence.newest_current, current, OVER_AFTER),
+    )
+
+
+def tallies(cells: Cells) -> tuple[Tally, Tally]:
+    """What the cells of canary and of current add up to."""
+    return _tally(cells, Arm.CANARY), _tally(cells, Arm.CURRENT)
+
+
+def _tally(cells: Cells, arm: Arm) -> Tally:
+    mine = [cell for cell in cells if cell.arm is arm]
+    failures = sum(cell.failures for cell in mine)
+    return Tally(failures + sum(cell.successes for cell in mine), failures)
