@@ -1,8 +1,8 @@
 """Every setting, once: a name, a default, a unit, a docstring.
 
-A setting is an environment variable of the same name in capitals (`WINDOW_SECONDS=30`) and, where a command has
-it, a flag of the same name (`--window-seconds 30`). `serinus settings` prints them; docs/settings.md is generated
-from them. Rooms never read settings: the wiring modules hand them values.
+A setting is an environment variable of the same name in capitals (`WINDOW_SECONDS=30`) and, where a command
+has it, a flag of the same name (`--window-seconds 30`). `serinus settings` prints them; docs/settings.md is
+generated from them. Rooms never read settings: the wiring modules hand them values.
 """
 
 import os
@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     output_dir: Path | None = None
     """Results of batch predictions. Default: DATA_DIR/outputs."""
     base_weights: Path | None = None
-    """The first version: a directory with `.onnx` and `.pt`, or a `.onnx` beside its contract.json; a `.pt` is what
-    training starts from. Default: the packaged base model."""
+    """What comes first instead of the packaged base model: a directory with `.onnx` and `.pt` (and their JSON),
+    or a `.onnx` beside its contract.json, as the first version; a `.pt` beside its `.json` only to train from."""
 
     # Training
     img_size: Annotated[int, Field(ge=32, le=4096)] = 640
@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     allowed_hosts: Names = ()
     """Host names, beside loopback ones, that requests may name; separated by commas."""
     api_token: SecretStr | None = None
-    """Whoever changes something from beyond loopback must send it as `Authorization: Bearer`. Without one, such
-    changes are refused."""
+    """Whoever changes something from beyond loopback must send it as `Authorization: Bearer`. Without one,
+    such changes are refused."""
 
     # Rollout policy
     window_seconds: Seconds = 180.0
@@ -177,7 +177,9 @@ def load(**overrides: object) -> Settings:
             f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (given: {item['input']!r})"
             for item in error.errors()
         )
-        raise Misconfigured(f"Wrong settings: {wrong}.", remedy="`serinus settings` lists what is allowed.") from error
+        raise Misconfigured(
+            f"Wrong settings: {wrong}.", remedy="`serinus settings` lists what is allowed."
+        ) from error
     if urlsplit(settings.infer).scheme not in ("http", "https"):
         raise Misconfigured(f"INFER_URL is not an http(s) URL: {settings.infer_url!r}.")
     return settings

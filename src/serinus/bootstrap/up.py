@@ -21,7 +21,7 @@ from rich.table import Table
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
-from serinus.core.errors import Misconfigured
+from serinus.core.errors import Misconfigured, Unavailable
 
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
@@ -102,6 +102,30 @@ def sole_owner(model_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def down(settings: Settings, patience: float = 60.0) -> int | None:
+    """Stop the `serinus up` that holds the lock of MODEL_DIR; gives its pid, None when there is none.
+
+    Raises Unavailable when it has not ended after `patience` seconds.
+    """
+    path = settings.model_dir / ".up.lock"
+    if not path.exists():
+        return None
+    pid: int | None = None
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        with path.open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return pid
+            except BlockingIOError:
+                owner = int(lock.read() or 0)
+        if pid is None and owner:
+            pid = owner
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
+    raise Unavailable(f"Serinus (pid {pid}) has not stopped within {patience:g} s.")
+
+
 def require_free_port(host: str, port: int, flag: str, patience: float = 3.0) -> None:
     """Raises Misconfigured when `port` stays in use for `patience` seconds (a predecessor may be leaving)."""
     until = time.monotonic() + patience
@@ -147,7 +171,7 @@ def _screen(settings: Settings) -> Panel:
         ("Metrics", f"{settings.infer}/metrics"),
         ("Models", str(settings.model_dir.absolute())),
         ("Data, jobs", str(settings.data_dir.absolute())),
-        ("Policy", f"{settings.share:.0%} of requests, {settings.window_seconds:g} s, errors <= {settings.max_error_rate:.0%}"),
+        ("Policy", f"{settings.share:.0%} of requests for {settings.window_seconds:g} s"),
         ("Stop", "Ctrl-C"),
     ):
         table.add_row(f"[bold]{name}[/]", value)
@@ -156,7 +180,10 @@ def _screen(settings: Settings) -> Panel:
 
 def _announce(settings: Settings, console: Console, stop: threading.Event) -> None:
     """Print where everything is, once both services answer."""
-    urls = (f"{settings.infer}/readyz", f"http://{settings.ui_host}:{settings.ui_port}/healthz")
+    urls = (
+        f"http://{settings.infer_host}:{settings.infer_port}/readyz",
+        f"http://{settings.ui_host}:{settings.ui_port}/healthz",
+    )
     while not stop.is_set():
         if all(_answers(url) for url in urls):
             console.print(_screen(settings))

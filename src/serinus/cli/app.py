@@ -6,10 +6,9 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from serinus import __version__
-from serinus.cli import data, demo, golden, processes, rollout, train, versions
+from serinus.cli import data, demo, golden, jobs, processes, rollout, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
-
 
 app = App(
     name="serinus",
@@ -18,6 +17,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(processes.up)
+app.command(processes.down)
 app.command(processes.infer)
 app.command(processes.ui)
 app.command(processes.controller)
@@ -29,6 +29,7 @@ app.command(versions.app, name="versions")
 app.command(rollout.app, name="rollout")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
+app.command(jobs.app, name="jobs")
 
 
 def run(tokens: list[str]) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
-from serinus.cli.show import emit, table
+from serinus.cli.show import emit, say, table
 
 Parent = Annotated[int | None, Parameter(show=False)]
 """pid of the supervisor that this process must not outlive."""
@@ -90,7 +90,7 @@ def controller(*, where: Where = HERE, parent: Parent = None) -> None:
 
 
 def settings(*, where: Where = HERE, output: Output = PEOPLE) -> None:
-    """List every setting with its value, default and meaning. Environment variables of the same name set them."""
+    """List every setting: value, default, meaning. Environment variables of the same name set them."""
     from serinus.bootstrap.settings import rows
 
     found = rows(where.settings())
@@ -104,3 +104,11 @@ def settings(*, where: Where = HERE, output: Output = PEOPLE) -> None:
             "",
         ),
     )
+
+
+def down(*, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Stop the `serinus up` that owns this MODEL_DIR, and wait until it has ended."""
+    from serinus.bootstrap.up import down as stop
+
+    pid = stop(where.settings())
+    emit({"stopped": pid}, output, lambda _: say(f"Stopped (pid {pid})." if pid else "Nothing was running."))

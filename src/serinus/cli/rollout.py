@@ -94,9 +94,7 @@ def rollback(
 
 
 @app.command
-def undo(
-    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
-) -> None:
+def undo(*, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE) -> None:
     """Bring the previous current version back."""
     _act("undo", where, output, reason, expect)
 

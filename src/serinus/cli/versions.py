@@ -13,9 +13,7 @@ from serinus.core.ids import Version
 app = App(help="See the versions that exist.")
 
 
-def publish(
-    directory: Path, /, *, note: str = "", where: Where = HERE, output: Output = PEOPLE
-) -> None:
+def publish(directory: Path, /, *, note: str = "", where: Where = HERE, output: Output = PEOPLE) -> None:
     """Publish a model as the next version; its rollout starts by itself.
 
     Parameters

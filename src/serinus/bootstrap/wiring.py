@@ -1,0 +1,63 @@
+"""What several processes wire alike: the store, the jobs, the first version."""
+
+import os
+import shutil
+import sys
+import tempfile
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from serinus.bootstrap import edge
+from serinus.bootstrap.settings import Settings, environment
+from serinus.core.errors import Misconfigured
+from serinus.core.ids import Version
+from serinus.jobs.local import LocalJobs
+from serinus.store import Store
+
+
+def open_store(settings: Settings) -> Store:
+    """The store in MODEL_DIR. Raises Misconfigured when its volume cannot hold one."""
+    return Store.open(settings.model_dir, clock=edge.now, new_id=edge.new_id)
+
+
+def open_jobs(settings: Settings) -> LocalJobs:
+    """The jobs in DATA_DIR; their children are `serinus` commands with the same settings."""
+    return LocalJobs(
+        settings.data_dir / "jobs",
+        (sys.executable, "-m", "serinus"),
+        env={**os.environ, **environment(settings)},
+        clock=edge.now,
+        new_id=edge.new_id,
+    )
+
+
+def ensure_base(store: Store, settings: Settings) -> Version | None:
+    """Publish the first version, current at once, when the store has none; gives its number if it did so.
+
+    It is the packaged base model, or what BASE_WEIGHTS names. Raises Misconfigured when that is unusable.
+    """
+    if store.state().versions:
+        return None
+    weights = settings.base_weights
+    if weights is None or weights.suffix == ".pt":
+        with as_file(files("serinus") / "base") as packaged:
+            return _publish(store, packaged, "packaged base model, trained on synthetic pictures")
+    if weights.is_dir():
+        return _publish(store, weights, f"base weights {weights.name}")
+    if weights.suffix != ".onnx" or not weights.is_file():
+        raise Misconfigured(
+            f"BASE_WEIGHTS {weights} is neither a directory with model.onnx nor an .onnx file.",
+            remedy="Leave it unset for the packaged base model.",
+        )
+    with tempfile.TemporaryDirectory(prefix="serinus-base-") as folder:
+        draft = Path(folder)
+        shutil.copyfile(weights, draft / "model.onnx")
+        contract = weights.with_name("contract.json")
+        if not contract.exists():
+            raise Misconfigured(f"{contract} is missing.", remedy="It must stand beside BASE_WEIGHTS.")
+        shutil.copyfile(contract, draft / "contract.json")
+        return _publish(store, draft, f"base weights {weights.name}")
+
+
+def _publish(store: Store, draft: Path, note: str) -> Version:
+    return store.publish(draft, note=note, actor="first start", initial=True)
