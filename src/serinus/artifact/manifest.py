@@ -62,3 +62,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`map50`, `map50_95`, `precision`, `recall`, `train_epochs`, and per class `map50/<class>`."""
     note: str = ""
     """What changed, in words for people."""
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`, laid out for people; equal manifests give equal bytes."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Raises msgspec.DecodeError (or UnicodeDecodeError) when `data` is no manifest."""
+    return msgspec.json.decode(data, type=Manifest)

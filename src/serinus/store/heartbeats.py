@@ -1,0 +1,99 @@
+"""What is true for a moment: who is alive (`replicas/`), and the hint who serves (`routes.json`)."""
+
+import logging
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from serinus.core.enums import RolloutPhase
+from serinus.core.ids import Digest, Version
+from serinus.store.local import Disk
+from serinus.store.observations import check_replica
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """The heartbeat of one serving process."""
+
+    replica: str
+    """`<name>-<boot>`: the boot part is fresh at each start."""
+    time: float
+    """UTC seconds by its clock."""
+    seq: int
+    """The journal's number that it obeys."""
+    loaded: tuple[Digest, ...] = ()
+    """Artifacts that can answer now."""
+    failed: dict[Digest, str] = {}
+    """Artifacts that it could not load, and why."""
+    trips: tuple[int, ...] = ()
+    """Rollouts whose canary it stopped on its own evidence."""
+    in_flight: int = 0
+    """Canary requests that are not settled."""
+    share: float = 0.0
+    """The canary's share in force here."""
+    url: str = ""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    version: Version
+    digest: Digest
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True):
+    """Who serves, as the controller saw it. A hint: readers go on from `seq` in the journal, never back."""
+
+    seq: int
+    current: Served | None = None
+    canary: Served | None = None
+    rollout: int | None = None
+    phase: RolloutPhase | None = None
+    share: float = 0.0
+    clock: float = 0.0
+    """The window's clock, in seconds."""
+    window_seconds: float = 0.0
+    time: float = 0.0
+    """When it was written, UTC seconds."""
+
+
+class Heartbeats:
+    """The folder `replicas/` and the file `routes.json`; replaced whole, not durable."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self._folder = root / "replicas"
+        self._routes = root / "routes.json"
+        self._disk = disk
+
+    def put_replica(self, replica: Replica) -> None:
+        self._disk.replace(self._path(replica.replica), msgspec.json.encode(replica), durable=False)
+
+    def replicas(self, newer_than: float) -> list[Replica]:
+        """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
+        found = (self._read(path, Replica) for path in sorted(self._folder.glob("*.json")))
+        return [replica for replica in found if replica is not None and replica.time > newer_than]
+
+    def remove_replica(self, replica: str) -> None:
+        """Forgets a replica; one that is not there is fine."""
+        self._path(replica).unlink(missing_ok=True)
+
+    def _path(self, replica: str) -> Path:
+        return self._folder / f"{check_replica(replica)}.json"
+
+    def put_routes(self, routes: Routes) -> None:
+        self._disk.replace(self._routes, msgspec.json.encode(routes), durable=False)
+
+    def routes(self) -> Routes | None:
+        """The last hint; None when there is none, or a power cut left it torn (the next tick rewrites it)."""
+        return self._read(self._routes, Routes)
+
+    def _read(self, path: Path, kind: type[_T]) -> _T | None:
+        data = self._disk.read(path)
+        if data is None:
+            return None
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            _LOG.warning("Skipped %s: %s", path, error)
+            return None

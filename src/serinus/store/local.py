@@ -1,0 +1,234 @@
+"""Primitives on a local disk: put-if-absent, replace, publish a tree, point a link.
+
+Everything becomes visible by one `link(2)` or `rename(2)` of something complete, and what is durable is
+synced before it is visible (file, then folder), so a kill or a power cut leaves the old or the new and never
+a half.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from serinus.core.errors import InvalidInput, Misconfigured
+from serinus.core.ids import NewId
+
+_SCRATCH = ".tmp"
+_TEMPORARY = ".tmp-"
+_OPERATORS = {
+    errno.ENOSPC: "The volume is full.",
+    errno.EDQUOT: "The quota of the volume is used up.",
+    errno.EROFS: "The volume is mounted read-only.",
+    errno.EACCES: "The files may not be written by this user.",
+    errno.EPERM: "The files may not be changed by this user.",
+}
+
+
+@contextlib.contextmanager
+def volume_errors(doing: str, folder: Path) -> Iterator[None]:
+    """Turns what only the operator can mend (full, read-only, forbidden) into Misconfigured."""
+    try:
+        yield
+    except OSError as error:
+        words = _OPERATORS.get(error.errno or 0)
+        if words is None:
+            raise
+        raise Misconfigured(
+            f"Could not {doing} in {folder}. {words}",
+            remedy="Free space or correct the rights, then try again; nothing half-written was kept.",
+        ) from error
+
+
+class Disk:
+    """The primitives. Small files are made in `<root>/.tmp`, trees beside their final name (`.tmp-<id>`)."""
+
+    def __init__(self, root: Path, new_id: NewId) -> None:
+        self._scratch = root / _SCRATCH
+        self._new_id = new_id
+
+    # -- small files -----------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> bytes | None:
+        """The bytes at `path`, None when there is no such file."""
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def put_if_absent(self, path: Path, data: bytes) -> bool:
+        """Creates `path` with `data`, durably. True: `path` holds exactly `data`. False: it holds something
+        else.
+
+        A failed link may be the lost answer of one that succeeded; so what counts is what lies there. Writers
+        that compete must therefore write different bytes (a random id).
+        """
+        self.make_folder(path.parent)
+        temporary = self._write(data, durable=True)
+        try:
+            self.link(temporary, path)
+        except OSError:
+            existing = self.read(path)
+            if existing is None:
+                raise
+            if existing != data:
+                return False
+        finally:
+            temporary.unlink()
+        self._sync_folder(path.parent)
+        return True
+
+    def link(self, source: Path, target: Path) -> None:
+        """`link(2)`. Its own method, so that a simulated disk can lose the answer."""
+        os.link(source, target)
+
+    def replace(self, path: Path, data: bytes, *, durable: bool) -> None:
+        """Puts `data` at `path` whether or not there is something; readers see the old or the new bytes."""
+        self.make_folder(path.parent)
+        temporary = self._write(data, durable=durable)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            self._sync_folder(path.parent)
+
+    def _write(self, data: bytes, *, durable: bool) -> Path:
+        temporary = self._scratch / self._new_id()
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+    # -- folders and trees -----------------------------------------------------------------------------------
+
+    def make_folder(self, folder: Path) -> None:
+        """Makes `folder` and its parents, each synced into its parent."""
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        self._sync_folder(folder.parent)
+
+    @contextlib.contextmanager
+    def temporary_tree(self, final: Path) -> Iterator[Path]:
+        """A new folder beside `final`, removed at the end unless it was published."""
+        self.make_folder(final.parent)
+        temporary = final.parent / f"{_TEMPORARY}{self._new_id()}"
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            if temporary.is_dir():
+                self.remove_tree(temporary)
+
+    def publish_tree(self, temporary: Path, final: Path, *, durable: bool = True) -> bool:
+        """Makes the tree read-only (0555/0444) and renames it to `final`, synced when `durable`.
+
+        False: `final` is there already (with content), and `temporary` is left to the caller.
+        """
+        self._seal_tree(temporary, durable=durable)
+        try:
+            temporary.rename(final)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                return False
+            raise
+        if durable:
+            self._sync_folder(final.parent)
+        return True
+
+    def _seal_tree(self, folder: Path, *, durable: bool) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    self._seal_tree(Path(entry.path), durable=durable)
+                elif stat.S_ISREG(mode):
+                    if durable:
+                        _sync(Path(entry.path), os.O_RDONLY)
+                    Path(entry.path).chmod(0o444)
+        folder.chmod(0o555)
+        if durable:
+            self._sync_folder(folder)
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copies one regular file; its folder is made. Raises InvalidInput when `source` is a link by now."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise InvalidInput(f"{source} became a link while it was read.") from error
+            raise
+        with os.fdopen(descriptor, "rb") as reader, target.open("xb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+
+    def remove_tree(self, folder: Path) -> None:
+        """Removes a tree, read-only folders too. One that somebody else removes meanwhile is fine."""
+        for path, _, _ in os.walk(folder):
+            with contextlib.suppress(FileNotFoundError):
+                Path(path).chmod(0o755)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+    def sweep(self, folder: Path, *, before: float) -> None:
+        """Removes temporary files and trees in `folder` untouched since `before` (UTC seconds)."""
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+        for path in paths:
+            ours = path.name.startswith(_TEMPORARY) or folder == self._scratch
+            if not ours or _touched(path) >= before:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                self.remove_tree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    @property
+    def scratch(self) -> Path:
+        return self._scratch
+
+    # -- links -----------------------------------------------------------------------------------------------
+
+    def point(self, link: Path, target: str) -> None:
+        """Lets the symbolic link `link` point to `target`, relative to its folder; replaces an older link."""
+        self.make_folder(link.parent)
+        temporary = link.parent / f"{_TEMPORARY}{self._new_id()}"
+        temporary.symlink_to(target)
+        try:
+            temporary.replace(link)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _sync_folder(self, folder: Path) -> None:
+        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _touched(path: Path) -> float:
+    """When anything in `path` last changed; infinity when it is gone."""
+    try:
+        newest = path.lstat().st_mtime
+        if path.is_dir() and not path.is_symlink():
+            newest = max([newest, *(_touched(child) for child in path.iterdir())])
+    except FileNotFoundError:
+        return float("inf")
+    return newest
