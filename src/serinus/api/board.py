@@ -1,0 +1,332 @@
+"""The board: the state as one document, read at most once per `poll_seconds` however many watch it."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from serinus.api.control_deps import ControlDeps
+from serinus.api.documents import (
+    DatasetView,
+    HistoryPage,
+    JobTick,
+    JobView,
+    RolloutView,
+    Snapshot,
+    StateView,
+    Tick,
+    UploadView,
+    VersionDetail,
+    VersionsPage,
+    VersionView,
+)
+from serinus.api.uploads import Uploads
+from serinus.api.views import job_view, replica_view, rollout_view, version_view
+from serinus.api.words import Entry, entry, headline
+from serinus.artifact.manifest import Manifest
+from serinus.control.ledger import standing
+from serinus.core.enums import JobState
+from serinus.core.errors import NotFound, SerinusError, Unavailable
+from serinus.core.ids import Digest, Version
+from serinus.rollout.events import RolloutStarted
+from serinus.rollout.state import Rollout, State
+from serinus.store import Replica
+
+_VERSIONS = 12
+_JOBS = 6
+_DATASETS = 50
+_ENTRIES = 50
+_LOG_LINES = 15
+_TICK_SECONDS = 1.0
+_REFRESH_SECONDS = 15.0
+"""The version rises this often although nothing changed: "3 min ago" must become "4 min ago"."""
+T = TypeVar("T")
+
+
+class Look(NamedTuple):
+    """One reading of the state."""
+
+    version: int
+    content: bytes
+    """What makes it differ from another reading."""
+    lasting: bytes
+    """The same without what moves from second to second."""
+    view: StateView
+
+
+class Board:
+    """Reads the state for the API and the pages. Used from one event loop; the reading is in a thread."""
+
+    def __init__(self, deps: ControlDeps, uploads: Uploads) -> None:
+        self._deps = deps
+        self._uploads = uploads
+        self._lock = asyncio.Lock()
+        self._look: Look | None = None
+        self._read_at = 0.0
+        self._streams = 0
+        self._closing = asyncio.Event()
+        self._manifests: dict[Digest, Manifest] = {}
+        self._journal = _Journal(deps)
+
+    def close(self) -> None:
+        """Ends the event streams, so that a server that stops does not wait for them."""
+        self._closing.set()
+
+    async def look(self, max_age: float = 0.0) -> Look:
+        """The state now, or as of at most `max_age` seconds ago (monotonic)."""
+        async with self._lock:
+            if self._look is None or monotonic() - self._read_at >= max_age:
+                view = await asyncio.to_thread(self._read)
+                self._look = _compare(self._look, view)
+                self._read_at = monotonic()
+            return self._look
+
+    async def document(self) -> tuple[int, dict[str, Any]]:
+        """For pages: the version of the state and the document of /api/state as builtins."""
+        look = await self.look(self._deps.settings.poll_seconds)
+        return look.version, msgspec.to_builtins(look.view)
+
+    async def recent(self) -> list[dict[str, Any]]:
+        """For pages: the newest entries of the history, newest first, as builtins."""
+        entries = await asyncio.to_thread(self._journal.recent)
+        return [msgspec.to_builtins(each) for each in entries]
+
+    async def history(self, after: int, limit: int) -> HistoryPage:
+        """At most `limit` entries with numbers above `after`, oldest first."""
+        return await asyncio.to_thread(self._journal.page, after, limit)
+
+    async def entry(self, seq: int) -> Entry:
+        """One entry. Raises NotFound."""
+        page = await self.history(seq - 1, 1)
+        if not page.entries:
+            raise NotFound(f"There is no event {seq}.")
+        return page.entries[0]
+
+    async def versions(self) -> VersionsPage:
+        """All versions, newest first."""
+        return await asyncio.to_thread(self._versions)
+
+    async def detail(self, version: int) -> VersionDetail:
+        """One version with its manifest. Raises NotFound."""
+        return await asyncio.to_thread(self._detail, version)
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """Server-sent events: `state` whenever something lasting changed, else `tick` each second.
+
+        Raises Unavailable (before the first event) when too many watch.
+        """
+        settings = self._deps.settings
+        if self._streams >= settings.max_streams:
+            raise Unavailable(f"{self._streams} streams are open already.", retry_after=10.0)
+        self._streams += 1
+        try:
+            yield b"retry: 1000\n\n"
+            sent: Look | None = None
+            until, next_tick = monotonic() + settings.stream_seconds, 0.0
+            while monotonic() < until and not self._closing.is_set():
+                look = await self.look(settings.poll_seconds)
+                if sent is None or sent.lasting != look.lasting:
+                    yield _message("state", Snapshot(version=look.version, state=look.view))
+                    sent, next_tick = look, monotonic() + _TICK_SECONDS
+                elif monotonic() >= next_tick:
+                    yield _message("tick", _tick(look))
+                    sent, next_tick = look, monotonic() + _TICK_SECONDS
+                try:
+                    await asyncio.wait_for(self._closing.wait(), settings.poll_seconds)
+                except TimeoutError:
+                    continue
+        finally:
+            self._streams -= 1
+
+    def _read(self) -> StateView:
+        deps, problems = self._deps, list[str]()
+
+        def tried(what: Callable[[], T], otherwise: T) -> T:
+            try:
+                return what()
+            except SerinusError as error:
+                problems.append(str(error))
+                return otherwise
+
+        now = deps.clock()
+        state = deps.store.state()
+        heard: list[Replica] = tried(
+            lambda: deps.store.replicas(now - 60 * deps.settings.replica_fresh_seconds), list[Replica]()
+        )
+        fresh = [r for r in heard if now - r.time <= deps.settings.replica_fresh_seconds]
+        names = {record.digest: version for version, record in state.versions.items()}
+
+        def version(number: Version | None) -> VersionView | None:
+            return None if number is None else self._version(state, number, fresh)
+
+        def rollout(which: Rollout | None) -> RolloutView | None:
+            if which is None:
+                return None
+            at = tried(lambda: standing(deps.store, which), None)
+            return rollout_view(which, at, deps.store.routes())
+
+        active = rollout(state.rollout)
+        uploads = self._uploads.list()
+        newest = uploads[-1] if uploads else None
+        return StateView(
+            seq=state.seq,
+            time=now,
+            headline=headline(state, active.clock if active else 0.0),
+            current=version(state.current),
+            canary=version(state.canary.version if state.canary else None),
+            previous=version(state.previous),
+            can_undo=state.previous is not None and state.rollout is None,
+            rollout=active,
+            last=rollout(state.last),
+            versions=tuple(
+                self._version(state, n, fresh) for n in sorted(state.versions)[: -_VERSIONS - 1 : -1]
+            ),
+            versions_total=len(state.versions),
+            replicas=tuple(replica_view(r, names, now, deps.settings.replica_fresh_seconds) for r in heard),
+            jobs=tried(self._jobs, ()),
+            datasets=datasets(deps.settings.data_dir / "datasets"),
+            upload=None
+            if newest is None
+            else UploadView(id=newest.id, name=newest.name, size=newest.size, time=newest.time),
+            problems=tuple(problems),
+        )
+
+    def _jobs(self) -> tuple[JobView, ...]:
+        jobs = self._deps.jobs
+        return tuple(
+            job_view(record, "" if record.state is JobState.SUCCEEDED else jobs.logs(record.id, _LOG_LINES))
+            for record in jobs.list()[: -_JOBS - 1 : -1]
+        )
+
+    def _version(self, state: State, number: Version, fresh: list[Replica]) -> VersionView:
+        record = state.versions[number]
+        try:
+            manifest: Manifest | None = self._manifest(record.digest)
+        except SerinusError:
+            manifest = None  # shown without metrics; `/api/versions/N` says what is wrong with it
+        return version_view(record, manifest, state, fresh)
+
+    def _manifest(self, digest: Digest) -> Manifest:
+        if digest not in self._manifests:
+            self._manifests[digest] = self._deps.store.manifest(digest)
+        return self._manifests[digest]
+
+    def _fresh(self) -> list[Replica]:
+        return self._deps.store.replicas(self._deps.clock() - self._deps.settings.replica_fresh_seconds)
+
+    def _versions(self) -> VersionsPage:
+        state, fresh = self._deps.store.state(), self._fresh()
+        return VersionsPage(
+            versions=tuple(self._version(state, n, fresh) for n in sorted(state.versions, reverse=True))
+        )
+
+    def _detail(self, version: int) -> VersionDetail:
+        state = self._deps.store.state()
+        record = state.versions.get(Version(version))
+        if record is None:
+            raise NotFound(f"There is no version {version}.", remedy="GET /api/versions lists them.")
+        manifest = self._manifest(record.digest)
+        return VersionDetail(version=version_view(record, manifest, state, self._fresh()), manifest=manifest)
+
+
+class _Journal:
+    """The history in words. Remembers which rollout tried which version, and the newest entries."""
+
+    def __init__(self, deps: ControlDeps) -> None:
+        self._store = deps.store
+        self._seen = 0
+        self._version_of: dict[int, int] = {}
+        self._recent: deque[Entry] = deque(maxlen=_ENTRIES)
+        self._lock = threading.Lock()
+
+    def recent(self) -> list[Entry]:
+        """The newest entries, newest first."""
+        self._catch_up()
+        return list(reversed(self._recent))
+
+    def page(self, after: int, limit: int) -> HistoryPage:
+        self._catch_up()
+        found = list(islice(self._store.events(after), limit + 1))
+        entries = tuple(entry(event, self._version_of) for event in found[:limit])
+        return HistoryPage(entries=entries, next=entries[-1].seq if len(found) > limit else None)
+
+    def _catch_up(self) -> None:
+        with self._lock:
+            for event in self._store.events(self._seen):
+                if isinstance(event.body, RolloutStarted):
+                    self._version_of[event.body.rollout] = event.body.version
+                self._recent.append(entry(event, self._version_of))
+                self._seen = event.seq
+
+
+def datasets(folder: Path) -> tuple[DatasetView, ...]:
+    """The prepared data sets, newest first. Reads their reports only, none of their pictures."""
+    found: list[DatasetView] = []
+    for path in folder.glob("ds-*"):
+        try:
+            report = msgspec.json.decode((path / "report.json").read_bytes())
+            time = (path / "manifest.json").stat().st_mtime
+        except (OSError, msgspec.DecodeError):
+            continue  # not finished, or no data set
+        found.append(
+            DatasetView(
+                id=path.name, time=time, pairs=report.get("pairs_usable"), splits=report.get("splits", {})
+            )
+        )
+    return tuple(sorted(found, key=lambda each: (each.time, each.id), reverse=True)[:_DATASETS])
+
+
+def _compare(before: Look | None, view: StateView) -> Look:
+    """The look at `view`; its version is that of `before` when nothing has changed."""
+    content = msgspec.json.encode(
+        msgspec.structs.replace(
+            view,
+            time=view.time // _REFRESH_SECONDS,
+            replicas=tuple(msgspec.structs.replace(each, time=0.0) for each in view.replicas),
+        )
+    )
+    if before is not None and before.content == content:
+        return before._replace(view=view)
+    still = msgspec.structs.replace(
+        view,
+        time=0.0,
+        headline=msgspec.structs.replace(view.headline, detail=""),
+        rollout=None
+        if view.rollout is None
+        else msgspec.structs.replace(
+            view.rollout, clock=0.0, seconds_left=0.0, arms=(), probes=(), evidence=None
+        ),
+        replicas=tuple(msgspec.structs.replace(each, time=0.0, in_flight=0) for each in view.replicas),
+        jobs=tuple(
+            msgspec.structs.replace(each, fraction=0.0, message="", eta_seconds=None, metrics={}, log="")
+            for each in view.jobs
+        ),
+    )
+    version = 1 if before is None else before.version + 1
+    return Look(version, content, msgspec.json.encode(still), view)
+
+
+def _tick(look: Look) -> Tick:
+    view = look.view
+    return Tick(
+        version=look.version,
+        seq=view.seq,
+        time=view.time,
+        headline=view.headline,
+        rollout=view.rollout,
+        jobs=tuple(
+            JobTick(id=job.id, fraction=job.fraction, message=job.message, eta_seconds=job.eta_seconds)
+            for job in view.jobs
+            if job.state is JobState.RUNNING
+        ),
+    )
+
+
+def _message(event: str, value: msgspec.Struct) -> bytes:
+    return f"event: {event}\ndata: {msgspec.json.encode(value).decode()}\n\n".encode()

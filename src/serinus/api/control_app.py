@@ -1,0 +1,95 @@
+"""The control app: the documented endpoints and the JSON control API. It lives in the ui process.
+
+deps = ControlDeps(store=..., jobs=..., settings=ControlSettings(...), clock=..., new_id=...)
+app = build_control_app(deps)
+install_pages(app, app.state.board)      # serinus.ui
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import httpx
+from fastapi import FastAPI
+
+from serinus import __version__
+from serinus.api import errors, guards
+from serinus.api.board import Board
+from serinus.api.compat_routes import compat_routes
+from serinus.api.control_deps import ControlDeps, ControlSettings
+from serinus.api.control_routes import DOCUMENTS, control_routes
+from serinus.api.infer_proxy import Infer
+from serinus.api.schema import describe
+from serinus.api.uploads import Uploads
+
+__all__ = ["ControlDeps", "ControlSettings", "build_control_app"]
+
+log = logging.getLogger(__name__)
+
+_ADVANCE_SECONDS = 1.0
+_FORM_BYTES = 1 << 20
+_ENVELOPE_BYTES = 64 * 1024
+"""What a form's boundaries and headers may add to its file."""
+
+
+def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """The app; `app.state.board` is what pages read. `transport` may stand in for the inference service."""
+    settings = deps.settings
+    uploads = Uploads(
+        settings.data_dir / "uploads",
+        limit_bytes=settings.max_upload_bytes,
+        clock=deps.clock,
+        new_id=deps.new_id,
+    )
+    board = Board(deps, uploads)
+    infer = Infer(settings.infer_url, timeout_seconds=settings.infer_timeout_seconds, transport=transport)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        tending = asyncio.create_task(_tend(deps))
+        yield
+        board.close()
+        tending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await tending
+        await infer.close()
+
+    app = FastAPI(
+        title="Serinus control",
+        summary="Train, version and roll out models; every decision with its reason and its numbers.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.board = board
+    app.include_router(compat_routes(deps, uploads, infer))
+    app.include_router(control_routes(deps, board, infer))
+    describe(app, DOCUMENTS)
+    errors.install(app)
+    guards.install(
+        app,
+        guards.GuardRules(
+            allowed_hosts=settings.allowed_hosts,
+            max_body_bytes=_FORM_BYTES,
+            body_limits={
+                "/upload-dataset": settings.max_upload_bytes + _ENVELOPE_BYTES,
+                "/api/predict": settings.max_predict_bytes,
+            },
+            token_needed=True,
+            token=settings.token,
+        ),
+        deps.new_id,
+    )
+    return app
+
+
+async def _tend(deps: ControlDeps) -> None:
+    """Lets the queue of jobs move on."""
+    while True:
+        try:
+            await asyncio.to_thread(deps.jobs.advance)
+        except Exception:
+            log.exception("the queue of jobs could not be looked after; trying again")
+        await asyncio.sleep(_ADVANCE_SECONDS)

@@ -1,0 +1,52 @@
+"""What the control app is given: the things it works on, and its settings as values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serinus.core.ids import Clock, NewId
+from serinus.jobs.local import LocalJobs
+from serinus.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSettings:
+    """Settings of the control app and its pages."""
+
+    infer_url: str
+    """Where the inference service answers, without a slash at the end."""
+    data_dir: Path
+    """Holds `uploads/` and `datasets/`."""
+    epochs: int = 10
+    """Training epochs when a request names none."""
+    batch: int = 8
+    """Pairs per training step when a request names none."""
+    img_size: int = 640
+    """Longest side of training pictures, in pixels."""
+    max_upload_bytes: int = 20_000_000_000
+    max_predict_bytes: int = 64_000_000
+    """Longest body that is passed on to the inference service."""
+    infer_timeout_seconds: float = 60.0
+    """How long the inference service may take to answer."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names beside loopback ones that requests may name."""
+    token: str = ""
+    """What a change from beyond loopback must bring; empty: no such change."""
+    poll_seconds: float = 0.5
+    """How often the state is read while somebody watches."""
+    max_streams: int = 200
+    """Most event streams at once; one more is answered 503."""
+    stream_seconds: float = 3600.0
+    """An event stream ends after this long; browsers connect again by themselves."""
+    replica_fresh_seconds: float = 10.0
+    """A replica whose heartbeat is older is not counted as alive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlDeps:
+    """Everything the control app works on."""
+
+    store: Store
+    jobs: LocalJobs
+    settings: ControlSettings
+    clock: Clock
+    new_id: NewId

@@ -1,0 +1,169 @@
+"""`/api`: the state, the history, decisions by hand, and what the pages need besides."""
+
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from serinus.api.board import Board
+from serinus.api.control_deps import ControlDeps
+from serinus.api.documents import (
+    Command,
+    Decided,
+    HistoryPage,
+    JobView,
+    StateView,
+    VersionDetail,
+    VersionsPage,
+)
+from serinus.api.errors import responses
+from serinus.api.infer_proxy import Infer
+from serinus.api.schema import answers, answers_words, json_response, takes, takes_form
+from serinus.api.views import job_view
+from serinus.control import commands
+from serinus.core.errors import Conflict, InvalidInput, ModelFault, NotFound, Unavailable
+from serinus.rollout.events import Event
+from serinus.store import Store
+
+DOCUMENTS: list[type] = [Command, Decided, HistoryPage, JobView, StateView, VersionDetail, VersionsPage]
+
+
+def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
+    """The routes under `/api`."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/state", tags=["State"], responses=answers(StateView, "The state now"))
+    async def state() -> Response:
+        """Everything the dashboard shows: versions, traffic, evidence, replicas, jobs."""
+        return json_response((await board.look()).view)
+
+    @router.get(
+        "/history", tags=["State"], responses=answers(HistoryPage, "Entries, oldest first") | responses()
+    )
+    async def history(
+        after: Annotated[int, Query(ge=0, description="Entries with numbers above this")] = 0,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        """What happened: when, who, why, with which numbers. Page on with `after` = `next`."""
+        return json_response(await board.history(after, limit))
+
+    @router.get("/versions", tags=["State"], responses=answers(VersionsPage, "All versions, newest first"))
+    async def versions() -> Response:
+        """All versions with state, role, metrics and note."""
+        return json_response(await board.versions())
+
+    @router.get(
+        "/versions/{n}", tags=["State"], responses=answers(VersionDetail, "The version") | responses(NotFound)
+    )
+    async def version(n: Annotated[int, Path(ge=1)]) -> Response:
+        """One version with its whole manifest."""
+        return json_response(await board.detail(n))
+
+    @router.get(
+        "/events",
+        tags=["State"],
+        responses=answers_words(
+            "Server-sent events: `state` {version, state} when something lasting changed, "
+            "`tick` {version, seq, time, headline, rollout, jobs} every second otherwise",
+            "text/event-stream",
+        )
+        | responses(Unavailable),
+    )
+    async def events() -> StreamingResponse:
+        """Follows the state. Any number of followers share one reader."""
+        stream = board.stream()
+        first = await anext(stream)  # refuses here, while a status can still be sent
+
+        async def body() -> AsyncIterator[bytes]:
+            async with aclosing(stream):
+                yield first
+                async for message in stream:
+                    yield message
+
+        return StreamingResponse(
+            body(),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    def decision(name: str, words: str, act: Callable[[Store, Command, str], Event]) -> None:
+        @router.post(
+            f"/rollout/{name}",
+            name=name,
+            tags=["Decisions"],
+            summary=words,
+            responses=answers(Decided, "Done: the event that was appended") | responses(Conflict),
+            openapi_extra=takes(Command),
+        )
+        async def decide(request: Request) -> Response:
+            command = read_command(await request.body())
+            actor = f"{command.actor.strip() or 'operator'} via ui"
+            event = await to_thread(act, deps.store, command, actor)
+            return json_response(Decided(seq=event.seq, entry=await board.entry(event.seq)))
+
+    decision("promote", "Makes the canary current now", _promote)
+    decision("rollback", "Ends the rollout; current keeps all traffic", _rollback)
+    decision("undo", "Brings the previous current version back", _undo)
+    decision("pause", "Stops the clock and promotion; rollback stays armed", _pause)
+    decision("resume", "Ends a pause or a hold", _resume)
+
+    @router.post(
+        "/jobs/{job}/cancel",
+        tags=["Jobs"],
+        responses=answers(JobView, "Asked to stop") | responses(NotFound, Conflict),
+    )
+    async def cancel(job: str) -> Response:
+        """Stops a job; nothing half-done is kept."""
+        return json_response(job_view(await to_thread(deps.jobs.cancel, job), ""))
+
+    @router.post(
+        "/predict",
+        tags=["Predictions"],
+        responses=answers_words("What the inference service answers to /predict", "application/json")
+        | responses(Unavailable, ModelFault),
+        openapi_extra=takes_form({"pre_disaster": "Picture before", "post_disaster": "Picture after"}),
+    )
+    async def predict(request: Request) -> Response:
+        """Hands a pair on to the inference service's /predict (same form, same answer)."""
+        return await infer.predict(request)
+
+    return router
+
+
+def read_command(body: bytes) -> Command:
+    """Raises InvalidInput."""
+    try:
+        command = msgspec.json.decode(body, type=Command)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(
+            f"The decision cannot be read: {error}.", remedy='Send JSON: {"reason": "why", "expect": 42}.'
+        ) from error
+    if not command.reason.strip():
+        raise InvalidInput("The decision has no reason.", remedy="Say why; it stands in the history.")
+    return command
+
+
+def _promote(store: Store, command: Command, actor: str) -> Event:
+    return commands.promote(
+        store, actor=actor, reason=command.reason, expect=command.expect, confirm=command.confirm
+    )
+
+
+def _rollback(store: Store, command: Command, actor: str) -> Event:
+    return commands.rollback(store, actor=actor, reason=command.reason, expect=command.expect)
+
+
+def _undo(store: Store, command: Command, actor: str) -> Event:
+    return commands.undo(store, actor=actor, reason=command.reason, expect=command.expect)
+
+
+def _pause(store: Store, command: Command, actor: str) -> Event:
+    return commands.pause(store, actor=actor, reason=command.reason, expect=command.expect)
+
+
+def _resume(store: Store, command: Command, actor: str) -> Event:
+    return commands.resume(store, actor=actor, reason=command.reason, expect=command.expect)

@@ -1,0 +1,61 @@
+"""Puts msgspec documents into OpenAPI, so that `/docs` is complete without a second set of models."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Response
+
+_REF = "#/components/schemas/{name}"
+
+
+def json_response(value: object, *, status: int = 200) -> Response:
+    """`value` as JSON; what the state is now is never cached."""
+    return Response(
+        msgspec.json.encode(value),
+        status_code=status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def answers(kind: type, description: str) -> dict[int | str, dict[str, Any]]:
+    """For FastAPI's `responses=`: a `kind` is the answer."""
+    return {200: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
+
+
+def answers_words(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
+    """For FastAPI's `responses=`: the answer is text of `media_type`, which `description` explains."""
+    return {200: {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}}
+
+
+def takes(kind: type) -> dict[str, Any]:
+    """For FastAPI's `openapi_extra=`: the body is a JSON `kind`."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(kind)}}}}
+
+
+def takes_form(fields: dict[str, str]) -> dict[str, Any]:
+    """For FastAPI's `openapi_extra=`: the body is a form of files, `fields` maps name -> description."""
+    properties = {
+        name: {"type": "string", "format": "binary", "description": words} for name, words in fields.items()
+    }
+    schema = {"type": "object", "properties": properties, "required": list(fields)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def describe(app: FastAPI, kinds: list[type]) -> None:
+    """Adds the schemas of `kinds` to the app's OpenAPI document."""
+    generate = app.openapi
+    _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for name, schema in components.items():
+            schemas.setdefault(name, schema)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _ref(kind: type) -> dict[str, str]:
+    return {"$ref": _REF.format(name=kind.__name__)}

@@ -1,0 +1,228 @@
+"""The words for what happened and what is going on: the same in the API, the pages and the history. Pure."""
+
+from enum import StrEnum
+
+import msgspec
+
+from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.core.ids import Version
+from serinus.rollout.events import (
+    Body,
+    EpochReset,
+    Event,
+    Held,
+    Paused,
+    Promoted,
+    Published,
+    Rejected,
+    Resumed,
+    RolledBack,
+    RolloutStarted,
+    ShareChanged,
+    Undone,
+    Verified,
+)
+from serinus.rollout.state import Rollout, State
+
+
+class Tone(StrEnum):
+    """What an entry means for its reader."""
+
+    GOOD = "good"
+    BAD = "bad"
+    WAIT = "wait"
+    PLAIN = "plain"
+
+
+class Mode(StrEnum):
+    """What is going on, in one word."""
+
+    EMPTY = "empty"
+    PRODUCTION = "production"
+    VERIFYING = "verifying"
+    CANARY = "canary"
+    PAUSED = "paused"
+    HELD = "held"
+
+
+class Headline(msgspec.Struct, frozen=True, kw_only=True):
+    """The state in a title and a sentence."""
+
+    mode: Mode
+    tone: Tone
+    title: str
+    detail: str
+
+
+_MODES = {
+    RolloutPhase.VERIFYING: Mode.VERIFYING,
+    RolloutPhase.CANARY: Mode.CANARY,
+    RolloutPhase.PAUSED: Mode.PAUSED,
+    RolloutPhase.HELD: Mode.HELD,
+}
+
+CODES: dict[ReasonCode, str] = {
+    ReasonCode.EVIDENCE_GOOD: "the evidence is good",
+    ReasonCode.ERRORS: "it failed too many requests",
+    ReasonCode.LATENCY: "it is too slow",
+    ReasonCode.LOAD_FAILURE: "it does not load",
+    ReasonCode.VERIFY_FAILED: "a check before traffic failed",
+    ReasonCode.QUALITY_GATE: "it is worse on a golden set",
+    ReasonCode.TRAINED_ON_GOLDEN: "it was trained on a golden set",
+    ReasonCode.SHARED_FAILURE: "both versions fail",
+    ReasonCode.INSUFFICIENT: "there is too little evidence",
+    ReasonCode.ASSIGNMENT: "the traffic split is not the declared one",
+    ReasonCode.MANUAL: "by hand",
+    ReasonCode.SUPERSEDED: "a newer version took its place",
+    ReasonCode.INITIAL: "first start",
+}
+
+
+def span(seconds: float) -> str:
+    """A duration for people: `45 s`, `2 min 5 s`, `1 h 3 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 >= 60 else f"{whole // 3600} h"
+
+
+def percent(share: float) -> str:
+    """A share for people: `50 %`, `12.5 %`."""
+    return f"{share * 100:.3g} %"
+
+
+def _what(body: Body, state_of: dict[int, int]) -> tuple[str, Tone]:  # noqa: PLR0911
+    def version(rollout: int) -> str:
+        return f"Version {state_of[rollout]}" if rollout in state_of else "The canary"
+
+    match body:
+        case Published():
+            words = " as the first version" if body.initial else ""
+            return f"Version {body.version} published{words}", Tone.PLAIN
+        case RolloutStarted():
+            also = f", rollout {body.supersedes} superseded" if body.supersedes is not None else ""
+            return f"Version {body.version}: checks before traffic began{also}", Tone.PLAIN
+        case Verified():
+            return (
+                f"{version(body.rollout)} is the canary, with {percent(body.share)} of the traffic",
+                Tone.WAIT,
+            )
+        case Rejected():
+            return f"{version(body.rollout)} rejected before traffic: {CODES[body.code]}", Tone.BAD
+        case Paused():
+            return f"{version(body.rollout)} paused", Tone.WAIT
+        case Resumed():
+            return f"{version(body.rollout)} resumed", Tone.PLAIN
+        case Held():
+            return f"{version(body.rollout)} held: {CODES[body.code]}", Tone.WAIT
+        case ShareChanged():
+            return f"{version(body.rollout)} now gets {percent(body.share)} of the traffic", Tone.PLAIN
+        case EpochReset():
+            return "A failure of both versions is over; the evidence starts anew", Tone.PLAIN
+        case Promoted():
+            words = " by hand, against the evidence" if body.override else ""
+            return f"Version {body.version} promoted{words}", Tone.GOOD
+        case RolledBack():
+            return f"Version {body.version} rolled back: {CODES[body.code]}", Tone.BAD
+        case Undone():
+            return (
+                f"Promotion of version {body.undone} undone; version {body.version} is current again",
+                Tone.BAD,
+            )
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of the history, in words."""
+
+    seq: int
+    time: float
+    """Seconds since 1970-01-01 UTC."""
+    kind: str
+    what: str
+    tone: Tone
+    who: str
+    why: str
+    numbers: dict[str, float] = {}
+    event: Event
+    """The whole event, as it is in the journal."""
+
+
+def entry(event: Event, version_of: dict[int, int]) -> Entry:
+    """An event in words; `version_of` maps a rollout's number to its version."""
+    what, tone = _what(event.body, version_of)
+    return Entry(
+        seq=event.seq,
+        time=event.time,
+        kind=str(event.body.__struct_config__.tag),
+        what=what,
+        tone=tone,
+        who=event.actor,
+        why=event.reason,
+        numbers=getattr(event.body, "numbers", {}),
+        event=event,
+    )
+
+
+def headline(state: State, clock: float) -> Headline:
+    """What is going on. `clock` is the window's clock of the active rollout, in seconds."""
+    if state.rollout is not None:
+        return _active(state.rollout, clock)
+    if state.current is None:
+        return Headline(
+            mode=Mode.EMPTY,
+            tone=Tone.WAIT,
+            title="No version yet",
+            detail="The first start publishes the packaged base model as version 1. "
+            "Start the inference service, or publish a version.",
+        )
+    detail = f"Version {state.current} answers every request. The next version you train comes as a canary."
+    if (last := state.last) is not None:
+        detail = f"{_ended(last, state.current)} Version {state.current} answers every request."
+    return Headline(mode=Mode.PRODUCTION, tone=Tone.GOOD, title="All is well in production", detail=detail)
+
+
+def _ended(last: Rollout, current: Version) -> str:
+    why = f": {CODES[last.code]}" if last.code is not None else ""
+    undone = last.phase is RolloutPhase.PROMOTED and last.version != current
+    return {
+        RolloutPhase.PROMOTED: f"The promotion of version {last.version} was undone."
+        if undone
+        else f"Version {last.version} was promoted{why}.",
+        RolloutPhase.ROLLED_BACK: f"Version {last.version} was rolled back{why}.",
+        RolloutPhase.REJECTED: f"Version {last.version} was rejected before traffic{why}.",
+    }.get(last.phase, "")
+
+
+def _active(rollout: Rollout, clock: float) -> Headline:
+    name, mode, left = (
+        f"Version {rollout.version}",
+        _MODES[rollout.phase],
+        rollout.policy.window_seconds - clock,
+    )
+    share = percent(rollout.share)
+    match mode:
+        case Mode.VERIFYING:
+            title = f"{name} is being checked"
+            detail = "Hashes, a trial run in a sandbox, and the golden sets. It has seen no traffic yet."
+        case Mode.PAUSED:
+            title = f"{name} is paused"
+            detail = (
+                f"The clock stands still at {span(clock)}; {share} of the traffic still goes to the canary, "
+            )
+            detail += "and it is still rolled back if it does harm."
+        case Mode.HELD:
+            why = f": {CODES[rollout.code]}" if rollout.code is not None else ""
+            title = f"{name} is held{why}"
+            detail = f"{rollout.reason} " if rollout.reason else ""
+            detail += "The evidence cannot decide. Promote it, roll it back, or resume."
+        case _:
+            title = f"{name} is on trial"
+            detail = f"{share} of the requests go to the canary. "
+            detail += (
+                f"It can be promoted in {span(left)}, if nothing speaks against it."
+                if left > 0
+                else "The window is over; it is promoted as soon as the evidence is good enough."
+            )
+    return Headline(mode=mode, tone=Tone.WAIT, title=title, detail=detail)

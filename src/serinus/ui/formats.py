@@ -1,0 +1,121 @@
+"""How values look on a page: pure functions, used as Jinja filters."""
+
+import math
+import re
+from datetime import UTC, datetime
+
+_RING = 2 * math.pi * 52
+"""Circumference of the countdown ring: radius 52 in the drawing's units."""
+
+
+def count(number: float) -> str:
+    """`1,204`."""
+    return f"{number:,.0f}"
+
+
+def percent(share: float) -> str:
+    """`50 %`, `0.4 %`."""
+    return f"{share * 100:.3g} %"
+
+
+def rate(part: float, whole: float) -> str:
+    """`0.4 %` of a whole; a dash when the whole is 0."""
+    return percent(part / whole) if whole else "–"
+
+
+def score(value: float | None) -> str:
+    """A metric in [0, 1] with three digits; a dash when unknown."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def evidence(value: float) -> str:
+    """An e-value for people: `0.3`, `12`, `223`, `more than a million`."""
+    if value >= 1e6:
+        return "more than a million"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def clock(seconds: float) -> str:
+    """`2:05`, `1:03:20`: minutes and seconds that are left."""
+    whole = max(0, math.ceil(seconds))
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def ago(time: float, now: float) -> str:
+    """`just now`, `40 s ago`, `3 min ago`, `2 h ago`, `5 days ago`."""
+    seconds = max(0.0, now - time)
+    if seconds < 5:
+        return "just now"
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (172800, 86400, "day")):
+        if seconds < limit:
+            return f"{int(seconds // unit)} {name} ago"
+    return f"{int(seconds // 86400)} days ago"
+
+
+def utc(time: float) -> str:
+    """`2026-11-23 06:43:10 UTC`."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(time: float) -> str:
+    """`2026-11-23T06:43:10+00:00`, for the attribute `datetime`."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
+
+
+def size(octets: float) -> str:
+    """`12.4 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if octets < 1000:
+            return f"{octets:.3g} {unit}"
+        octets /= 1000
+    return f"{octets:.3g} GB"
+
+
+def gauge(value: float, limit: float) -> float:
+    """Where an e-value stands between nothing and its limit, in [0, 100]: evidence adds up in logarithms."""
+    if limit <= 0 or value <= 0:
+        return 0.0
+    return round(100 * min(1.0, math.log1p(min(value, limit)) / math.log1p(limit)), 1)
+
+
+def ring(done: float, whole: float) -> float:
+    """Dash offset of the countdown ring when `done` of `whole` has passed."""
+    part = min(1.0, max(0.0, done / whole)) if whole > 0 else 1.0
+    return round(_RING * (1 - part), 2)
+
+
+def band(share: float) -> float:
+    """Stroke width of a band of traffic, in the drawing's units; thin ones stay visible."""
+    return round(0.0 if share <= 0 else max(2.0, 44 * share), 1)
+
+
+def label(name: str) -> str:
+    """`canary_requests` -> `canary requests`."""
+    return re.sub(r"[_/]+", " ", name)
+
+
+def number(value: float) -> str:
+    """Any number of a table: whole ones with separators, others with four digits."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+FILTERS = {
+    "ago": ago,
+    "band": band,
+    "clock": clock,
+    "count": count,
+    "evidence": evidence,
+    "gauge": gauge,
+    "iso": iso,
+    "label": label,
+    "number": number,
+    "percent": percent,
+    "rate": rate,
+    "ring": ring,
+    "score": score,
+    "size": size,
+    "utc": utc,
+}

@@ -1,0 +1,215 @@
+"""A stage for the control app and its pages: a real store and real jobs in a folder, and a clock set by hand.
+
+The versions are drafts without a real model: the control app never opens one.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from fastapi import FastAPI
+
+from serinus.api.control_app import ControlDeps, ControlSettings, build_control_app
+from serinus.artifact.manifest import Contract, Lineage
+from serinus.control.ledger import standing
+from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
+from serinus.core.ids import Version
+from serinus.evidence.analysis import observe
+from serinus.evidence.counts import Cell, latency_bin
+from serinus.jobs.local import LocalJobs
+from serinus.rollout.events import Held, Promoted, Rejected, RolledBack, RolloutStarted, Verified
+from serinus.rollout.policy import Policy
+from serinus.store import FrozenSlice, Replica, Routes, Store
+from serinus.ui import install_pages
+
+NOON = 1_795_435_200.0
+"""2026-11-23 12:00:00 UTC."""
+CHILD = """
+import sys, time
+from pathlib import Path
+folder = Path(sys.argv[sys.argv.index("--job") + 1])
+from serinus.jobs.report import JobReporter
+report = JobReporter(folder, every_seconds=0)
+epochs = 10
+for epoch in range(1, 5):
+    print(f"epoch {epoch}/{epochs}  loss {2.4 / epoch:.3f}  mAP50 {0.2 + epoch / 10:.3f}")
+report.progress(0.4, "epoch 4 of 10", step=4, steps=10, metrics={"map50": 0.6}, eta_seconds=38)
+while not report.cancel_requested():
+    time.sleep(0.02)
+report.cancel()
+"""
+
+
+class Stage:
+    """Everything that a test of the control app touches. `now` is the time."""
+
+    def __init__(self, root: Path, *, inference: Any = None, **settings: Any) -> None:
+        self.now = NOON
+        self._ids = 0
+        self.root = root
+        self.store = Store.open(root / "models", clock=self.clock, new_id=self.new_id)
+        child = root / "child.py"
+        child.write_text(CHILD)
+        self.jobs = LocalJobs(
+            root / "data" / "jobs",
+            (sys.executable, str(child)),
+            env={"PATH": "/usr/bin:/bin"},
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+        self.data = root / "data"
+        transport = None if inference is None else httpx.ASGITransport(app=inference)
+        self.deps = ControlDeps(
+            store=self.store,
+            jobs=self.jobs,
+            settings=ControlSettings(
+                infer_url="http://127.0.0.1:9", data_dir=self.data, **({"poll_seconds": 0.05} | settings)
+            ),
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+        self.app: FastAPI = build_control_app(self.deps, transport=transport)
+        install_pages(self.app, self.app.state.board)
+
+    def clock(self) -> float:
+        return self.now
+
+    def new_id(self) -> str:
+        self._ids += 1
+        return f"{self._ids:032x}"
+
+    def client(self, address: str = "127.0.0.1", host: str = "127.0.0.1:8080") -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.app, client=(address, 5000))
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
+
+    def publish(self, note: str = "", *, initial: bool = False, map50: float = 0.7) -> Version:
+        draft = self.root / f"draft-{self.new_id()}"
+        draft.mkdir()
+        (draft / "model.onnx").write_bytes(f"a model, {note}, {self.now}".encode())
+        (draft / "contract.json").write_bytes(msgspec.json.encode(Contract()))
+        (draft / "lineage.json").write_bytes(
+            msgspec.json.encode(Lineage(trainer="compact", dataset="ds-0c1f2e3d4b5a"))
+        )
+        (draft / "metrics.json").write_bytes(msgspec.json.encode({"map50": map50, "recall": 0.8}))
+        return self.store.publish(draft, note=note, actor="publisher", initial=initial)
+
+    def base(self) -> Version:
+        """Version 1 is current."""
+        return self.publish("The packaged base model", initial=True, map50=0.612)
+
+    def verifying(self, note: str = "", **policy: Any) -> Version:
+        """A new version is being verified."""
+        version = self.publish(note, map50=0.741)
+        self.store.append(
+            RolloutStarted(rollout=self.store.state().rollouts + 1, version=version, policy=Policy(**policy)),
+            actor="controller",
+            reason="the next version in the queue",
+        )
+        return version
+
+    def canary(self, note: str = "", share: float = 0.5, **policy: Any) -> Version:
+        """A new version is the canary."""
+        version = self.verifying(note, **policy)
+        self.store.append(
+            Verified(rollout=self.store.state().rollouts, share=share, report={"golden": 2}),
+            actor="controller",
+            reason="hashes, trial run and 2 golden sets are fine",
+        )
+        return version
+
+    def traffic(
+        self,
+        canary: tuple[int, int],
+        current: tuple[int, int],
+        *,
+        seconds: float = 5.0,
+        stratum: Stratum = Stratum.USERS,
+    ) -> None:
+        """Freezes a slice: (requests, failures) of either arm."""
+        rollout = self.store.state().rollout
+        assert rollout is not None
+        at = standing(self.store, rollout)
+        usual = latency_bin(0.1)
+        cells = tuple(
+            Cell(
+                arm=arm,
+                stratum=stratum,
+                share=rollout.share,
+                ok={usual: requests - failures} if requests > failures else {},
+                failed={FailureKind.EXCEPTION: failures} if failures else {},
+            )
+            for arm, (requests, failures) in ((Arm.CANARY, canary), (Arm.CURRENT, current))
+            if requests
+        )
+        frozen = FrozenSlice(
+            rollout=rollout.number,
+            k=0 if at.last is None else at.last.k + 1,
+            sources={},
+            slice=cells,
+            clock_increment=seconds,
+            clock=at.clock + seconds,
+            time=self.now,
+            in_flight=0,
+            analysis=observe(at.analysis, cells, at.params),
+            prev=at.digest,
+        )
+        assert self.store.freeze(frozen)
+        self.now += seconds
+
+    def decide(self, kind: str, reason: str) -> None:
+        """The controller decides: promote, roll_back, hold or reject."""
+        rollout = self.store.state().rollout
+        assert rollout is not None
+        at = standing(self.store, rollout)
+        numbers = at.verdict().numbers
+        number, version = rollout.number, rollout.version
+        body = {
+            "promote": Promoted(
+                rollout=number,
+                version=version,
+                code=ReasonCode.EVIDENCE_GOOD,
+                numbers=numbers,
+                evidence=at.digest,
+            ),
+            "roll_back": RolledBack(
+                rollout=number, version=version, code=ReasonCode.ERRORS, numbers=numbers, evidence=at.digest
+            ),
+            "hold": Held(rollout=number, code=ReasonCode.INSUFFICIENT, numbers=numbers),
+            "reject": Rejected(rollout=number, code=ReasonCode.QUALITY_GATE, report={}),
+        }[kind]
+        self.store.append(body, actor="controller", reason=reason)
+
+    def heartbeat(self, name: str = "infer-7f3a", failed: dict[str, str] | None = None) -> None:
+        """A replica says that it has loaded what serves."""
+        state = self.store.state()
+        wanted = [state.versions[state.current].digest] if state.current else []
+        if state.canary is not None and state.canary.digest not in (failed or {}):
+            wanted.append(state.canary.digest)
+        self.store.put_replica(
+            Replica(
+                replica=name,
+                time=self.now,
+                seq=state.seq,
+                loaded=tuple(wanted),
+                failed=failed or {},
+                share=state.rollout.share if state.rollout else 0.0,
+                url="http://127.0.0.1:9000",
+            )
+        )
+
+    def routes(self, clock: float) -> None:
+        rollout = self.store.state().rollout
+        assert rollout is not None
+        self.store.put_routes(
+            Routes(seq=self.store.state().seq, rollout=rollout.number, phase=rollout.phase, clock=clock)
+        )
+
+    def dataset(self, name: str = "ds-0c1f2e3d4b5a", pairs: int = 180) -> None:
+        """A prepared data set, as far as the control app reads it."""
+        folder = self.data / "datasets" / name
+        folder.mkdir(parents=True)
+        report = {"dataset_id": name, "pairs_usable": pairs, "splits": {"train": pairs}}
+        (folder / "report.json").write_bytes(msgspec.json.encode(report))
+        (folder / "manifest.json").write_bytes(b"{}")
