@@ -19,6 +19,8 @@ from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
 from serinus.evidence.verdict import Verdict, read, verdict_of
 
+__all__ = ["Analysis", "Params", "Verdict", "begin", "judge", "observe", "reset_epoch"]
+
 
 class Params(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy says about judging."""

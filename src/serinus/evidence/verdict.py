@@ -150,7 +150,7 @@ def verdict_of(users: Reading, probes: Reading, *, canary: Tally, current: Tally
     return Verdict(
         blame=blamed[1] if blamed else None,
         good=good,
-        alarm=any(one.alarm for one in strata) or users.contradicts,
+        alarm=any(one.alarm for one in strata) or (users.contradicts and not users.proved),
         shared_failure=bool(shared),
         outage_over=bool(shared) and all(one.outage_over for one in shared),
         mismatch=mismatch,

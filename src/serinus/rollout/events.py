@@ -77,10 +77,14 @@ class ShareChanged(_Body, frozen=True, kw_only=True, tag="share_changed"):
 
 
 class EpochReset(_Body, frozen=True, kw_only=True, tag="epoch_reset"):
-    """A shared failure is over: evidence restarts after slice `k`, thresholds doubled."""
+    """A shared failure is over: evidence restarts after slice `k`, thresholds doubled.
+
+    `max_evaluation` counts anew from `clock`, so that an outage does not use the evaluation up.
+    """
 
     rollout: int
     k: int
+    clock: float = 0.0
 
 
 class Promoted(_Body, frozen=True, kw_only=True, tag="promoted"):

@@ -48,3 +48,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the latency test may roll back and must pass before promotion."""
     map50_margin: float = 0.05
     """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
+
+    def problems(self) -> tuple[str, ...]:
+        """What no rollout can obey, in words; empty for a sane policy."""
+        sane = (
+            (0 < self.share <= 1, f"share must be above 0 and at most 1, not {self.share:g}"),
+            (
+                0 < self.max_error_rate < 1,
+                f"max_error_rate must be within 0 and 1, not {self.max_error_rate:g}",
+            ),
+            (self.window_seconds > 0, f"window_seconds must be above 0, not {self.window_seconds:g}"),
+            (self.max_evaluation >= 1, f"max_evaluation must be at least 1, not {self.max_evaluation}"),
+            (
+                self.hold_for_seconds >= 0,
+                f"hold_for_seconds must be at least 0, not {self.hold_for_seconds:g}",
+            ),
+            (self.max_replicas >= 1, f"max_replicas must be at least 1, not {self.max_replicas}"),
+        )
+        return tuple(problem for fine, problem in sane if not fine)

@@ -1,0 +1,178 @@
+"""What to do about a rollout now: values in, at most one action out.
+
+`decide` is stateless and idempotent: once the event of its action is in the journal, it asks for nothing
+more. It never waits; the next time to look is part of the answer.
+
+In this order: what condemns the canary (it does not load, the evidence blames it) acts in every phase with
+traffic. A pause freezes promotion only. A hold ends by a person's hand, or by itself where both versions
+failed together and are well again. A promotion is never earlier than the window's end.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.ids import Version
+from serinus.evidence.analysis import Verdict
+from serinus.rollout.policy import OnInsufficient, OnNewVersion
+from serinus.rollout.state import Rollout, State
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller sees in one tick."""
+
+    now: float
+    """Seconds since 1970-01-01 UTC; serves only to end holds and to say when to look again."""
+    clock: float
+    """The window's clock: seconds of evaluation recorded with the frozen slices."""
+    verdict: Verdict | None
+    """None: nothing was observed yet."""
+    load_failure: str = ""
+    """Why a replica cannot load the canary; empty if none complains."""
+    tripped: bool = False
+    """A replica stopped sending traffic to this canary on its own evidence."""
+    ready: bool = True
+    """All replicas have the canary loaded."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Do nothing now."""
+
+    reason: str
+    recheck_at: float | None
+    """When to look again, if nothing happens before; None: when something happens."""
+
+
+class Promote(msgspec.Struct, frozen=True):
+    code: ReasonCode
+    reason: str
+
+
+class RollBack(msgspec.Struct, frozen=True):
+    code: ReasonCode
+    reason: str
+
+
+class Suspend(msgspec.Struct, frozen=True):
+    """Hold the rollout (the event `held`): the evidence cannot decide, a person is asked."""
+
+    code: ReasonCode
+    reason: str
+
+
+class ResetEpoch(msgspec.Struct, frozen=True):
+    """A shared failure is over: back to canary with fresh evidence (`evidence.analysis.reset_epoch`)."""
+
+    reason: str
+
+
+class Advance(msgspec.Struct, frozen=True):
+    """Change the canary's share."""
+
+    share: float
+    reason: str
+
+
+Decision: TypeAlias = Hold | Promote | RollBack | Suspend | ResetEpoch | Advance
+
+_NOTHING_OBSERVED = Verdict(blockers=("nothing was observed yet",), words="nothing was observed yet")
+
+
+def decide(state: State, situation: Situation) -> Decision:
+    """The one thing to do about the active rollout now."""
+    rollout = state.rollout
+    if rollout is None:
+        return Hold("no rollout is active", None)
+    if rollout.phase is RolloutPhase.VERIFYING:
+        return Hold("the version is being verified", None)
+    verdict = situation.verdict or _NOTHING_OBSERVED
+    if condemned := _condemned(situation, verdict):
+        return condemned
+    if rollout.phase is RolloutPhase.PAUSED:
+        return Hold("paused: promotion is frozen, rollback stays armed", None)
+    if rollout.phase is RolloutPhase.HELD:
+        return _held(rollout, situation, verdict)
+    return _canary(rollout, situation, verdict)
+
+
+def next_start(state: State) -> tuple[Version, int | None] | None:
+    """The version whose rollout should start now, and the rollout that it supersedes; None if there is none.
+
+    The lowest published version that is newer than current: an older one is no update and is started by hand.
+    """
+    waiting = sorted(
+        record.version
+        for record in state.versions.values()
+        if record.state is VersionState.PUBLISHED and record.version > (state.current or 0)
+    )
+    rollout = state.rollout
+    if rollout is None:
+        return (waiting[0], None) if waiting else None
+    newer = [version for version in waiting if version > rollout.version]
+    if newer and rollout.policy.on_new_version is OnNewVersion.SUPERSEDE:
+        return newer[0], rollout.number
+    return None
+
+
+def _condemned(situation: Situation, verdict: Verdict) -> RollBack | None:
+    if situation.load_failure:
+        return RollBack(ReasonCode.LOAD_FAILURE, f"the canary does not load: {situation.load_failure}")
+    if verdict.blame is not None:
+        return RollBack(verdict.blame, verdict.words)
+    return None
+
+
+def _held(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decision:
+    if rollout.code is ReasonCode.SHARED_FAILURE and verdict.outage_over:
+        return ResetEpoch("both versions are well again; the evidence starts afresh")
+    if rollout.share == 0.0:
+        return Hold("held without traffic: resume, promote or roll back by hand", None)
+    ends = (rollout.held_at or 0.0) + rollout.policy.hold_for_seconds
+    if situation.now >= ends:
+        return Advance(
+            0.0, f"nobody decided within {rollout.policy.hold_for_seconds:g} s; the canary gets no traffic"
+        )
+    return Hold("held: resume, promote or roll back by hand", ends)
+
+
+def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decision:
+    if verdict.shared_failure:
+        return Suspend(ReasonCode.SHARED_FAILURE, verdict.words)
+    if verdict.mismatch:
+        return Suspend(ReasonCode.ASSIGNMENT, verdict.words)
+    window = rollout.policy.window_seconds
+    left = window - situation.clock
+    if left > 0.0:
+        return Hold(f"the window is open for another {left:.0f} s", situation.now + left)
+    blockers = _blockers(situation, verdict)
+    if verdict.good and not blockers:
+        return Promote(ReasonCode.EVIDENCE_GOOD, verdict.words)
+    missing = "; ".join(blockers or verdict.blockers)
+    if situation.clock - rollout.evaluate_from >= rollout.policy.max_evaluation * window:
+        return _insufficient(rollout, blockers, missing)
+    return Hold(f"extended: {missing}", situation.now)
+
+
+def _blockers(situation: Situation, verdict: Verdict) -> tuple[str, ...]:
+    """What forbids a promotion, however good the evidence."""
+    found: list[str] = []
+    if situation.tripped:
+        found.append("a replica stopped sending traffic to the canary on its own evidence")
+    if not situation.ready:
+        found.append("not every replica has the canary loaded")
+    if verdict.alarm:
+        found.append(f"the evidence speaks against the canary: {verdict.words}")
+    return tuple(found)
+
+
+def _insufficient(rollout: Rollout, blockers: tuple[str, ...], missing: str) -> Decision:
+    windows = rollout.policy.max_evaluation
+    reason = f"undecided after {windows} window{'s' if windows > 1 else ''}: {missing}"
+    match rollout.policy.on_insufficient:
+        case OnInsufficient.ROLLBACK:
+            return RollBack(ReasonCode.INSUFFICIENT, reason)
+        case OnInsufficient.PROMOTE if not blockers:
+            return Promote(ReasonCode.INSUFFICIENT, reason)
+        case _:
+            return Suspend(ReasonCode.INSUFFICIENT, reason)

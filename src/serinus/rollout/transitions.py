@@ -1,0 +1,367 @@
+"""What may happen when, as one table; and `apply`, which folds the journal with it.
+
+The table is the life of one rollout: its phase, an event, its next phase. None is the time when no rollout
+is active. A `rollout_started` that supersedes takes two rows: it ends the active rollout, then starts the
+new one. Whatever the table does not list is refused before it is written. Pure: no clock, no files.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.errors import Conflict
+from serinus.core.ids import Version
+from serinus.rollout.events import (
+    Body,
+    EpochReset,
+    Event,
+    Held,
+    Paused,
+    Promoted,
+    Published,
+    Rejected,
+    Resumed,
+    RolledBack,
+    RolloutStarted,
+    ShareChanged,
+    Undone,
+    Verified,
+)
+from serinus.rollout.state import Rollout, State, VersionRecord
+
+Phase: TypeAlias = RolloutPhase | None
+Kind: TypeAlias = type[Body]
+
+_VERIFYING, _CANARY = RolloutPhase.VERIFYING, RolloutPhase.CANARY
+_PAUSED, _HELD = RolloutPhase.PAUSED, RolloutPhase.HELD
+
+TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
+    (None, Published): None,
+    (None, Undone): None,
+    (None, RolloutStarted): _VERIFYING,
+    (_VERIFYING, Published): _VERIFYING,
+    (_VERIFYING, Verified): _CANARY,
+    (_VERIFYING, Rejected): RolloutPhase.REJECTED,
+    (_VERIFYING, RolledBack): RolloutPhase.ROLLED_BACK,
+    (_VERIFYING, RolloutStarted): RolloutPhase.SUPERSEDED,
+    (_CANARY, Published): _CANARY,
+    (_CANARY, ShareChanged): _CANARY,
+    (_CANARY, Paused): _PAUSED,
+    (_CANARY, Held): _HELD,
+    (_CANARY, Promoted): RolloutPhase.PROMOTED,
+    (_CANARY, RolledBack): RolloutPhase.ROLLED_BACK,
+    (_CANARY, RolloutStarted): RolloutPhase.SUPERSEDED,
+    (_PAUSED, Published): _PAUSED,
+    (_PAUSED, ShareChanged): _PAUSED,
+    (_PAUSED, Resumed): _CANARY,
+    (_PAUSED, Promoted): RolloutPhase.PROMOTED,
+    (_PAUSED, RolledBack): RolloutPhase.ROLLED_BACK,
+    (_PAUSED, RolloutStarted): RolloutPhase.SUPERSEDED,
+    (_HELD, Published): _HELD,
+    (_HELD, ShareChanged): _HELD,
+    (_HELD, Resumed): _CANARY,
+    (_HELD, EpochReset): _CANARY,
+    (_HELD, Promoted): RolloutPhase.PROMOTED,
+    (_HELD, RolledBack): RolloutPhase.ROLLED_BACK,
+    (_HELD, RolloutStarted): RolloutPhase.SUPERSEDED,
+}
+
+TERMINAL = frozenset(
+    {RolloutPhase.PROMOTED, RolloutPhase.ROLLED_BACK, RolloutPhase.REJECTED, RolloutPhase.SUPERSEDED}
+)
+
+STARTABLE = frozenset({VersionState.PUBLISHED, VersionState.RETIRED, VersionState.REJECTED})
+"""Version states from which a rollout may start."""
+
+_VERBS: Mapping[Kind, str] = {
+    Published: "publish",
+    RolloutStarted: "start a rollout",
+    Verified: "make it the canary",
+    Rejected: "reject it",
+    Paused: "pause",
+    Resumed: "resume",
+    Held: "hold",
+    ShareChanged: "change the share",
+    EpochReset: "restart the evidence",
+    Promoted: "promote",
+    RolledBack: "roll back",
+    Undone: "undo",
+}
+
+_PHASE_WORDS: Mapping[Phase, str] = {
+    None: "no rollout is active",
+    _VERIFYING: "is being verified",
+    _CANARY: "is a canary",
+    _PAUSED: "is paused",
+    _HELD: "is held",
+}
+
+
+class IllegalTransition(Conflict):
+    """The state does not allow this event; nothing was written."""
+
+
+def kind_name(kind: Kind) -> str:
+    """The name of an event kind as it stands in the journal, such as `rolled_back`."""
+    return str(kind.__struct_config__.tag)
+
+
+def apply(state: State, event: Event, digest: str) -> State:
+    """The state after `event`, whose file has the sha256 `digest`.
+
+    Raises IllegalTransition, in words for people, when the event cannot follow.
+    """
+    if event.seq != state.seq + 1 or event.prev != state.head:
+        raise IllegalTransition(
+            f"Event {event.seq} does not follow event {state.seq} of the journal.",
+            remedy="Somebody else was faster: look at the state again, then decide.",
+        )
+    after = _after(state, event)
+    return msgspec.structs.replace(after, seq=event.seq, head=digest)
+
+
+def _after(state: State, event: Event) -> State:
+    body = event.body
+    phase = _following(state, type(body))
+    match body:
+        case Published():
+            return _publish(state, body, event)
+        case RolloutStarted():
+            return _start(state, body, event)
+        case Undone():
+            return _undo(state, body, event)
+        case Promoted() | RolledBack():
+            rollout = _active(state, body.rollout, type(body))
+            if body.version != rollout.version:
+                raise IllegalTransition(
+                    f"Cannot {_VERBS[type(body)]} version {body.version}: {_now(state)}.", remedy=_LOOK_AGAIN
+                )
+            return _end(state, rollout, event, phase, body.code)
+        case Rejected():
+            return _end(state, _active(state, body.rollout, Rejected), event, phase, body.code)
+        case _:
+            rollout = _active(state, body.rollout, type(body))
+            moved = _step(rollout, body, event)
+            versions = state.versions
+            if isinstance(body, Verified):
+                versions = _with(versions, rollout.version, VersionState.CANARY, event.reason)
+            return msgspec.structs.replace(
+                state, rollout=msgspec.structs.replace(moved, phase=phase), versions=versions
+            )
+
+
+def _following(state: State, kind: Kind) -> Phase:
+    phase = state.rollout.phase if state.rollout else None
+    if (phase, kind) in TRANSITIONS:
+        return TRANSITIONS[phase, kind]
+    raise IllegalTransition(f"Cannot {_VERBS[kind]}: {_now(state)}.", remedy=_possible(state, kind))
+
+
+def _active(state: State, number: int, kind: Kind) -> Rollout:
+    if state.rollout is None or state.rollout.number != number:
+        raise IllegalTransition(
+            f"Cannot {_VERBS[kind]}: this was meant for rollout {number}, but {_now(state)}.",
+            remedy=_LOOK_AGAIN,
+        )
+    return state.rollout
+
+
+def _publish(state: State, body: Published, event: Event) -> State:
+    if body.version != state.next_version:
+        raise IllegalTransition(
+            f"Cannot publish version {body.version}: the next number is {state.next_version}.",
+            remedy="Somebody else published meanwhile: publish under the next number.",
+        )
+    if body.initial and state.versions:
+        raise IllegalTransition(
+            f"Cannot publish version {body.version} as the initial one: there are versions already.",
+            remedy="Publish it as an ordinary version; it is then verified and rolled out.",
+        )
+    record = VersionRecord(
+        version=body.version,
+        digest=body.digest,
+        state=VersionState.CURRENT if body.initial else VersionState.PUBLISHED,
+        published_at=event.time,
+        note=body.note,
+        reason=event.reason,
+    )
+    published = msgspec.structs.replace(state, versions={**state.versions, body.version: record})
+    if not body.initial:
+        return published
+    return msgspec.structs.replace(published, current=body.version, current_since=event.time)
+
+
+def _start(state: State, body: RolloutStarted, event: Event) -> State:
+    _check_start(state, body)
+    if state.rollout is not None:
+        state = _end(state, state.rollout, event, RolloutPhase.SUPERSEDED, ReasonCode.SUPERSEDED)
+    rollout = Rollout(
+        number=body.rollout,
+        version=body.version,
+        baseline=state.current,
+        policy=body.policy,
+        phase=RolloutPhase.VERIFYING,
+        share=0.0,
+        started_at=event.time,
+        reason=event.reason,
+    )
+    return msgspec.structs.replace(
+        state,
+        versions=_with(state.versions, body.version, VersionState.VERIFYING, event.reason),
+        rollout=rollout,
+        rollouts=body.rollout,
+    )
+
+
+def _check_start(state: State, body: RolloutStarted) -> None:
+    cannot = f"Cannot start a rollout of version {body.version}"
+    active = state.rollout.number if state.rollout else None
+    if active != body.supersedes:
+        if active is None:
+            raise IllegalTransition(
+                f"{cannot} in place of rollout {body.supersedes}: that one is over.", remedy=_LOOK_AGAIN
+            )
+        raise IllegalTransition(
+            f"{cannot}: {_now(state)}.",
+            remedy=f"Wait for its end, roll it back first, or supersede rollout {active}.",
+        )
+    if body.rollout != state.rollouts + 1:
+        raise IllegalTransition(
+            f"{cannot} as rollout {body.rollout}: the next number is {state.rollouts + 1}.",
+            remedy=_LOOK_AGAIN,
+        )
+    record = state.versions.get(body.version)
+    if record is None:
+        raise IllegalTransition(f"{cannot}: there is no such version.", remedy="Publish it first.")
+    if record.state not in STARTABLE:
+        raise IllegalTransition(
+            f"{cannot}: its state is {record.state}.",
+            remedy=f"A rollout starts from a version that is {_either(sorted(STARTABLE))}.",
+        )
+    if problems := body.policy.problems():
+        raise IllegalTransition(
+            f"{cannot}: the policy {body.policy.name!r} cannot be obeyed.", remedy="; ".join(problems) + "."
+        )
+
+
+def _step(
+    rollout: Rollout,
+    body: Verified | Paused | Resumed | Held | ShareChanged | EpochReset,
+    event: Event,
+) -> Rollout:
+    """A move within a rollout; the phase apart."""
+    replace = msgspec.structs.replace
+    match body:
+        case Verified():
+            if body.share == 0.0:
+                raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
+            return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
+        case ShareChanged():
+            return replace(rollout, share=_share(body.share))
+        case Paused():
+            return replace(rollout, reason=event.reason)
+        case Held():
+            return replace(rollout, held_at=event.time, code=body.code, reason=event.reason)
+        case Resumed():
+            # Only a hold ends an evaluation; a pause stops its clock.
+            counted_from = body.clock if rollout.phase is _HELD else rollout.evaluate_from
+            return replace(_back_to_canary(rollout), evaluate_from=counted_from, reason=event.reason)
+        case EpochReset():
+            return replace(
+                _back_to_canary(rollout),
+                epoch=rollout.epoch + 1,
+                epoch_after=body.k,
+                evaluate_from=body.clock,
+                reason=event.reason,
+            )
+
+
+def _back_to_canary(rollout: Rollout) -> Rollout:
+    """A hold that lasted too long took the share away; without a baseline the canary is all there is."""
+    declared = 1.0 if rollout.baseline is None else rollout.policy.share
+    return msgspec.structs.replace(rollout, share=rollout.share or declared, held_at=None, code=None)
+
+
+def _share(share: float) -> float:
+    if 0.0 <= share <= 1.0:
+        return share
+    raise IllegalTransition(f"{share:g} is no share of the requests.", remedy=_SHARE)
+
+
+_VERSION_AFTER: Mapping[Phase, VersionState] = {
+    RolloutPhase.PROMOTED: VersionState.CURRENT,
+    RolloutPhase.ROLLED_BACK: VersionState.REJECTED,
+    RolloutPhase.REJECTED: VersionState.REJECTED,
+    RolloutPhase.SUPERSEDED: VersionState.RETIRED,
+}
+
+
+def _end(state: State, rollout: Rollout, event: Event, phase: Phase, code: ReasonCode) -> State:
+    ended = msgspec.structs.replace(rollout, phase=phase, ended_at=event.time, code=code, reason=event.reason)
+    versions = _with(state.versions, rollout.version, _VERSION_AFTER[phase], event.reason)
+    after = msgspec.structs.replace(state, versions=versions, rollout=None, last=ended)
+    if phase is not RolloutPhase.PROMOTED:
+        return after
+    return _replace_current(after, rollout.version, event, previous=state.current)
+
+
+def _undo(state: State, body: Undone, event: Event) -> State:
+    if state.previous is None:
+        raise IllegalTransition(
+            "Cannot undo: there is no previous current version.",
+            remedy="Start a rollout of the version that you want back.",
+        )
+    if (body.version, body.undone) != (state.previous, state.current):
+        raise IllegalTransition(
+            f"Cannot undo version {body.undone} in favour of {body.version}:"
+            f" current is version {state.current}, before it was {state.previous}.",
+            remedy=_LOOK_AGAIN,
+        )
+    return _replace_current(state, body.version, event, previous=None)
+
+
+def _replace_current(state: State, version: Version, event: Event, *, previous: Version | None) -> State:
+    versions = state.versions
+    if state.current is not None:
+        retired = f"replaced by version {version}: {event.reason}"
+        versions = _with(versions, state.current, VersionState.RETIRED, retired)
+    return msgspec.structs.replace(
+        state,
+        versions=_with(versions, version, VersionState.CURRENT, event.reason),
+        current=version,
+        previous=previous,
+        current_since=event.time,
+    )
+
+
+def _with(
+    versions: Mapping[Version, VersionRecord], version: Version, state: VersionState, reason: str
+) -> dict[Version, VersionRecord]:
+    changed = msgspec.structs.replace(versions[version], state=state, reason=reason)
+    return {**versions, version: changed}
+
+
+_LOOK_AGAIN = "Look at the state again, then decide."
+_SHARE = "A share is at least 0 and at most 1; a canary starts above 0."
+
+
+def _now(state: State) -> str:
+    if state.rollout is None:
+        return _PHASE_WORDS[None]
+    rollout = state.rollout
+    return f"rollout {rollout.number} (version {rollout.version}) {_PHASE_WORDS[rollout.phase]}"
+
+
+def _possible(state: State, kind: Kind) -> str:
+    """When it would be possible, and the way there if there is one step."""
+    phases = [phase for phase, possible in TRANSITIONS if possible is kind]
+    if phases == [None]:
+        number = state.rollout.number if state.rollout else 0
+        return f"Roll back or promote rollout {number} first."
+    return f"That needs a rollout that {_either([_PHASE_WORDS[phase] for phase in phases])}."
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
