@@ -1,0 +1,145 @@
+"""A data set version: immutable, named by its content.
+
+`<datasets>/<id>/` holds `manifest.json`, `report.json`, `issues.csv` and `images/<sha256>.png`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serinus.core.errors import Corrupt, NotFound
+from serinus.data.report import Report
+from serinus.data.xbd import CLASSES
+from serinus.imagery.decode import decode
+
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+ISSUES = "issues.csv"
+IMAGES = "images"
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """One sample: the pictures before and after, and the buildings on them."""
+
+    key: str
+    """`<disaster>_<tile>`, lower case."""
+    disaster: str
+    split: Split
+    pre: str
+    """Path below the data set's directory."""
+    post: str
+    sha256_pre: str
+    """Of the stored PNG. Pictures are stored in one way, so equal pixels have equal hashes."""
+    sha256_post: str
+    width: int
+    """Pixels."""
+    height: int
+    boxes: tuple[tuple[float, float, float, float], ...]
+    """x1, y1, x2, y2 in pixels of the picture."""
+    classes: tuple[int, ...]
+    """Class id per box."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = 1
+    id: str
+    sha256: str
+    """Content hash: of pairs and classes, not of when and from what they came."""
+    created: float
+    """Seconds since 1970-01-01 UTC."""
+    source: str
+    """Name of the archive."""
+    source_sha256: str
+    seed: int
+    classes: tuple[str, ...] = tuple(str(subtype) for subtype in CLASSES)
+    pairs: tuple[Pair, ...]
+
+
+def content_hash(pairs: tuple[Pair, ...]) -> str:
+    """sha256 of what makes a data set this data set."""
+    return hashlib.sha256(msgspec.json.encode([[str(subtype) for subtype in CLASSES], pairs])).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, datasets_dir: Path, dataset_id: str) -> "Dataset":
+        """Raises NotFound for an unknown id and Corrupt for a manifest that cannot be read."""
+        path = datasets_dir / dataset_id
+        # An id comes from the outside: only a plain name may become a path.
+        if Path(dataset_id).name != dataset_id or not (path / MANIFEST).is_file():
+            raise NotFound(f"There is no data set {dataset_id!r}.", remedy="See `serinus data list`.")
+        try:
+            return cls(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
+        except msgspec.MsgspecError as error:
+            raise Corrupt(f"{path / MANIFEST} cannot be read: {error}.") from error
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def report(self) -> Report:
+        """Raises Corrupt when the report cannot be read."""
+        try:
+            return msgspec.json.decode((self.path / REPORT).read_bytes(), type=Report)
+        except (msgspec.MsgspecError, FileNotFoundError) as error:
+            raise Corrupt(f"{self.path / REPORT} cannot be read: {error}.") from error
+
+    @property
+    def issues_file(self) -> Path:
+        """CSV of all issues."""
+        return self.path / ISSUES
+
+    def pairs(self, split: str | None = None) -> tuple[Pair, ...]:
+        """The pairs of one split, or all; in the order of their keys."""
+        if split is None:
+            return self.manifest.pairs
+        wanted = Split(split)
+        return tuple(pair for pair in self.manifest.pairs if pair.split is wanted)
+
+
+def list_datasets(datasets_dir: Path) -> list[Dataset]:
+    """All data sets, the newest last."""
+    found = [
+        Dataset.open(datasets_dir, manifest.parent.name) for manifest in datasets_dir.glob(f"ds-*/{MANIFEST}")
+    ]
+    return sorted(found, key=lambda dataset: (dataset.manifest.created, dataset.id))
+
+
+def load_pair(
+    dataset: Dataset, pair: Pair
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+    """pre and post (RGB uint8 [H, W, 3]), boxes (float32 [M, 4]) and classes (int64 [M]).
+
+    Raises Corrupt when a picture is missing or not what its hash says.
+    """
+    pre = load_image(dataset.path / pair.pre, pair.sha256_pre, pair.width * pair.height)
+    post = load_image(dataset.path / pair.post, pair.sha256_post, pair.width * pair.height)
+    boxes = np.asarray(pair.boxes, np.float32).reshape(-1, 4)
+    return pre, post, boxes, np.asarray(pair.classes, np.int64)
+
+
+def load_image(path: Path, sha256: str, max_pixels: int) -> NDArray[np.uint8]:
+    """A stored picture, checked against its hash. Raises Corrupt."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise Corrupt(f"{path} is missing.") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Corrupt(f"{path} is not what its hash says.", remedy="Import the archive again.")
+    return decode(data, max_pixels=max_pixels)

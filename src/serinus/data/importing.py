@@ -1,0 +1,315 @@
+"""From an uploaded archive to a data set version: nothing is overwritten, nothing half-done stays."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serinus.core.errors import InvalidInput, TooLarge
+from serinus.core.ids import Clock
+from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember, open_archive
+from serinus.data.convert import Converted, UnparsableLabel, convert, parse_label
+from serinus.data.dataset import (
+    IMAGES,
+    Dataset,
+    Manifest,
+    Pair,
+    Split,
+    content_hash,
+)
+from serinus.data.naming import Kind, Part, When, classify, split_of
+from serinus.data.report import INLINE_ISSUES, Issue, IssueCode, Report, Severity, Verdict, issue
+from serinus.data.storing import store, workspace, write_image
+from serinus.data.xbd import CLASSES
+from serinus.imagery.decode import decode
+
+DEFAULT_LIMITS = ArchiveLimits()
+MAX_LOST = 0.10
+"""Losing a larger share of the pairs needs confirmation."""
+RARE = 20
+"""A class with fewer buildings is warned about."""
+
+Slot = tuple[When, Kind]
+Progress = Callable[[int, int], None]
+"""Called with (pairs done, pairs found)."""
+
+
+class ImportRefused(InvalidInput):
+    """Nothing usable, or too much lost and nobody confirmed. `report` says why; `issues` are all of them."""
+
+    def __init__(self, message: str, *, remedy: str, report: Report, issues: tuple[Issue, ...]) -> None:
+        super().__init__(message, remedy=remedy)
+        self.report = report
+        self.issues = issues
+
+
+class _Found(NamedTuple):
+    """All members that belong to one pair."""
+
+    disaster: str
+    split: Split | None
+    members: dict[Slot, list[Member]]
+
+
+class _Run(NamedTuple):
+    """What one import carries along."""
+
+    archive: Archive
+    work: Path
+    max_pixels: int
+    seed: int
+    issues: list[Issue]
+    """Grows."""
+
+
+class _Dropped(Exception):
+    """This pair cannot be used; carries the issue."""
+
+    def __init__(self, found: Issue) -> None:
+        super().__init__(found.message)
+        self.issue = found
+
+
+def import_archive(
+    source: Path,
+    datasets_dir: Path,
+    *,
+    clock: Clock,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
+    seed: int = 0,
+    confirm: bool = False,
+    name: str = "",
+    progress: Progress | None = None,
+) -> Dataset:
+    """Imports the archive at `source` (called `name` in the manifest) into `datasets_dir`.
+
+    Equal content gives the same id and no second copy. `seed` decides the split, `confirm` accepts the loss
+    of more than a tenth of the pairs. One member at a time is in memory.
+    Raises InvalidInput or TooLarge for an archive that is refused, ImportRefused with the report otherwise.
+    """
+    datasets_dir.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with open_archive(source, limits) as archive, workspace(datasets_dir) as work:
+        issues: list[Issue] = []
+        run = _Run(archive, work, limits.max_pixels, seed, issues)
+        found, ignored = _group(archive, issues)
+        pairs = []
+        for number, key in enumerate(sorted(found), 1):
+            try:
+                pairs.append(_pair(run, key, found[key]))
+            except _Dropped as dropped:
+                issues.append(dropped.issue)
+            if progress:
+                progress(number, len(found))
+        report = _report(tuple(pairs), len(found), digest, issues, ignored)
+        _refuse(report, issues, confirm=confirm)
+        manifest = Manifest(
+            id=report.dataset_id,
+            sha256=content_hash(tuple(pairs)),
+            created=clock(),
+            source=name or source.name,
+            source_sha256=digest,
+            seed=seed,
+            pairs=tuple(pairs),
+        )
+        return store(work, datasets_dir, manifest, report, issues)
+
+
+def _group(archive: Archive, issues: list[Issue]) -> tuple[dict[str, _Found], Counter[str]]:
+    """Members by pair and slot, and how many files were passed over."""
+    slots: dict[str, dict[Slot, list[Member]]] = defaultdict(lambda: defaultdict(list))
+    disasters: dict[str, str] = {}
+    splits: dict[str, set[Split]] = defaultdict(set)
+    ignored: Counter[str] = Counter()
+    for member in archive.members:
+        part = classify(member.name)
+        if not isinstance(part, Part):
+            ignored[part.value] += 1
+            continue
+        slots[part.key][part.when, part.kind].append(member)
+        disasters[part.key] = part.disaster
+        if part.split:
+            splits[part.key].add(part.split)
+        if part.mixed_case:
+            issues.append(issue(IssueCode.MIXED_CASE, member.name, "The name has capital letters."))
+        if part.kind is Kind.IMAGE and part.suffix != "png":
+            issues.append(issue(IssueCode.NOT_PNG, member.name, f"The picture is a {part.suffix} file."))
+    return {
+        # A pair that lies in a test folder as well is never trained on.
+        key: _Found(disasters[key], max(splits[key], key=list(Split).index, default=None), dict(members))
+        for key, members in slots.items()
+    }, ignored
+
+
+def _pair(run: _Run, key: str, found: _Found) -> Pair:
+    """One pair, its pictures written into the workspace. Raises _Dropped."""
+    members = _members(run, key, found)
+    label_member = members[When.POST, Kind.LABEL]
+    try:
+        label = parse_label(run.archive.read(label_member))
+    except (UnparsableLabel, UnreadableMember) as error:
+        raise _Dropped(
+            issue(IssueCode.LABEL_UNPARSABLE, label_member.name, f"The label cannot be read: {error}.")
+        ) from error
+    post = _image(run, members[When.POST, Kind.IMAGE])
+    height, width = post.shape[:2]
+    sha256_post = write_image(run.work, post)
+    del post  # one picture at a time
+    pre = _image(run, members[When.PRE, Kind.IMAGE])
+    if pre.shape[:2] != (height, width):
+        raise _Dropped(
+            issue(
+                IssueCode.SIZE_MISMATCH,
+                members[When.PRE, Kind.IMAGE].name,
+                f"pre has {pre.shape[1]} x {pre.shape[0]} pixels, post {width} x {height}.",
+            )
+        )
+    sha256_pre = write_image(run.work, pre)
+    converted = convert(label, width=width, height=height)
+    run.issues.extend(_oddities(converted, label_member.name, width, height))
+    return Pair(
+        key=key,
+        disaster=found.disaster,
+        split=found.split or split_of(key, run.seed),
+        pre=f"{IMAGES}/{sha256_pre}.png",
+        post=f"{IMAGES}/{sha256_post}.png",
+        sha256_pre=sha256_pre,
+        sha256_post=sha256_post,
+        width=width,
+        height=height,
+        boxes=converted.boxes,
+        classes=converted.classes,
+    )
+
+
+def _members(run: _Run, key: str, found: _Found) -> dict[Slot, Member]:
+    """The one member of each slot. Raises _Dropped when one that is needed is missing or contested."""
+    one: dict[Slot, Member] = {}
+    for slot, members in found.members.items():
+        one[slot] = members[0]
+        if len(members) > 1:
+            _check_copies(run, members)
+    any_name = next(iter(one.values())).name
+    if (When.POST, Kind.IMAGE) not in one:
+        raise _Dropped(issue(IssueCode.POST_IMAGE_MISSING, any_name, f"{key} has no post image."))
+    if (When.POST, Kind.LABEL) not in one:
+        if (When.PRE, Kind.LABEL) in one:
+            path = one[When.PRE, Kind.LABEL].name
+            run.issues.append(issue(IssueCode.LABEL_ONLY_PRE, path, f"{key} has a label for pre only."))
+        raise _Dropped(issue(IssueCode.POST_LABEL_MISSING, any_name, f"{key} has no post label."))
+    if (When.PRE, Kind.IMAGE) not in one:
+        raise _Dropped(issue(IssueCode.PRE_IMAGE_MISSING, any_name, f"{key} has no pre image."))
+    return one
+
+
+def _check_copies(run: _Run, members: list[Member]) -> None:
+    try:
+        digests = {run.archive.digest(member) for member in members}
+    except UnreadableMember:
+        digests = set()
+    if len(digests) != 1:
+        raise _Dropped(
+            issue(
+                IssueCode.NAME_CONFLICT,
+                members[1].name,
+                f"{len(members)} files have this name and they differ.",
+            )
+        )
+    run.issues.append(issue(IssueCode.DUPLICATE, members[1].name, f"The file is there {len(members)} times."))
+
+
+def _image(run: _Run, member: Member) -> NDArray[np.uint8]:
+    try:
+        return decode(run.archive.read(member), max_pixels=run.max_pixels)
+    except TooLarge as error:
+        raise _Dropped(issue(IssueCode.IMAGE_TOO_LARGE, member.name, error.message)) from error
+    except (InvalidInput, UnreadableMember) as error:
+        words = error.message if isinstance(error, InvalidInput) else f"The archive is damaged here: {error}."
+        raise _Dropped(issue(IssueCode.IMAGE_CORRUPT, member.name, words)) from error
+
+
+def _oddities(converted: Converted, path: str, width: int, height: int) -> Iterator[Issue]:
+    words = {
+        IssueCode.UN_CLASSIFIED: "un-classified",
+        IssueCode.UNKNOWN_SUBTYPE: "of an unknown subtype",
+        IssueCode.POLYGON_CLIPPED: "partly outside the picture",
+        IssueCode.POLYGON_OUTSIDE: "wholly outside the picture",
+        IssueCode.POLYGON_TINY: "too small",
+        IssueCode.POLYGON_INVALID: "not a valid polygon",
+        IssueCode.POLYGON_HOLES: "with holes",
+        IssueCode.POLYGON_MULTI: "of several parts",
+    }
+    for code, count in sorted(converted.oddities.items()):
+        yield issue(code, path, f"{count} building{'s' if count > 1 else ''} {words[code]}.")
+    declared = converted.declared
+    if declared not in {(None, None), (width, height)}:
+        yield issue(
+            IssueCode.METADATA_SIZE,
+            path,
+            f"The metadata say {declared[0]} x {declared[1]}, the picture has {width} x {height} pixels.",
+        )
+
+
+def _report(
+    pairs: tuple[Pair, ...], found: int, digest: str, issues: list[Issue], ignored: Counter[str]
+) -> Report:
+    """Adds what concerns the data set as a whole to `issues` and sums up."""
+    per_class = dict.fromkeys(map(str, CLASSES), 0)
+    per_disaster: dict[str, dict[str, int]] = {}
+    for pair in pairs:
+        counts = per_disaster.setdefault(pair.disaster, {"pairs": 0, **dict.fromkeys(map(str, CLASSES), 0)})
+        counts["pairs"] += 1
+        for number in pair.classes:
+            counts[CLASSES[number]] += 1
+            per_class[CLASSES[number]] += 1
+    for label, count in per_class.items():
+        if count < RARE:
+            issues.append(issue(IssueCode.RARE_CLASS, "", f"{label} occurs {count} times; {RARE} are few."))
+    if len(per_disaster) == 1:
+        issues.append(issue(IssueCode.SINGLE_DISASTER, "", f"All pairs are of {next(iter(per_disaster))}."))
+    issues.sort(key=lambda one: (one.severity is not Severity.DROP, one.code, one.path))
+    lost = found - len(pairs)
+    verdict = Verdict.NEEDS_CONFIRMATION if lost > MAX_LOST * found else Verdict.OK
+    return Report(
+        dataset_id=f"ds-{content_hash(pairs)[:12]}" if pairs else "",
+        sha256=digest,
+        verdict=verdict if pairs else Verdict.UNUSABLE,
+        pairs_found=found,
+        pairs_usable=len(pairs),
+        splits={split.value: sum(pair.split is split for pair in pairs) for split in Split},
+        per_class=per_class,
+        per_disaster=per_disaster,
+        issues=tuple(issues[:INLINE_ISSUES]),
+        issues_total=len(issues),
+        ignored=dict(ignored),
+    )
+
+
+def _refuse(report: Report, issues: list[Issue], *, confirm: bool) -> None:
+    """Raises ImportRefused when there is nothing, or too little without `confirm`."""
+    first = next((one.message for one in issues if one.severity is Severity.DROP), "")
+    if report.verdict is Verdict.UNUSABLE:
+        what = (
+            f"none of {report.pairs_found} pairs can be used. First: {first}"
+            if report.pairs_found
+            else ("no file is named <disaster>_<number>_{pre,post}_disaster.{png,json}.")
+        )
+        raise ImportRefused(
+            f"The archive holds no usable pair: {what}",
+            remedy="A pair needs a pre image, a post image and a post label.",
+            report=report,
+            issues=tuple(issues),
+        )
+    if report.verdict is Verdict.NEEDS_CONFIRMATION and not confirm:
+        lost = report.pairs_found - report.pairs_usable
+        raise ImportRefused(
+            f"{lost} of {report.pairs_found} pairs cannot be used. First: {first}",
+            remedy="Repair the archive, or confirm that the rest is enough.",
+            report=report,
+            issues=tuple(issues),
+        )

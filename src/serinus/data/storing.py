@@ -1,0 +1,103 @@
+"""Puts a data set on disk: durable before it is visible, and nothing half-done stays."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serinus.data.dataset import IMAGES, ISSUES, MANIFEST, REPORT, Dataset, Manifest, Pair
+from serinus.data.report import Issue, Report, issues_csv
+from serinus.imagery.decode import encode_png
+
+_PREFIX = ".import-"
+
+
+def store(
+    work: Path, datasets_dir: Path, manifest: Manifest, report: Report, issues: Sequence[Issue]
+) -> Dataset:
+    """Makes the workspace durable and visible under its id, unless the id is there already."""
+    final = datasets_dir / manifest.id
+    if not (final / MANIFEST).is_file():
+        _remove_unused(work, manifest.pairs)
+        write(work / REPORT, msgspec.json.format(msgspec.json.encode(report), indent=1))
+        write(work / ISSUES, issues_csv(issues).encode())
+        write(work / MANIFEST, msgspec.json.encode(manifest))
+        for directory in (work / IMAGES, work):
+            _sync_directory(directory)
+        try:
+            work.rename(final)
+        except OSError:
+            # Somebody else stored the same content meanwhile; theirs is as good as ours.
+            if not (final / MANIFEST).is_file():
+                raise
+        _sync_directory(datasets_dir)
+    return Dataset.open(datasets_dir, manifest.id)
+
+
+def _remove_unused(work: Path, pairs: tuple[Pair, ...]) -> None:
+    """Pictures of pairs that were dropped after one of them was written."""
+    used = {Path(name).name for pair in pairs for name in (pair.pre, pair.post)}
+    for file in (work / IMAGES).iterdir():
+        if file.name not in used:
+            file.unlink()
+
+
+def write_image(work: Path, image: NDArray[np.uint8]) -> str:
+    """Stores a picture under the hash of its PNG, and gives the hash."""
+    data = encode_png(image)
+    digest = hashlib.sha256(data).hexdigest()
+    write(work / IMAGES / f"{digest}.png", data)
+    return digest
+
+
+def write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def workspace(datasets_dir: Path) -> Iterator[Path]:
+    """A hidden folder beside the data sets, gone in the end whatever happens; sweeps those of killed imports.
+
+    A living import holds a lock on its folder.
+    """
+    for left in datasets_dir.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=datasets_dir))
+    try:
+        with _locked(work):
+            # Made under the lock: had a sweep come before the lock, this fails, and loudly.
+            (work / IMAGES).mkdir()
+            yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

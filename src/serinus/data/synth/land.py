@@ -1,0 +1,228 @@
+"""Draws what is not a building: terrain, fields, roads, yards, trees, cars, water, burn scars, clouds.
+
+Canvases are float32 RGB [S, S, 3], 0 to 255, `SCALE` times the tile's size: everything is drawn large and
+scaled down in the end, which smooths the edges.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from serinus.data.synth.plan import Building, Field, Plan, Points
+from serinus.data.synth.scenery import SCENERY, Colour, Disaster, Scenery, Sun
+from serinus.data.xbd import Subtype
+
+SCALE = 2
+Canvas = NDArray[np.float32]
+Mask = NDArray[np.float32]
+"""[S, S], 0 to 1."""
+
+CARS: tuple[Colour, ...] = ((232, 232, 230), (40, 42, 46), (150, 30, 30), (60, 84, 130), (176, 178, 180))
+SHADE = 0.52
+"""How much of the light a full shadow takes."""
+
+
+def pixels(points: Points) -> NDArray[np.int32]:
+    return np.rint(points * SCALE).astype(np.int32)
+
+
+def value_noise(rng: np.random.Generator, side: int, cells: float, octaves: int = 4) -> Mask:
+    """Value noise of `octaves` octaves, `cells` of the coarsest across; spread to 0 to 1."""
+    total = np.zeros((side, side), np.float32)
+    for octave in range(octaves):
+        grid = rng.random((math.ceil(cells * 2**octave) + 3,) * 2).astype(np.float32)
+        total += cv2.resize(grid, (side, side), interpolation=cv2.INTER_CUBIC) * 0.5**octave
+    low, high = float(total.min()), float(total.max())
+    return np.asarray((total - low) / max(high - low, 1e-6), np.float32)
+
+
+def blend(canvas: Canvas, colour: Colour | Canvas, share: NDArray[np.floating]) -> None:
+    """Mixes `colour` into `canvas` in place, by `share` per pixel."""
+    target = np.asarray(colour, np.float32) - canvas
+    target *= share[..., None]
+    canvas += target
+
+
+def step(values: Mask, low: float, high: float) -> Mask:
+    """0 below `low`, 1 above `high`, straight between."""
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
+
+
+def shadow_offset(sun: Sun, height: float) -> tuple[float, float]:
+    """Where the shadow of a point `height` pixels high falls, in tile pixels; north is up."""
+    reach = height / math.tan(math.radians(sun.elevation))
+    turn = math.radians(sun.azimuth)
+    return -math.sin(turn) * reach, math.cos(turn) * reach
+
+
+def ground(rng: np.random.Generator, plan: Plan) -> tuple[Canvas, Mask]:
+    """Terrain, fields, yards and roads, and the heights that water follows. The same before and after."""
+    scenery = SCENERY[plan.disaster]
+    heights = value_noise(rng, plan.size, plan.size / 85)
+    low, middle, high = (np.asarray(colour, np.float32) for colour in scenery.ground)
+    canvas = np.empty((*heights.shape, 3), np.float32)
+    canvas[:] = low
+    blend(canvas, middle, step(heights, 0.0, 0.5))
+    blend(canvas, high, step(heights, 0.5, 1.0))
+    for field in plan.fields:
+        _field(canvas, scenery, field)
+    _yards(rng, canvas, plan, scenery)
+    canvas *= (0.86 + 0.28 * value_noise(rng, plan.size, plan.size / 9, 3))[..., None]
+    _roads(canvas, plan, scenery)
+    return enlarge(canvas), enlarge(heights)
+
+
+def enlarge(image: Canvas) -> Canvas:
+    """From the tile's size to the canvas's."""
+    return np.asarray(cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _field(canvas: Canvas, scenery: Scenery, field: Field) -> None:
+    corners = np.rint(field.corners).astype(np.int32)
+    left, top = np.maximum(corners.min(axis=0) - 3, 0)
+    right, bottom = np.minimum(corners.max(axis=0) + 3, canvas.shape[0])
+    if right - left < 4 or bottom - top < 4:
+        return
+    share = np.zeros((bottom - top, right - left), np.float32)
+    cv2.fillPoly(share, [corners - (left, top)], 1.0)
+    share = np.asarray(cv2.GaussianBlur(share, (0, 0), 0.8), np.float32)
+    ys, xs = np.mgrid[top:bottom, left:right].astype(np.float32)
+    lines = np.sin((xs * math.sin(field.angle) - ys * math.cos(field.angle)) * (2 * math.pi / field.furrow))
+    area = canvas[top:bottom, left:right]
+    blend(area, scenery.fields[field.colour], share * 0.8)
+    area *= (1 + 0.07 * lines * share)[..., None]
+
+
+def _yards(rng: np.random.Generator, canvas: Canvas, plan: Plan, scenery: Scenery) -> None:
+    """Mown ground around each house and a drive to the road."""
+    lawn, drive = (np.zeros(canvas.shape[:2], np.float32) for _ in range(2))
+    for building in plan.buildings:
+        centre = (building.x, building.y)
+        grown = (building.corners() - centre) * rng.uniform(1.35, 1.8) + centre
+        cv2.fillPoly(lawn, [np.rint(grown).astype(np.int32)], float(rng.uniform(0.35, 0.75)))
+        if math.dist(building.door, centre) < 45:
+            ends = np.rint(np.array([building.door, centre])).astype(np.int32)
+            cv2.polylines(drive, [ends], False, 0.8, 3)
+    blend(canvas, scenery.yard, np.asarray(cv2.GaussianBlur(lawn, (0, 0), 1.3), np.float32))
+    blend(canvas, (166, 160, 150), np.asarray(cv2.GaussianBlur(drive, (0, 0), 0.5), np.float32))
+
+
+def _roads(canvas: Canvas, plan: Plan, scenery: Scenery) -> None:
+    side = plan.size * SCALE
+    verge, tarmac, line = (np.zeros((side, side), np.uint8) for _ in range(3))
+    for road in plan.roads:
+        points = [pixels(road.points)]
+        cv2.polylines(verge, points, False, 150, round((road.width + 3) * SCALE))
+        cv2.polylines(tarmac, points, False, 240, round(road.width * SCALE))
+        cv2.polylines(line, points, False, 150, 1)
+    red, green, blue = (min(255, value + 42) for value in scenery.road)
+    for mask, colour in ((verge, (red, green, blue)), (tarmac, scenery.road), (line, (214, 208, 180))):
+        small = cv2.resize(mask, canvas.shape[:2], interpolation=cv2.INTER_AREA)
+        blend(canvas, colour, np.asarray(small, np.float32) / 255)
+
+
+def water(canvas: Canvas, heights: Mask, rng: np.random.Generator) -> None:
+    """Muddy water over the low third of a flooded tile; shallow at its edge."""
+    level = float(np.quantile(heights, rng.uniform(0.25, 0.42)))
+    depth = 1 - step(heights, level - 0.08, level)
+    ripples = enlarge(value_noise(rng, canvas.shape[0] // SCALE, canvas.shape[0] / 24, 2))
+    mud = np.asarray((112, 104, 84), np.float32) + 22 * (ripples[..., None] - 0.5)
+    blend(canvas, mud, depth * 0.90)
+
+
+def burn(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> Mask:
+    """Scorches the ground, always around houses that burnt; gives the burnt share per pixel of the canvas."""
+    share = step(value_noise(rng, plan.size, plan.size / 110), 0.58, 0.68) * 0.85
+    for building in plan.buildings:
+        if building.damage in {Subtype.MAJOR, Subtype.DESTROYED}:
+            spot = np.zeros_like(share)
+            cv2.circle(spot, (round(building.x), round(building.y)), round(building.width * 0.8), 0.9, -1)
+            share = np.maximum(share, spot)
+    share = np.asarray(cv2.GaussianBlur(share, (0, 0), 3.5), np.float32)
+    mottle = value_noise(rng, plan.size, plan.size / 6, 3)
+    share = enlarge(share * step(mottle, 0.1, 0.45))
+    char = np.asarray((54, 47, 42), np.float32) + 30 * (enlarge(mottle)[..., None] - 0.5)
+    blend(canvas, char, share * 0.9)
+    return share
+
+
+def trees(canvas: Canvas, plan: Plan, sun: Sun, burnt: Mask | None, rng: np.random.Generator) -> None:
+    """Crowns with shadows; where `burnt` says so, black skeletons."""
+    scenery = SCENERY[plan.disaster]
+    side = canvas.shape[0]
+    dark = np.zeros((side, side), np.float32)
+    for tree in plan.trees:
+        dx, dy = shadow_offset(sun, tree.radius * 1.1)
+        centre = (round((tree.x + dx) * SCALE), round((tree.y + dy) * SCALE))
+        cv2.circle(dark, centre, round(tree.radius * SCALE), 1.0, -1)
+    canvas *= 1 - (SHADE * cv2.GaussianBlur(dark, (0, 0), 1.2))[..., None]
+    lit = shadow_offset(sun, 1.0)
+    norm = math.hypot(*lit)
+    for tree in plan.trees:
+        x, y = round(tree.x * SCALE), round(tree.y * SCALE)
+        base = np.asarray(scenery.trees[tree.tone], float) * rng.uniform(0.85, 1.2)
+        radius = tree.radius * SCALE
+        row, column = min(max(y, 0), side - 1), min(max(x, 0), side - 1)
+        if burnt is not None and burnt[row, column] > 0.25:
+            base, radius = np.array((38.0, 33.0, 30.0)), radius * 0.55
+        cv2.circle(canvas, (x, y), max(1, round(radius)), base.tolist(), -1)
+        for factor, reach in ((1.25, 0.62), (1.5, 0.3)):
+            shift = (radius * (1 - reach) * 0.8) / norm
+            spot = (round(x - lit[0] * shift), round(y - lit[1] * shift))
+            cv2.circle(canvas, spot, max(1, round(radius * reach)), (base * factor).tolist(), -1)
+
+
+def cars(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
+    """A few cars on the roads; other ones before and after, so that they teach nothing."""
+    for _ in range(int(rng.integers(3, 10)) * plan.size // 256):
+        road = plan.roads[int(rng.integers(len(plan.roads)))]
+        at = int(rng.integers(len(road.points) - 1))
+        start, end = road.points[at], road.points[at + 1]
+        turn = math.atan2(end[1] - start[1], end[0] - start[0])
+        lane = np.array([-math.sin(turn), math.cos(turn)]) * road.width * 0.22
+        centre = (start + rng.random() * (end - start) + lane * (1 if rng.random() < 0.5 else -1)) * SCALE
+        colour = CARS[int(rng.integers(len(CARS)))]
+        half = np.array([2.9, 1.4]) * SCALE
+        along, aside = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])
+        for factor, tone in ((1.0, colour), (0.5, tuple(value * 0.6 for value in colour))):
+            corners = [
+                centre + along * sx * half[0] * factor + aside * sy * half[1] * (0.5 + factor / 2)
+                for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
+            cv2.fillPoly(canvas, [np.rint(corners).astype(np.int32)], [float(value) for value in tone])
+
+
+def cloud(canvas: Canvas, building: Building, rng: np.random.Generator) -> None:
+    """A small cloud that hides one building: why it is un-classified."""
+    size = canvas.shape[0] // SCALE
+    ys, xs = np.mgrid[0:size, 0:size].astype(np.float32)
+    distance = np.hypot(xs - building.x, ys - building.y) / (building.width * 0.68)
+    ragged = distance + 0.5 * (value_noise(rng, size, size / 14, 3) - 0.5)
+    blend(canvas, (240, 241, 243), enlarge(0.97 * (1 - step(ragged, 0.75, 1.15))))
+
+
+def finish(
+    canvas: Canvas, disaster: Disaster, *, post: bool, haze: tuple[Colour, float], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Gain, haze, the sensor's blur and noise, and down to the tile's size.
+
+    Post images are off by up to a pixel.
+    """
+    if post:
+        canvas = canvas * np.asarray(SCENERY[disaster].post_tint, np.float32)
+        blend(canvas, haze[0], np.full(canvas.shape[:2], haze[1], np.float32))
+        dx, dy = (float(value) * SCALE for value in rng.uniform(-1, 1, 2))
+        shift = np.asarray([[1, 0, dx], [0, 1, dy]], np.float32)
+        side = canvas.shape[0]
+        canvas = np.asarray(
+            cv2.warpAffine(canvas, shift, (side, side), borderMode=cv2.BORDER_REFLECT), np.float32
+        )
+    canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), 0.45 * SCALE), np.float32)
+    size = canvas.shape[0] // SCALE
+    small = np.asarray(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    small = (small - 118) * 1.12 + 118
+    small *= float(rng.uniform(0.95, 1.05))
+    small += 2.2 * rng.standard_normal(small.shape, np.float32)
+    return np.asarray(np.clip(np.rint(small), 0, 255), np.uint8)

@@ -1,0 +1,137 @@
+"""Pictures from bytes and back: one decoder for training and serving.
+
+The header is read with Pillow, which is lazy, so that format and size are judged before any pixel is
+decoded; the pixels are read with OpenCV, which is faster and does not saturate 16 bits. EXIF orientation is
+ignored everywhere: the labels of a data set are in the coordinates of the stored pixels.
+"""
+
+import io
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serinus.core.errors import InvalidInput, TooLarge
+
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+_ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
+_TRUNCATED = "Send the whole file again; it was probably cut off on its way."
+
+
+def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
+    """The picture in `data` as RGB uint8, shape [H, W, 3].
+
+    16 bits a channel are scaled to 8, grey becomes RGB, alpha is dropped; of several pages or frames the
+    first counts. Raises TooLarge for more than `max_pixels` pixels (nothing is decoded then) and InvalidInput
+    for anything that is no whole picture of an accepted format.
+    """
+    if not len(data):
+        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
+    name, width, height = _header(data)
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"The picture has {width} x {height} = {width * height / 1e6:.1f} million pixels; "
+            f"the limit is {max_pixels / 1e6:.1f} million.",
+            remedy="Cut it into tiles or scale it down.",
+        )
+    if not _is_whole(name, memoryview(data)):
+        raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise InvalidInput(f"The {name} picture cannot be decoded.", remedy=_TRUNCATED) from error
+    if pixels is None or pixels.shape[:2] != (height, width):
+        raise InvalidInput(f"The {name} picture is corrupt: its pixels cannot be decoded.", remedy=_TRUNCATED)
+    return _rgb8(pixels)
+
+
+def encode_png(image: NDArray[np.uint8], *, compression: int = 1) -> bytes:
+    """`image` (RGB uint8 [H, W, 3]) as PNG. Equal pixels give equal bytes (of one OpenCV version)."""
+    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+
+
+def encode_jpeg(image: NDArray[np.uint8], *, quality: int = 90) -> bytes:
+    """`image` (RGB uint8 [H, W, 3]) as JPEG."""
+    return _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
+    _, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    return encoded.tobytes()
+
+
+def _header(data: bytes | memoryview) -> tuple[str, int, int]:
+    """Format and size (width, height) as the header claims them."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return str(picture.format), picture.width, picture.height
+    except Image.DecompressionBombError as error:
+        raise TooLarge("The picture has far too many pixels.", remedy="Cut it into tiles.") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        EOFError,
+        OverflowError,
+    ) as error:
+        # Pillow's parsers raise all of these on hostile headers; to the caller they are one thing.
+        raise InvalidInput("This is not a picture that can be read.", remedy=_ACCEPTED) from error
+
+
+def _is_whole(name: str, data: memoryview) -> bool:
+    """False if the end of the file is missing; OpenCV fills what is missing with grey and says nothing."""
+    if name == "PNG":
+        return _png_is_whole(data)
+    if name in {"JPEG", "MPO"}:
+        return _jpeg_is_whole(data)
+    if name == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 <= len(data)
+    return True  # a cut TIFF is refused by the decoder
+
+
+def _png_is_whole(data: memoryview) -> bool:
+    """Walks the chunks (length, type, content, checksum) to IEND."""
+    at = 8
+    while at + 12 <= len(data):
+        if bytes(data[at + 4 : at + 8]) == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+def _jpeg_is_whole(data: memoryview) -> bool:
+    """Walks the segments to the first scan; within scans FF D9 is the end of the picture and nothing else."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # fill byte
+            at += 1
+            continue
+        if data[at + 1] == 0xDA:
+            return bytes(data[at:]).find(b"\xff\xd9") >= 0
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _rgb8(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """BGR(A) or grey of 8 or 16 bits -> RGB uint8."""
+    if pixels.dtype == np.uint16:
+        # 65535 -> 255 and 257 k -> k exactly, rounded to nearest between
+        eight = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    elif pixels.dtype == np.uint8:
+        eight = pixels.astype(np.uint8, copy=False)
+    else:
+        raise InvalidInput(
+            f"The picture holds {pixels.dtype} values; only 8 and 16 bits a channel can be read.",
+            remedy="Convert it to 8 bits.",
+        )
+    channels = 1 if eight.ndim == 2 else eight.shape[2]
+    codes = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+    if channels not in codes:
+        raise InvalidInput(f"The picture has {channels} channels.", remedy="Send grey, RGB or RGBA.")
+    return np.asarray(cv2.cvtColor(eight, codes[channels]), np.uint8)
