@@ -18,6 +18,9 @@ from serinus.core.errors import Misconfigured
 from serinus.rollout.policy import OnInsufficient, OnNewVersion, Policy
 
 
+MEGABYTE = 1_000_000
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -141,6 +144,11 @@ class Settings(BaseSettings):
     def infer(self) -> str:
         """URL of the inference service, without a slash at the end."""
         return (self.infer_url or f"http://127.0.0.1:{self.infer_port}").rstrip("/")
+
+    @property
+    def token(self) -> str:
+        """The control token; empty when there is none."""
+        return self.api_token.get_secret_value() if self.api_token else ""
 
     @property
     def workers(self) -> int:

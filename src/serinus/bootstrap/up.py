@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from rich.table import Table
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
-from serinus.core.errors import Misconfigured, Unavailable
+from serinus.core.errors import Conflict, Misconfigured, Unavailable
 
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
@@ -191,6 +191,15 @@ def _announce(settings: Settings, console: Console, stop: threading.Event) -> No
         stop.wait(0.2)
 
 
+def _cancel_jobs(settings: Settings, console: Console) -> None:
+    jobs = open_jobs(settings)
+    for record in jobs.list():
+        if record.active:
+            with suppress(Conflict):
+                jobs.cancel(record.id)
+                console.print(f"cancelled {record.id}")
+
+
 def up(settings: Settings) -> None:
     """Run the tree until SIGTERM or Ctrl-C. Raises Misconfigured when it cannot start."""
     console = Console(stderr=True)
@@ -208,8 +217,7 @@ def up(settings: Settings) -> None:
             for child in children:
                 child.tend(console)
         console.print("Stopping ...")
-        for job in open_jobs(settings).stop_all():
-            console.print(f"cancelled job {job}")
+        _cancel_jobs(settings, console)
         for child in children:
             child.stop()
         deadline = time.monotonic() + _DRAIN_SECONDS

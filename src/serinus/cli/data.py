@@ -44,7 +44,7 @@ def synth(
     from serinus.data.synth import write_zip
 
     with progress(f"{disaster}") as move:
-        write_zip(out, disaster, pairs, size, seed, labels, move)
+        write_zip(out, disaster, pairs, size, seed, labels=labels, progress=move)
     emit({"path": str(out), "pairs": pairs}, output, lambda _: say(f"Wrote {pairs} pairs to {out}."))
 
 

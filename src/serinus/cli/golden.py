@@ -50,9 +50,9 @@ def add(
         digest = store.add_golden(name, source, actor=f"{getpass.getuser()} via cli")
     found = next(item for item in store.golden_sets() if item.name == name)
     emit(
-        {"name": name, "digest": digest, "pairs": found.pairs},
+        {"name": name, "digest": digest, "pairs": len(found.pairs)},
         output,
-        lambda _: say(f"Golden set {name}: {found.pairs} pairs ({digest[:12]})."),
+        lambda _: say(f"Golden set {name}: {len(found.pairs)} pairs ({digest[:12]})."),
     )
 
 
@@ -62,7 +62,7 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     from serinus.bootstrap.wiring import open_store
 
     found = [
-        {"name": item.name, "digest": item.digest, "pairs": item.pairs}
+        {"name": item.name, "digest": item.digest, "pairs": len(item.pairs)}
         for item in open_store(where.settings()).golden_sets()
     ]
     emit(

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +49,7 @@ class Story:
 
         with self.screen.chapter("The world changes: users now look at a wildfire") as chapter:
             self.traffic.pairs = live_pairs(WILDFIRE)
-            wildfire = self._archive("wildfire", WILDFIRE, 120, TRAIN_SEED)
-            both = self._merged("both", wildfire, archive, keep=60)
-            mixed = self._import(both)
+            mixed = self._import(self._mixed("both"))
             self._golden("wildfire", WILDFIRE)
             chapter.outcome = f"data set {mixed}, second golden set"
         with self.screen.chapter("Fine-tune version 3 on both") as chapter:
@@ -81,15 +78,14 @@ class Story:
         self.home.run(*words, "--seed", str(seed), "--labels", labels, "--out", str(path))
         return path
 
-    def _merged(self, name: str, whole: Path, part: Path, keep: int) -> Path:
-        """An archive of `whole` and the first `keep` pairs of `part`."""
+    def _mixed(self, name: str) -> Path:
+        """An archive of wildfire tiles with a part of the hurricane's, so that nothing is forgotten."""
+        from serinus.data.synth import Disaster, SynthSet, write_sets
+
         path = self.home.root / f"{name}.zip"
-        with zipfile.ZipFile(path, "w") as target:
-            for source, limit in ((whole, None), (part, keep)):
-                with zipfile.ZipFile(source) as archive:
-                    names = sorted(archive.namelist(), key=lambda member: Path(member).name)
-                    for member in names if limit is None else names[: limit * 4]:
-                        target.writestr(member, archive.read(member))
+        wildfire = SynthSet(disaster=Disaster.WILDFIRE, pairs=120, size=SIZE, seed=TRAIN_SEED)
+        hurricane = SynthSet(disaster=Disaster.HURRICANE, pairs=60, size=SIZE, seed=TRAIN_SEED)
+        write_sets(path, [wildfire, hurricane])
         return path
 
     def _import(self, archive: Path) -> str:

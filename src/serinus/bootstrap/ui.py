@@ -1,0 +1,51 @@
+"""The ui process: the dashboard, the control API, and the jobs that they start."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from serinus.api.control_app import ControlDeps, ControlSettings, build_control_app
+from serinus.bootstrap import edge
+from serinus.bootstrap.process import die_with_parent
+from serinus.bootstrap.server import serve
+from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.wiring import open_jobs, open_store
+from serinus.observe import logs
+from serinus.ui.pages import Defaults, install_pages
+
+
+def build(settings: Settings) -> FastAPI:
+    """The app with its pages."""
+    deps = ControlDeps(
+        store=open_store(settings),
+        jobs=open_jobs(settings),
+        settings=ControlSettings(
+            infer_url=settings.infer,
+            data_dir=settings.data_dir,
+            epochs=settings.epochs,
+            batch=settings.batch,
+            img_size=settings.img_size,
+            max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
+            max_predict_bytes=int(settings.max_body_mb * MEGABYTE),
+            allowed_hosts=settings.allowed_hosts,
+            token=settings.token,
+            poll_seconds=settings.poll_seconds,
+        ),
+        clock=edge.now,
+        new_id=edge.new_id,
+    )
+    app = build_control_app(deps)
+    install_pages(app, app.state.board, Defaults(epochs=settings.epochs, batch=settings.batch))
+    return app
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return build(settings).openapi()
+
+
+def run(settings: Settings, parent: int | None = None) -> None:
+    """Serve until SIGTERM."""
+    die_with_parent(parent)
+    logs.setup(format=settings.log_format, level=settings.log_level)
+    serve(build(settings), settings.ui_host, settings.ui_port)
