@@ -34,7 +34,7 @@ RARE = 20
 """A class with fewer buildings is warned about."""
 
 Slot = tuple[When, Kind]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 """Called with (pairs done, pairs found)."""
 
 

@@ -5,7 +5,7 @@ about real pictures.
 """
 
 from serinus.data.synth.scenery import Disaster
-from serinus.data.synth.tile import Tile, synth_tile, tile_pngs
+from serinus.data.synth.tile import Tile, png_pair, synth_tile
 from serinus.data.synth.write import Labels, SynthSet, write_sets, write_zip, zip_bytes
 
 __all__ = [
@@ -13,8 +13,8 @@ __all__ = [
     "Labels",
     "SynthSet",
     "Tile",
+    "png_pair",
     "synth_tile",
-    "tile_pngs",
     "write_sets",
     "write_zip",
     "zip_bytes",

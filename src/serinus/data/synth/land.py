@@ -1,7 +1,7 @@
 """Draws what is not a building: terrain, fields, roads, yards, trees, cars, water, burn scars, clouds.
 
-Canvases are float32 RGB [S, S, 3], 0 to 255, `SCALE` times the tile's size: everything is drawn large and
-scaled down in the end, which smooths the edges.
+The ground is float32 RGB [size, size, 3], 0 to 255. What has edges is drawn on a canvas of uint8 RGB, `SCALE`
+times the tile's size, which is scaled down in the end: that smooths the edges.
 """
 
 import math
@@ -15,7 +15,8 @@ from serinus.data.synth.scenery import SCENERY, Colour, Disaster, Scenery, Sun
 from serinus.data.xbd import Subtype
 
 SCALE = 2
-Canvas = NDArray[np.float32]
+Canvas = NDArray[np.uint8]
+Ground = NDArray[np.float32]
 Mask = NDArray[np.float32]
 """[S, S], 0 to 1."""
 
@@ -38,11 +39,17 @@ def value_noise(rng: np.random.Generator, side: int, cells: float, octaves: int 
     return np.asarray((total - low) / max(high - low, 1e-6), np.float32)
 
 
-def blend(canvas: Canvas, colour: Colour | Canvas, share: NDArray[np.floating]) -> None:
-    """Mixes `colour` into `canvas` in place, by `share` per pixel."""
-    target = np.asarray(colour, np.float32) - canvas
+def blend(ground: Ground, colour: Colour | Ground, share: NDArray[np.floating]) -> None:
+    """Mixes `colour` into `ground` in place, by `share` per pixel."""
+    target = np.asarray(colour, np.float32) - ground
     target *= share[..., None]
-    canvas += target
+    ground += target
+
+
+def darken(canvas: Canvas, shadow: NDArray[np.uint8], sigma: float) -> None:
+    """Takes light away in place where `shadow` (255 inside, blurred here) lies."""
+    light = 255 - cv2.GaussianBlur(shadow, (0, 0), sigma) * SHADE
+    cv2.multiply(canvas, cv2.merge([light.astype(np.uint8)] * 3), dst=canvas, scale=1 / 255)
 
 
 def step(values: Mask, low: float, high: float) -> Mask:
@@ -57,7 +64,7 @@ def shadow_offset(sun: Sun, height: float) -> tuple[float, float]:
     return -math.sin(turn) * reach, math.cos(turn) * reach
 
 
-def ground(rng: np.random.Generator, plan: Plan) -> tuple[Canvas, Mask]:
+def ground(rng: np.random.Generator, plan: Plan) -> tuple[Ground, Mask]:
     """Terrain, fields, yards and roads, and the heights that water follows. The same before and after."""
     scenery = SCENERY[plan.disaster]
     heights = value_noise(rng, plan.size, plan.size / 85)
@@ -71,15 +78,17 @@ def ground(rng: np.random.Generator, plan: Plan) -> tuple[Canvas, Mask]:
     _yards(rng, canvas, plan, scenery)
     canvas *= (0.86 + 0.28 * value_noise(rng, plan.size, plan.size / 9, 3))[..., None]
     _roads(canvas, plan, scenery)
-    return enlarge(canvas), enlarge(heights)
+    return canvas, heights
 
 
-def enlarge(image: Canvas) -> Canvas:
-    """From the tile's size to the canvas's."""
-    return np.asarray(cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_LINEAR), np.float32)
+def enlarge(ground: Ground) -> Canvas:
+    """The ground as a canvas to draw on."""
+    small = np.clip(ground, 0, 255).astype(np.uint8)
+    side = ground.shape[0] * SCALE
+    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _field(canvas: Canvas, scenery: Scenery, field: Field) -> None:
+def _field(canvas: Ground, scenery: Scenery, field: Field) -> None:
     corners = np.rint(field.corners).astype(np.int32)
     left, top = np.maximum(corners.min(axis=0) - 3, 0)
     right, bottom = np.minimum(corners.max(axis=0) + 3, canvas.shape[0])
@@ -95,7 +104,7 @@ def _field(canvas: Canvas, scenery: Scenery, field: Field) -> None:
     area *= (1 + 0.07 * lines * share)[..., None]
 
 
-def _yards(rng: np.random.Generator, canvas: Canvas, plan: Plan, scenery: Scenery) -> None:
+def _yards(rng: np.random.Generator, canvas: Ground, plan: Plan, scenery: Scenery) -> None:
     """Mown ground around each house and a drive to the road."""
     lawn, drive = (np.zeros(canvas.shape[:2], np.float32) for _ in range(2))
     for building in plan.buildings:
@@ -109,7 +118,7 @@ def _yards(rng: np.random.Generator, canvas: Canvas, plan: Plan, scenery: Scener
     blend(canvas, (166, 160, 150), np.asarray(cv2.GaussianBlur(drive, (0, 0), 0.5), np.float32))
 
 
-def _roads(canvas: Canvas, plan: Plan, scenery: Scenery) -> None:
+def _roads(canvas: Ground, plan: Plan, scenery: Scenery) -> None:
     side = plan.size * SCALE
     verge, tarmac, line = (np.zeros((side, side), np.uint8) for _ in range(3))
     for road in plan.roads:
@@ -123,17 +132,19 @@ def _roads(canvas: Canvas, plan: Plan, scenery: Scenery) -> None:
         blend(canvas, colour, np.asarray(small, np.float32) / 255)
 
 
-def water(canvas: Canvas, heights: Mask, rng: np.random.Generator) -> None:
-    """Muddy water over the low third of a flooded tile; shallow at its edge."""
+def water(ground: Ground, heights: Mask, rng: np.random.Generator) -> None:
+    """Muddy water over the low third of a flooded tile; shallow and dark at its edge, with a little glint."""
+    size = ground.shape[0]
     level = float(np.quantile(heights, rng.uniform(0.25, 0.42)))
-    depth = 1 - step(heights, level - 0.08, level)
-    ripples = enlarge(value_noise(rng, canvas.shape[0] // SCALE, canvas.shape[0] / 24, 2))
-    mud = np.asarray((112, 104, 84), np.float32) + 22 * (ripples[..., None] - 0.5)
-    blend(canvas, mud, depth * 0.90)
+    depth = 1 - step(heights, level - 0.07, level)
+    glint = value_noise(rng, size, size / 10, 3)[..., None]
+    mud = np.asarray((98, 98, 88), np.float32) + np.asarray((34, 38, 44), np.float32) * (glint - 0.4)
+    blend(ground, (78, 74, 58), (1 - step(heights, level, level + 0.05)) * 0.7)
+    blend(ground, mud, depth * 0.95)
 
 
-def burn(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> Mask:
-    """Scorches the ground, always around houses that burnt; gives the burnt share per pixel of the canvas."""
+def burn(ground: Ground, plan: Plan, rng: np.random.Generator) -> Mask:
+    """Scorches the ground, always around houses that burnt; gives the burnt share per pixel."""
     share = step(value_noise(rng, plan.size, plan.size / 110), 0.58, 0.68) * 0.85
     for building in plan.buildings:
         if building.damage in {Subtype.MAJOR, Subtype.DESTROYED}:
@@ -142,30 +153,27 @@ def burn(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> Mask:
             share = np.maximum(share, spot)
     share = np.asarray(cv2.GaussianBlur(share, (0, 0), 3.5), np.float32)
     mottle = value_noise(rng, plan.size, plan.size / 6, 3)
-    share = enlarge(share * step(mottle, 0.1, 0.45))
-    char = np.asarray((54, 47, 42), np.float32) + 30 * (enlarge(mottle)[..., None] - 0.5)
-    blend(canvas, char, share * 0.9)
+    share *= step(mottle, 0.1, 0.45)
+    blend(ground, np.asarray((54, 47, 42), np.float32) + 30 * (mottle[..., None] - 0.5), share * 0.9)
     return share
 
 
 def trees(canvas: Canvas, plan: Plan, sun: Sun, burnt: Mask | None, rng: np.random.Generator) -> None:
     """Crowns with shadows; where `burnt` says so, black skeletons."""
     scenery = SCENERY[plan.disaster]
-    side = canvas.shape[0]
-    dark = np.zeros((side, side), np.float32)
+    dark = np.zeros(canvas.shape[:2], np.uint8)
     for tree in plan.trees:
         dx, dy = shadow_offset(sun, tree.radius * 1.1)
         centre = (round((tree.x + dx) * SCALE), round((tree.y + dy) * SCALE))
-        cv2.circle(dark, centre, round(tree.radius * SCALE), 1.0, -1)
-    canvas *= 1 - (SHADE * cv2.GaussianBlur(dark, (0, 0), 1.2))[..., None]
+        cv2.circle(dark, centre, round(tree.radius * SCALE), 255, -1)
+    darken(canvas, dark, 1.2)
     lit = shadow_offset(sun, 1.0)
     norm = math.hypot(*lit)
     for tree in plan.trees:
         x, y = round(tree.x * SCALE), round(tree.y * SCALE)
         base = np.asarray(scenery.trees[tree.tone], float) * rng.uniform(0.85, 1.2)
         radius = tree.radius * SCALE
-        row, column = min(max(y, 0), side - 1), min(max(x, 0), side - 1)
-        if burnt is not None and burnt[row, column] > 0.25:
+        if burnt is not None and burnt[int(tree.y), int(tree.x)] > 0.25:
             base, radius = np.array((38.0, 33.0, 30.0)), radius * 0.55
         cv2.circle(canvas, (x, y), max(1, round(radius)), base.tolist(), -1)
         for factor, reach in ((1.25, 0.62), (1.5, 0.3)):
@@ -196,33 +204,41 @@ def cars(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
 
 def cloud(canvas: Canvas, building: Building, rng: np.random.Generator) -> None:
     """A small cloud that hides one building: why it is un-classified."""
-    size = canvas.shape[0] // SCALE
-    ys, xs = np.mgrid[0:size, 0:size].astype(np.float32)
-    distance = np.hypot(xs - building.x, ys - building.y) / (building.width * 0.68)
-    ragged = distance + 0.5 * (value_noise(rng, size, size / 14, 3) - 0.5)
-    blend(canvas, (240, 241, 243), enlarge(0.97 * (1 - step(ragged, 0.75, 1.15))))
+    reach = round(building.width * 0.9)
+    left, top = max(0, int(building.x) - reach), max(0, int(building.y) - reach)
+    area = canvas[top * SCALE : (top + 2 * reach) * SCALE, left * SCALE : (left + 2 * reach) * SCALE]
+    ys, xs = np.mgrid[0 : area.shape[0], 0 : area.shape[1]].astype(np.float32) / SCALE
+    distance = np.hypot(xs + left - building.x, ys + top - building.y) / (building.width * 0.68)
+    side = 2 * reach * SCALE
+    ragged = distance + 0.5 * (
+        value_noise(rng, side, side / SCALE / 14, 3)[: area.shape[0], : area.shape[1]] - 0.5
+    )
+    mixed = area.astype(np.float32)
+    blend(mixed, (240, 241, 243), 0.97 * (1 - step(np.asarray(ragged, np.float32), 0.75, 1.1)))
+    area[:] = mixed.astype(np.uint8)
 
 
 def finish(
     canvas: Canvas, disaster: Disaster, *, post: bool, haze: tuple[Colour, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Gain, haze, the sensor's blur and noise, and down to the tile's size.
+    """Down to the tile's size, with the sensor's blur and noise, gain and haze.
 
     Post images are off by up to a pixel.
     """
+    side = canvas.shape[0]
     if post:
-        canvas = canvas * np.asarray(SCENERY[disaster].post_tint, np.float32)
-        blend(canvas, haze[0], np.full(canvas.shape[:2], haze[1], np.float32))
         dx, dy = (float(value) * SCALE for value in rng.uniform(-1, 1, 2))
         shift = np.asarray([[1, 0, dx], [0, 1, dy]], np.float32)
-        side = canvas.shape[0]
         canvas = np.asarray(
-            cv2.warpAffine(canvas, shift, (side, side), borderMode=cv2.BORDER_REFLECT), np.float32
+            cv2.warpAffine(canvas, shift, (side, side), borderMode=cv2.BORDER_REFLECT), np.uint8
         )
-    canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), 0.45 * SCALE), np.float32)
-    size = canvas.shape[0] // SCALE
-    small = np.asarray(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-    small = (small - 118) * 1.12 + 118
-    small *= float(rng.uniform(0.95, 1.05))
-    small += 2.2 * rng.standard_normal(small.shape, np.float32)
-    return np.asarray(np.clip(np.rint(small), 0, 255), np.uint8)
+    size = (side // SCALE, side // SCALE)
+    blurred = cv2.GaussianBlur(canvas, (0, 0), 0.45 * SCALE)
+    image = np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_AREA), np.float32)
+    if post:
+        image *= np.asarray(SCENERY[disaster].post_tint, np.float32)
+        blend(image, haze[0], np.full(size, haze[1], np.float32))
+    image = (image - 118) * 1.12 + 118
+    image *= float(rng.uniform(0.95, 1.05))
+    image += 2.2 * rng.standard_normal(image.shape, np.float32)
+    return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from serinus.data.synth.land import (
     SCALE,
-    SHADE,
     Canvas,
+    Ground,
     Mask,
     blend,
+    darken,
     pixels,
     shadow_offset,
     step,
@@ -71,7 +72,7 @@ class _Patch:
 
 def shadows(canvas: Canvas, buildings: tuple[Building, ...], sun: Sun, *, post: bool) -> None:
     """Shadows of all buildings. After the disaster destroyed ones cast none, half gone ones a shorter one."""
-    dark = np.zeros(canvas.shape[:2], np.float32)
+    dark = np.zeros(canvas.shape[:2], np.uint8)
     for building in buildings:
         height = building.height
         if post and building.damage is Subtype.DESTROYED:
@@ -81,14 +82,14 @@ def shadows(canvas: Canvas, buildings: tuple[Building, ...], sun: Sun, *, post: 
         dx, dy = shadow_offset(sun, height)
         corners = building.corners()
         for part in np.linspace(0, 1, 7):
-            cv2.fillPoly(dark, [pixels(corners + np.array((dx, dy)) * part)], 1.0)
-    canvas *= 1 - (SHADE * cv2.GaussianBlur(dark, (0, 0), 1.0))[..., None]
+            cv2.fillPoly(dark, [pixels(corners + np.array((dx, dy)) * part)], 255)
+    darken(canvas, dark, 1.0)
 
 
 def building(canvas: Canvas, house: Building, colour: Colour, sun: Sun) -> None:
     """The whole building, as before the disaster."""
     patch = _patch(canvas, house)
-    blend(patch.area, _roof(patch, house, colour, sun), patch.shape)
+    _paint(patch, _roof(patch, house, colour, sun))
 
 
 def damaged(canvas: Canvas, house: Building, colour: Colour, sun: Sun, hazard: Hazard) -> None:
@@ -103,7 +104,12 @@ def damaged(canvas: Canvas, house: Building, colour: Colour, sun: Sun, hazard: H
         _patches(patch, house, roof, hazard, rng)
     if house.damage is Subtype.MAJOR:
         _cut(patch, house, roof, hazard, rng)
-    blend(patch.area, roof, patch.shape)
+    _paint(patch, roof)
+
+
+def _paint(patch: _Patch, roof: Ground) -> None:
+    inside = patch.shape > 0
+    patch.area[inside] = np.clip(roof[inside], 0, 255).astype(np.uint8)
 
 
 def _patch(canvas: Canvas, house: Building) -> _Patch:
@@ -121,7 +127,7 @@ def _patch(canvas: Canvas, house: Building) -> _Patch:
     )
 
 
-def _roof(patch: _Patch, house: Building, colour: Colour, sun: Sun) -> Canvas:
+def _roof(patch: _Patch, house: Building, colour: Colour, sun: Sun) -> Ground:
     """The whole roof's colours: two-tone by the sun, rows of tiles, a dark edge, a light ridge."""
     half_u, half_v = house.width / 2, house.depth / 2
     across, down = house.notch
@@ -184,7 +190,7 @@ def _worst(field: Mask, shape: Mask, share: float) -> NDArray[np.bool_]:
     return inside & (field > np.quantile(field[inside], 1 - share))
 
 
-def _patches(patch: _Patch, house: Building, roof: Canvas, hazard: Hazard, rng: np.random.Generator) -> None:
+def _patches(patch: _Patch, house: Building, roof: Ground, hazard: Hazard, rng: np.random.Generator) -> None:
     """Minor: some patches of the cover are gone; after wind, some lie under a blue tarpaulin."""
     side = max(patch.shape.shape)
     spots = value_noise(rng, side, side / SCALE / 7, 2)[: patch.shape.shape[0], : patch.shape.shape[1]]
@@ -198,7 +204,7 @@ def _patches(patch: _Patch, house: Building, roof: Canvas, hazard: Hazard, rng: 
     roof[rim] *= 0.72
 
 
-def _cut(patch: _Patch, house: Building, roof: Canvas, hazard: Hazard, rng: np.random.Generator) -> None:
+def _cut(patch: _Patch, house: Building, roof: Ground, hazard: Hazard, rng: np.random.Generator) -> None:
     """Major: 35-60 % of the roof is gone along a jagged cut; rafters and rooms show."""
     turn = rng.uniform(0, 2 * math.pi)
     slope = patch.u / house.width * math.cos(turn) + patch.v / house.depth * math.sin(turn)
@@ -224,7 +230,9 @@ def _rubble(patch: _Patch, house: Building, colour: Colour, hazard: Hazard, rng:
     ragged = value_noise(rng, side, side / SCALE / 6, 3)[: patch.shape.shape[0], : patch.shape.shape[1]]
     bed = step(np.asarray(spread + 0.35 * (ragged - 0.5), np.float32), 0.32, 0.5)
     floor = (0.75 + 0.5 * ragged)[..., None] * np.asarray(BED[hazard], np.float32)
-    blend(patch.area, np.asarray(floor, np.float32), bed * 0.92)
+    mixed = patch.area.astype(np.float32)
+    blend(mixed, np.asarray(floor, np.float32), bed * 0.92)
+    patch.area[:] = np.clip(mixed, 0, 255).astype(np.uint8)
     tones = [*RUBBLE[hazard], colour] if hazard is not Hazard.FIRE else list(RUBBLE[hazard])
     for _ in range(int(house.width * house.depth / 4)):
         u, v = rng.normal(0, 0.33, 2) * (house.width, house.depth)

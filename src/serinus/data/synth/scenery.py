@@ -6,6 +6,8 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 
+from serinus.core.errors import InvalidInput
+
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
 
@@ -13,6 +15,16 @@ Colour = tuple[int, int, int]
 class Disaster(StrEnum):
     HURRICANE = "synth-hurricane"
     WILDFIRE = "synth-wildfire"
+
+
+def known_disaster(name: str) -> Disaster:
+    """Raises InvalidInput for a name that is none."""
+    try:
+        return Disaster(name)
+    except ValueError as error:
+        raise InvalidInput(
+            f"There is no synthetic disaster {name!r}.", remedy=f"Choose one of {', '.join(Disaster)}."
+        ) from error
 
 
 class Hazard(StrEnum):

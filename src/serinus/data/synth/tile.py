@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from serinus.data.synth import land, roofs
 from serinus.data.synth.plan import Plan, plan_tile
-from serinus.data.synth.scenery import HAZE, SCENERY, Disaster, Hazard, stream
+from serinus.data.synth.scenery import HAZE, SCENERY, Hazard, known_disaster, stream
 from serinus.data.xbd import BUILDING, Feature, Features, Label, Properties, Subtype
 from serinus.imagery.decode import encode_png
 
@@ -30,13 +30,14 @@ class Tile:
 
 
 def synth_tile(
-    seed: int, disaster: Disaster, tile: int, size: int = 256, *, subtypes: tuple[Subtype, ...] | None = None
+    seed: int, disaster: str, tile: int, size: int = 256, *, subtypes: tuple[Subtype, ...] | None = None
 ) -> Tile:
     """Tile number `tile` of a synthetic disaster; equal arguments give equal pixels and equal JSON.
 
     `subtypes` replaces what the post label says of each building; the pictures stay.
+    Raises InvalidInput for an unknown disaster.
     """
-    plan = plan_tile(seed, Disaster(disaster), tile, size)
+    plan = plan_tile(seed, known_disaster(disaster), tile, size)
     pre, post = render(plan)
     written = subtypes if subtypes is not None else tuple(building.damage for building in plan.buildings)
     return Tile(
@@ -48,16 +49,19 @@ def synth_tile(
     )
 
 
-def tile_pngs(
+def png_pair(
     seed: int,
-    disaster: Disaster,
+    disaster: str,
     tile: int,
     size: int = 256,
     *,
     height: int | None = None,
     width: int | None = None,
 ) -> tuple[bytes, bytes]:
-    """pre and post of one tile as PNG, cut to the upper left `height` x `width` pixels where given."""
+    """pre and post of one tile as PNG, cut to the upper left `height` x `width` pixels where given.
+
+    Raises InvalidInput for an unknown disaster.
+    """
     made = synth_tile(seed, disaster, tile, size)
     return encode_png(made.pre[:height, :width]), encode_png(made.post[:height, :width])
 
@@ -68,7 +72,7 @@ def render(plan: Plan) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     base, heights = land.ground(stream(plan.seed, plan.disaster, plan.tile, "ground"), plan)
 
     rng = stream(plan.seed, plan.disaster, plan.tile, "pre")
-    canvas = base.copy()
+    canvas = land.enlarge(base)
     land.cars(canvas, plan, rng)
     land.trees(canvas, plan, scenery.sun_pre, None, stream(plan.seed, plan.disaster, plan.tile, "trees"))
     roofs.shadows(canvas, plan.buildings, scenery.sun_pre, post=False)
@@ -77,11 +81,11 @@ def render(plan: Plan) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     pre = land.finish(canvas, plan.disaster, post=False, haze=HAZE[plan.hazard], rng=rng)
 
     rng = stream(plan.seed, plan.disaster, plan.tile, "post")
-    canvas = base
-    land.cars(canvas, plan, rng)
-    burnt = land.burn(canvas, plan, rng) if plan.hazard is Hazard.FIRE else None
+    burnt = land.burn(base, plan, rng) if plan.hazard is Hazard.FIRE else None
     if plan.hazard is Hazard.FLOOD:
-        land.water(canvas, heights, rng)
+        land.water(base, heights, rng)
+    canvas = land.enlarge(base)
+    land.cars(canvas, plan, rng)
     land.trees(canvas, plan, scenery.sun_post, burnt, stream(plan.seed, plan.disaster, plan.tile, "trees"))
     roofs.shadows(canvas, plan.buildings, scenery.sun_post, post=True)
     for house in plan.buildings:

@@ -11,7 +11,7 @@ import msgspec
 
 from serinus.core.errors import InvalidInput
 from serinus.data.synth.plan import plan_tile
-from serinus.data.synth.scenery import Disaster, stream
+from serinus.data.synth.scenery import Disaster, known_disaster, stream
 from serinus.data.synth.tile import synth_tile
 from serinus.data.xbd import Subtype
 from serinus.imagery.decode import encode_png
@@ -41,15 +41,15 @@ class SynthSet(msgspec.Struct, frozen=True, kw_only=True):
     """Top folder: `train` is split on import, `test` and `hold` are kept out of training."""
 
 
-def write_zip(
+def write_zip(  # noqa: PLR0917 - the order the rooms agreed on
     path: Path,
     disaster: str,
     pairs: int,
     size: int = 256,
     seed: int = 0,
-    *,
     labels: str = Labels.TRUE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    *,
     first: int = 0,
 ) -> None:
     """One disaster as xBD-like zip at `path`. `progress` is called with (pairs done, pairs wanted).
@@ -58,7 +58,7 @@ def write_zip(
     """
     try:
         wanted = SynthSet(
-            disaster=Disaster(disaster),
+            disaster=known_disaster(disaster),
             pairs=pairs,
             size=size,
             seed=seed,
@@ -66,15 +66,12 @@ def write_zip(
             first=first,
         )
     except ValueError as error:
-        raise InvalidInput(
-            f"{error}.",
-            remedy=f"Disasters: {', '.join(Disaster)}. Labels: {', '.join(Labels)}.",
-        ) from error
+        raise InvalidInput(f"{error}.", remedy=f"Labels: {', '.join(Labels)}.") from error
     write_sets(path, [wanted], progress)
 
 
 def write_sets(
-    path: Path, sets: Sequence[SynthSet], progress: Callable[[int, int], None] | None = None
+    path: Path, sets: Sequence[SynthSet], progress: Callable[[int, int], object] | None = None
 ) -> None:
     """Several sets in one archive, for instance two disasters. Equal sets give equal bytes.
 
