@@ -19,6 +19,10 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 class Ticks:
     """A clock that a test moves."""
 

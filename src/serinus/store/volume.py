@@ -19,7 +19,7 @@ def check_volume(folder: Path, new_id: NewId) -> None:
     try:
         one.write_bytes(b"one")
         for what, holds in steps:
-            _require(what, folder, holds)
+            require(what, folder, holds)
     except OSError as error:
         raise Misconfigured(
             f"{folder.parent} cannot be written: {error.strerror or error}.",
@@ -30,7 +30,8 @@ def check_volume(folder: Path, new_id: NewId) -> None:
             path.unlink(missing_ok=True)
 
 
-def _require(what: str, folder: Path, holds: Callable[[], bool]) -> None:
+def require(what: str, folder: Path, holds: Callable[[], bool]) -> None:
+    """Raises Misconfigured, naming `what`, unless `holds()` is true."""
     cause: OSError | None = None
     try:
         if holds():

@@ -1,0 +1,238 @@
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serinus.core.enums import ReasonCode
+from serinus.core.ids import Version
+from serinus.rollout.events import Promoted, RolledBack, ShareChanged
+from serinus.store import Store
+from tests.store.drafts import Ticks, names, new_id, start_canary, write_draft
+
+
+@pytest.fixture
+def base(store: Store, draft: Path) -> Version:
+    return store.publish(draft, note="base", actor="up", initial=True)
+
+
+@pytest.fixture
+def second(store: Store, tmp_path: Path) -> Version:
+    return store.publish(write_draft(tmp_path / "second", b"second"), note="more data", actor="train")
+
+
+def read(store: Store, role: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((store.root / role / "version.json").read_text())
+    return document
+
+
+def snapshot(root: Path) -> dict[str, str]:
+    """Every name people see, and what it says."""
+    seen = {}
+    for path in sorted(root.rglob("*")):
+        if path.relative_to(root).parts[0] in ("versions", "views", "current", "canary"):
+            seen[str(path.relative_to(root))] = (
+                f"-> {path.readlink()}" if path.is_symlink() else path.read_text() if path.is_file() else "/"
+            )
+    return seen
+
+
+def test_an_empty_store_has_no_views(store: Store) -> None:
+    store.refresh_views()
+    assert not (store.root / "current").is_symlink()
+    assert not (store.root / "canary").is_symlink()
+
+
+def test_current_alone(store: Store, base: Version) -> None:
+    store.refresh_views()
+    digest = store.state().versions[base].digest
+    assert (store.root / "versions" / "000001").readlink() == Path(f"../artifacts/{digest}")
+    assert str((store.root / "current").readlink()).startswith("views/0000000001-current")
+    assert (store.root / "current" / "best.pt").read_bytes() == b"weights of graph"
+    assert (store.root / "current" / "model.onnx").read_bytes() == b"graph"
+    assert not (store.root / "canary").is_symlink()
+    assert read(store, "current") == {
+        "version": 1,
+        "timestamp": "2024-01-15T10:30:00",
+        "canary_start_time": None,
+        "traffic_weight": 1.0,
+        "metrics": {"train_epochs": 10, "final_map": 0.84, "final_precision": 0.79, "final_recall": 0.83},
+        "sha256": digest,
+        "role": "current",
+        "state": "current",
+        "note": "base",
+    }
+
+
+def test_a_rollout_from_canary_to_promotion(
+    store: Store, clock: Ticks, base: Version, second: Version
+) -> None:
+    clock.now += 90
+    rollout = start_canary(store, second)
+    store.refresh_views()
+    canary = read(store, "canary")
+    assert (canary["version"], canary["traffic_weight"], canary["role"]) == (2, 0.5, "canary")
+    assert canary["timestamp"] == "2024-01-15T10:30:00"
+    assert canary["canary_start_time"] == "2024-01-15T10:31:30"
+    assert (store.root / "canary" / "model.onnx").read_bytes() == b"second"
+    assert read(store, "current")["traffic_weight"] == 0.5
+
+    store.append(ShareChanged(rollout=rollout, share=0.25), actor="c", reason="less")
+    store.refresh_views()
+    assert (read(store, "canary")["traffic_weight"], read(store, "current")["traffic_weight"]) == (0.25, 0.75)
+
+    clock.now += 180
+    promoted = Promoted(rollout=rollout, version=second, code=ReasonCode.EVIDENCE_GOOD)
+    store.append(promoted, actor="c", reason="good")
+    store.refresh_views()
+    assert not (store.root / "canary").is_symlink()
+    current = read(store, "current")
+    assert (current["version"], current["traffic_weight"], current["role"]) == (2, 1.0, "current")
+    assert current["canary_start_time"] == "2024-01-15T10:31:30"
+
+
+def test_a_rollback_removes_the_canary_only(store: Store, base: Version, second: Version) -> None:
+    rollout = start_canary(store, second)
+    store.refresh_views()
+    rolled_back = RolledBack(rollout=rollout, version=second, code=ReasonCode.ERRORS)
+    store.append(rolled_back, actor="c", reason="bad")
+    store.refresh_views()
+    assert not (store.root / "canary").is_symlink()
+    assert read(store, "current")["version"] == 1
+    assert names(store.root / "versions") == ["000001", "000002"]
+
+
+def test_a_second_call_changes_nothing(store: Store, base: Version, second: Version) -> None:
+    start_canary(store, second)
+    store.refresh_views()
+    inodes = {role: (store.root / role).lstat().st_ino for role in ("current", "canary")}
+    before = snapshot(store.root)
+    store.refresh_views()
+    Store(store.root, clock=Ticks(), new_id=new_id).refresh_views()
+    assert snapshot(store.root) == before
+    assert inodes == {role: (store.root / role).lstat().st_ino for role in ("current", "canary")}
+
+
+@pytest.mark.parametrize(
+    "damage", ["no link", "wrong link", "dangling link", "changed card", "missing file", "extra", "versions"]
+)
+def test_what_is_missing_or_wrong_is_healed(
+    store: Store, base: Version, second: Version, damage: str
+) -> None:
+    start_canary(store, second)
+    store.refresh_views()
+    before = {role: read(store, role) for role in ("current", "canary")}
+    link = store.root / "canary"
+    view = store.root / link.readlink()
+    view.chmod(0o755)
+    if damage == "no link":
+        link.unlink()
+    elif damage == "wrong link":
+        link.unlink()
+        link.symlink_to((store.root / "current").readlink())
+    elif damage == "dangling link":
+        link.unlink()
+        link.symlink_to("views/9999999999-canary")
+    elif damage == "changed card":
+        (view / "version.json").chmod(0o644)
+        (view / "version.json").write_text("{}")
+    elif damage == "missing file":
+        (view / "best.pt").unlink()
+    elif damage == "extra":
+        (view / "notes.txt").write_text("mine")
+    else:
+        (store.root / "versions" / "000001").unlink()
+        (store.root / "versions" / "000002").unlink()
+        (store.root / "versions" / "000002").symlink_to("nowhere")
+        (store.root / "versions" / "000009").symlink_to("nowhere")
+    store.refresh_views()
+    assert {role: read(store, role) for role in ("current", "canary")} == before
+    assert set(names(store.root / "canary")) == {
+        "best.pt",
+        "best.json",
+        "model.onnx",
+        "manifest.json",
+        "version.json",
+    }
+    assert (store.root / "canary" / "best.pt").read_bytes() == b"weights of second"
+    assert names(store.root / "versions") == ["000001", "000002"]
+    assert (store.root / "versions" / "000002" / "model.onnx").read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("place", ["canary", "current", "versions/000001"])
+@pytest.mark.parametrize("rollout", [True, False])
+def test_what_somebody_else_put_there_is_moved_away_whole(
+    store: Store, base: Version, second: Version, place: str, rollout: bool
+) -> None:
+    foreign = store.root / place
+    foreign.mkdir(parents=True)
+    (foreign / "best.pt").write_bytes(b"their weights")
+    (foreign / "version.json").write_text('{"version": 7}')
+    if rollout:
+        start_canary(store, second)
+    store.refresh_views()
+    (moved,) = names(store.root / "incoming")
+    assert (store.root / "incoming" / moved / "best.pt").read_bytes() == b"their weights"
+    assert read(store, "current")["version"] == 1
+    assert (store.root / "canary").is_symlink() == rollout
+    assert (store.root / "versions" / "000001").is_symlink()
+
+
+def test_a_foreign_file_is_moved_away_too(store: Store, base: Version) -> None:
+    (store.root / "canary").write_bytes(b"a file")
+    store.refresh_views()
+    (moved,) = names(store.root / "incoming")
+    assert (store.root / "incoming" / moved).read_bytes() == b"a file"
+    assert not (store.root / "canary").exists()
+
+
+def test_only_the_last_views_are_kept(store: Store, base: Version, second: Version) -> None:
+    rollout = start_canary(store, second)
+    for step in range(1, 9):
+        store.append(ShareChanged(rollout=rollout, share=step / 10), actor="c", reason="step")
+        store.refresh_views()
+    kept = names(store.root / "views")
+    assert len(kept) == 6
+    assert str((store.root / "canary").readlink()) == f"views/{max(n for n in kept if n.endswith('canary'))}"
+    assert read(store, "canary")["traffic_weight"] == 0.8
+
+
+def test_a_version_without_weights_or_metrics(store: Store, draft: Path) -> None:
+    (draft / "best.pt").unlink()
+    (draft / "metrics.json").unlink()
+    store.publish(draft, note="", actor="a", initial=True)
+    store.refresh_views()
+    assert names(store.root / "current") == ["best.json", "manifest.json", "model.onnx", "version.json"]
+    assert set(read(store, "current")["metrics"].values()) == {None}
+
+
+def test_many_callers_at_once_end_with_the_newest_state(store: Store, base: Version, second: Version) -> None:
+    rollout = start_canary(store, second)
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def refresh() -> None:
+        mine = Store(store.root, clock=Ticks(), new_id=new_id)
+        try:
+            while not done.is_set():
+                mine.refresh_views()
+            mine.refresh_views()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=refresh) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for step in range(30):
+        store.append(ShareChanged(rollout=rollout, share=(step % 9 + 1) / 10), actor="c", reason="step")
+        card = json.loads((store.root / "current" / "version.json").read_text()) if step > 20 else None
+        assert card is None or card["version"] == 1
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert store.state().rollout is not None
+    assert read(store, "canary")["traffic_weight"] == 0.3
+    assert read(store, "current")["traffic_weight"] == 0.7
+    assert not [name for name in names(store.root) + names(store.root / "views") if name.startswith(".tmp-")]
