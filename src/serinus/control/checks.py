@@ -1,0 +1,146 @@
+"""The checks before traffic, each with a name, a result and words for people.
+
+They raise only what says nothing about the candidate ("could not measure"); what it fails is a result.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serinus.artifact.manifest import Contract, Manifest
+from serinus.artifact.validate import check_contract
+from serinus.control.settings import ControllerSettings
+from serinus.core.enums import ReasonCode
+from serinus.core.errors import Corrupt, InvalidInput, ModelFault, NotFound
+from serinus.core.ids import Digest
+from serinus.engine import trial
+from serinus.store import Store
+
+GOLDEN_RESULTS = "training/golden.npz"
+SCORE_TOLERANCE = 0.01
+"""Confidences may differ by this much from those of the trainer's machine."""
+BOX_TOLERANCE = 1.0
+"""Box sides may differ by this many pixels."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One check and how it went."""
+
+    name: str
+    failed: ReasonCode | None = None
+    """None: passed, or did not apply (then the words say so)."""
+    words: str
+    numbers: dict[str, float] = {}
+
+    def document(self) -> dict[str, Any]:
+        """For the event."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+def files(store: Store, digest: Digest) -> Check:
+    """Every file is what the manifest says."""
+    try:
+        store.verify(digest)
+    except (Corrupt, NotFound) as error:
+        return Check(name="files", failed=ReasonCode.VERIFY_FAILED, words=str(error))
+    count = len(store.manifest(digest).files)
+    return Check(name="files", words=f"All {count} files match their hashes.")
+
+
+def contract(manifest: Manifest) -> Check:
+    """Serving can obey the contract."""
+    try:
+        check_contract(manifest.contract)
+    except InvalidInput as error:
+        return Check(name="contract", failed=ReasonCode.VERIFY_FAILED, words=str(error))
+    channels, size = len(manifest.contract.channels), manifest.contract.size
+    return Check(name="contract", words=f"{channels} channels, up to {size} px, as serving makes them.")
+
+
+def golden_results(artifact: Path, manifest: Manifest, settings: ControllerSettings) -> Check:
+    """It loads in a sandbox and answers its own golden pairs as it did when it was trained."""
+    name = "golden results"
+    try:
+        images, expected = _golden_results(artifact, manifest)
+    except ModelFault as error:
+        return Check(name=name, failed=ReasonCode.VERIFY_FAILED, words=str(error))
+    try:
+        found = trial.run(
+            artifact,
+            manifest.contract,
+            images,
+            seconds=settings.trial_seconds,
+            memory_mb=settings.trial_memory_mb,
+        )
+    except ModelFault as error:
+        return Check(name=name, failed=ReasonCode.VERIFY_FAILED, words=f"In the sandbox {error}")
+    if expected is None:
+        return Check(name=name, words="It loads and answers in the sandbox; it brings no golden results.")
+    for index, (wanted, answer) in enumerate(zip(expected, found, strict=True)):
+        difference = _difference(wanted, answer, manifest.contract)
+        if difference:
+            words = (
+                f"On golden picture {index} it answers differently than when it was trained: {difference}."
+            )
+            return Check(name=name, failed=ReasonCode.VERIFY_FAILED, words=words)
+    return Check(
+        name=name,
+        words=f"It loads in the sandbox and reproduces its {len(found)} golden results.",
+        numbers={"pictures": float(len(found))},
+    )
+
+
+def _golden_results(
+    artifact: Path, manifest: Manifest
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]] | None]:
+    """Pictures to try, and what the trainer says the answers are. Raises ModelFault for a bad file."""
+    contract = manifest.contract
+    if GOLDEN_RESULTS not in manifest.files:
+        side = -(-min(contract.size, 256) // contract.stride) * contract.stride
+        return [np.zeros((side, side, len(contract.channels)), np.uint8)], None
+    try:
+        with np.load(artifact / GOLDEN_RESULTS, allow_pickle=False) as arrays:
+            images, detections = arrays["images"], arrays["detections"]
+    except (ValueError, KeyError, EOFError) as error:
+        raise ModelFault(f"{GOLDEN_RESULTS} cannot be read: {error}.", remedy="Export it again.") from error
+    fits = (
+        images.dtype == np.uint8
+        and images.ndim == 4
+        and images.shape[3] == len(contract.channels)
+        and detections.dtype == np.float32
+        and detections.ndim == 3
+        and len(images) == len(detections) > 0
+    )
+    if not fits:
+        raise ModelFault(
+            f"{GOLDEN_RESULTS} holds images {images.dtype} {images.shape} and detections "
+            f"{detections.dtype} {detections.shape}, which do not fit the contract.",
+            remedy="Export it again.",
+        )
+    return list(images), list(detections)
+
+
+def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], contract: Contract) -> str:
+    """How the two answers differ, in words; empty when they agree.
+
+    Every detection that is clearly shown must have a partner in the other answer, whatever the order: two of
+    nearly the same confidence may change places on another machine.
+    """
+    for ours, theirs, words in (
+        (expected, found, "a detection is missing"),
+        (found, expected, "a detection is new"),
+    ):
+        for row in ours[ours[:, 4] >= contract.score_threshold + SCORE_TOLERANCE]:
+            near = (
+                (np.abs(theirs[:, :4] - row[:4]).max(axis=1, initial=0) <= BOX_TOLERANCE)
+                & (np.abs(theirs[:, 4] - row[4]) <= SCORE_TOLERANCE)
+                & (theirs[:, 5] == row[5])
+            )
+            if not near.any():
+                x, y, confidence = float(row[0]), float(row[1]), float(row[4])
+                return f"{words} at ({x:.0f}, {y:.0f}), confidence {confidence:.2f}"
+    return ""

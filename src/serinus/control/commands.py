@@ -1,0 +1,190 @@
+"""Decisions by hand: each validates, appends one event and gives it. Shared by command line and control API.
+
+`actor`: who decides (`alice via ui`); `reason`: why, for the history; `expect`: the `State.seq` that was
+looked at, so that a decision made on an old page is refused. All raise Conflict when the state does not
+allow the decision (nothing is written then), and InvalidInput for input that makes no sense.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from serinus.control.ledger import Standing, standing
+from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from serinus.core.ids import Version
+from serinus.evidence.verdict import Verdict
+from serinus.rollout.events import Body, Event, Paused, Promoted, Resumed, RolledBack, RolloutStarted, Undone
+from serinus.rollout.policy import Policy
+from serinus.rollout.state import Rollout, State
+from serinus.store import Store
+
+BY_HAND = "by hand"
+_LONGEST_REASON = 2000
+_ATTEMPTS = 5
+
+
+class _Draft(NamedTuple):
+    """An event to be: its body, and the reason for the history."""
+
+    body: Body
+    reason: str
+
+
+def promote(
+    store: Store, *, actor: str, reason: str = "", expect: int | None = None, confirm: bool = False
+) -> Event:
+    """Makes the canary current now.
+
+    Before the window is over, before the evidence suffices or against an alarm it takes `confirm` and a
+    reason; the event then records the override.
+    """
+
+    def draft(state: State) -> _Draft:
+        rollout = _active(state, "promote")
+        if rollout.phase is RolloutPhase.VERIFYING:
+            raise Conflict(
+                f"Version {rollout.version} is still being verified; it has not served a request.",
+                remedy="Wait until it is the canary.",
+            )
+        at = standing(store, rollout)
+        verdict = at.verdict()
+        objections = _objections(store, rollout, at, verdict)
+        if objections and not confirm:
+            raise Conflict(
+                f"Version {rollout.version} is not ready to be promoted: {'; '.join(objections)}.",
+                remedy="Wait, or confirm that you want it anyway and say why.",
+            )
+        if objections and not reason.strip():
+            raise InvalidInput("An override needs a reason.", remedy="Say why, for the history.")
+        body = Promoted(
+            rollout=rollout.number,
+            version=rollout.version,
+            code=ReasonCode.MANUAL,
+            override=bool(objections),
+            numbers=verdict.numbers,
+            evidence=at.digest,
+        )
+        said = _words(reason)
+        return _Draft(body, f"{said} (Override: {'; '.join(objections)}.)" if objections else said)
+
+    return _decide(store, draft, actor, expect)
+
+
+def _objections(store: Store, rollout: Rollout, at: Standing, verdict: Verdict) -> list[str]:
+    """Why the controller would not promote it now."""
+    found = []
+    left = rollout.policy.window_seconds - at.clock
+    if left > 0:
+        found.append(f"{left:.0f} s of the window are left")
+    if any(rollout.number in replica.trips for replica in store.replicas(newer_than=rollout.started_at)):
+        found.append("a replica stopped it on its own evidence")
+    if verdict.blame is not None or verdict.alarm or not verdict.good:
+        found.append(verdict.words)
+    return found
+
+
+def rollback(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
+    """Ends the active rollout; current gets all traffic again."""
+
+    def draft(state: State) -> _Draft:
+        rollout = _active(state, "roll back")
+        at = standing(store, rollout)
+        body = RolledBack(
+            rollout=rollout.number,
+            version=rollout.version,
+            code=ReasonCode.MANUAL,
+            numbers=at.verdict().numbers,
+            evidence=at.digest,
+        )
+        return _Draft(body, _words(reason))
+
+    return _decide(store, draft, actor, expect)
+
+
+def undo(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
+    """Brings the previous current version back."""
+
+    def draft(state: State) -> _Draft:
+        if state.previous is None or state.current is None:
+            raise Conflict("There is nothing to undo: no version was promoted, or it was undone already.")
+        return _Draft(Undone(version=state.previous, undone=state.current), _words(reason))
+
+    return _decide(store, draft, actor, expect)
+
+
+def pause(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
+    """Freezes the window's clock and promotion; rollback stays armed."""
+
+    def draft(state: State) -> _Draft:
+        return _Draft(Paused(rollout=_active(state, "pause").number), _words(reason))
+
+    return _decide(store, draft, actor, expect)
+
+
+def resume(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
+    """Ends a pause or a hold; after a hold the longest evaluation counts anew."""
+
+    def draft(state: State) -> _Draft:
+        rollout = _active(state, "resume")
+        body = Resumed(rollout=rollout.number, clock=standing(store, rollout).clock)
+        return _Draft(body, _words(reason))
+
+    return _decide(store, draft, actor, expect)
+
+
+def start(
+    store: Store,
+    version: Version,
+    *,
+    policy: Policy,
+    actor: str,
+    reason: str = "",
+    expect: int | None = None,
+) -> Event:
+    """Starts a rollout of `version`, also one that was rejected or retired; supersedes an active one.
+
+    Raises NotFound when there is no such version, InvalidInput for a policy that no rollout can obey.
+    """
+
+    def draft(state: State) -> _Draft:
+        if version not in state.versions:
+            raise NotFound(f"There is no version {version}.", remedy="`serinus versions list` names them.")
+        if problems := policy.problems():
+            raise InvalidInput(f"No rollout can obey this policy: {'; '.join(problems)}.")
+        body = RolloutStarted(
+            rollout=state.rollouts + 1,
+            version=version,
+            policy=policy,
+            supersedes=None if state.rollout is None else state.rollout.number,
+        )
+        return _Draft(body, _words(reason))
+
+    return _decide(store, draft, actor, expect)
+
+
+def _decide(store: Store, draft: Callable[[State], _Draft], actor: str, expect: int | None) -> Event:
+    """Appends what `draft` makes of the state. Without `expect` a lost race is tried again."""
+    for _ in range(_ATTEMPTS):
+        state = store.state()
+        body, reason = draft(state)
+        try:
+            return store.append(
+                body, actor=actor, reason=reason, expect=state.seq if expect is None else expect
+            )
+        except Conflict:
+            if expect is not None or store.state().seq == state.seq:
+                raise
+    raise Unavailable("The journal moves on faster than this decision is made.", remedy="Try again.")
+
+
+def _active(state: State, verb: str) -> Rollout:
+    if state.rollout is None:
+        raise Conflict(f"There is nothing to {verb}: no rollout is active.")
+    return state.rollout
+
+
+def _words(reason: str) -> str:
+    words = reason.strip()
+    if len(words) > _LONGEST_REASON:
+        raise InvalidInput(f"The reason has {len(words)} characters; {_LONGEST_REASON} are enough.")
+    return words or BY_HAND

@@ -1,0 +1,206 @@
+"""The controller: reads, decides, appends, then acts. It keeps nothing that it could not read again.
+
+One tick looks once and appends at most one event, and no effect precedes its event; so the controller may be
+killed between any two lines, started again elsewhere, or run twice: what it finds in the store is where it
+goes on. What goes wrong in a tick is logged, and the next tick tries again.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from serinus.control import gather, probing
+from serinus.control.ledger import Ledger, Standing, standing
+from serinus.control.outcomes import body_of
+from serinus.control.probes import Prober
+from serinus.control.recovery import recovered
+from serinus.control.settings import ControllerSettings
+from serinus.control.upkeep import Upkeep
+from serinus.control.verify import Task, Verifier
+from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.core.errors import Conflict
+from serinus.core.ids import Clock, Version
+from serinus.rollout.decide import Situation, decide, next_start
+from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
+from serinus.rollout.state import Rollout, State
+from serinus.store import Store
+
+log = logging.getLogger(__name__)
+
+ACTOR = "controller"
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tick came to."""
+
+    seq: int
+    """The journal's last event as this tick saw it; -1 when it could not be read."""
+    event: Event | None = None
+    """What it appended."""
+    words: str
+    """What it did, or why it did nothing."""
+
+
+class Controller:
+    """Moves rollouts on. `tick` never raises and never waits for a model; call it from one thread.
+
+    `clock`: UTC seconds; `monotonic`: seconds for intervals; `notify` is called with each event it appended.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ControllerSettings,
+        *,
+        clock: Clock,
+        prober: Prober,
+        notify: Callable[[Event], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._prober = prober
+        self._notify = notify
+        self._verifier = Verifier(store, settings, monotonic=monotonic)
+        self._ledger = Ledger(
+            store,
+            clock=clock,
+            clamp=settings.clamp_ticks * settings.tick_seconds,
+            clock_slice=settings.clock_slice_seconds,
+        )
+        self._upkeep = Upkeep(
+            store,
+            clock=clock,
+            heal_seconds=settings.heal_seconds,
+            forget_seconds=settings.replica_forget_seconds,
+        )
+        self._trouble = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Ticks until `stop` is set, then lets go of probes and verification."""
+        while not stop.is_set():
+            self.tick()
+            stop.wait(self._settings.tick_seconds)
+        self.close()
+
+    def close(self) -> None:
+        self._prober.close()
+        self._verifier.close()
+
+    def tick(self) -> Tick:
+        """One look, at most one event, and the effects of what the state is then."""
+        try:
+            done = self._turn()
+        except Conflict as error:
+            # Somebody else was faster; what they wrote is what the next tick starts from.
+            log.info("another one decided first: %s", error.message)
+            return Tick(seq=-1, words=error.message)
+        except Exception as error:
+            # The loop must outlive a store that is away, a full volume, a damaged file.
+            words = f"{type(error).__name__}: {error}"
+            if words != self._trouble:
+                log.exception("the controller cannot go on; it tries again every tick")
+            self._trouble = words
+            return Tick(seq=-1, words=words)
+        if self._trouble:
+            log.info("the controller goes on")
+            self._trouble = ""
+        return done
+
+    def _turn(self) -> Tick:
+        state = self._store.state()
+        rollout = state.rollout
+        starting = next_start(state)
+        if starting is not None:
+            done = self._start(state, *starting)
+        elif rollout is None:
+            done = Tick(seq=state.seq, words="Nothing to do.")
+        elif rollout.phase is RolloutPhase.VERIFYING:
+            done = self._verify(state, rollout)
+        else:
+            done = self._judge(state, rollout)
+        after = self._store.state()
+        if after.canary is None:
+            self._prober.aim(0.0, tuple)
+        clock = 0.0 if after.rollout is None else standing(self._store, after.rollout).clock
+        self._upkeep.turn(after, clock, self._monotonic())
+        return done
+
+    def _start(self, state: State, version: Version, supersedes: int | None) -> Tick:
+        body = RolloutStarted(
+            rollout=state.rollouts + 1,
+            version=version,
+            policy=self._settings.policy,
+            supersedes=supersedes,
+        )
+        also = "" if supersedes is None else f", in place of rollout {supersedes}"
+        return self._append(state, body, f"Version {version} is the next that was published{also}.")
+
+    def _verify(self, state: State, rollout: Rollout) -> Tick:
+        current = None if state.current is None else state.versions[state.current].digest
+        task = Task(
+            rollout=rollout.number,
+            candidate=state.versions[rollout.version].digest,
+            current=current,
+            policy=rollout.policy,
+        )
+        outcome = self._verifier.outcome(task)
+        if outcome is None:
+            return Tick(seq=state.seq, words=f"Version {rollout.version} is being verified.")
+        if outcome.failed is not None:
+            rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
+            return self._append(state, rejected, outcome.reason)
+        share = rollout.policy.share if rollout.baseline is not None else 1.0
+        verified = Verified(rollout=rollout.number, share=share, report=outcome.report)
+        return self._append(state, verified, outcome.reason)
+
+    def _judge(self, state: State, rollout: Rollout) -> Tick:
+        now = self._clock()
+        readings = gather.read(
+            self._store.replicas(newer_than=rollout.started_at),
+            canary=state.versions[rollout.version].digest,
+            rollout=rollout.number,
+            fresh_since=now - self._settings.replica_fresh_seconds,
+        )
+        at = self._ledger.turn(
+            rollout,
+            now=self._monotonic(),
+            running=readings.ready and rollout.phase is RolloutPhase.CANARY,
+            in_flight=readings.in_flight,
+        )
+        self._probe(state, rollout, at)
+        verdict = at.verdict(readings.in_flight)
+        if rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE:
+            over = recovered(self._store, rollout, at.last)
+            verdict = msgspec.structs.replace(verdict, outage_over=over)
+        situation = Situation(
+            now=now,
+            clock=at.clock,
+            verdict=verdict,
+            load_failure=readings.load_failure,
+            tripped=readings.tripped,
+            ready=readings.ready,
+        )
+        decision = decide(state, situation)
+        body = body_of(decision, rollout, at, verdict)
+        if body is None:
+            return Tick(seq=state.seq, words=decision.reason)
+        return self._append(state, body, decision.reason)
+
+    def _probe(self, state: State, rollout: Rollout, at: Standing) -> None:
+        if state.current is None:
+            return
+        current = state.versions[state.current].digest
+        rate = probing.rate(rollout, at.analysis, self._settings.users_suffice)
+        self._prober.aim(rate, lambda: probing.pairs(self._store, current))
+
+    def _append(self, state: State, body: Body, reason: str) -> Tick:
+        event = self._store.append(body, actor=ACTOR, reason=reason, expect=state.seq)
+        log.info("#%d %s", event.seq, event.reason)
+        self._notify(event)
+        return Tick(seq=event.seq, event=event, words=event.reason)

@@ -1,0 +1,39 @@
+"""What the replicas say right now, as one value."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from serinus.core.ids import Digest
+from serinus.store import Replica
+
+
+class Readings(msgspec.Struct, frozen=True, kw_only=True):
+    """The heartbeats, read for one canary."""
+
+    ready: bool
+    """There is a replica, and every fresh one has the canary loaded."""
+    in_flight: int
+    """Canary requests that are not settled."""
+    load_failure: str
+    """Why a fresh replica could not load the canary; empty when none says so."""
+    tripped: bool
+    """A replica stopped the canary on its own evidence."""
+    fresh: int
+    """Replicas that are alive."""
+
+
+def read(replicas: Iterable[Replica], *, canary: Digest, rollout: int, fresh_since: float) -> Readings:
+    """`replicas` may be old ones too: a trip stays a trip when its replica has gone. Times in UTC seconds."""
+    everyone = list(replicas)
+    fresh = [replica for replica in everyone if replica.time > fresh_since]
+    failures = [
+        f"{replica.replica}: {replica.failed[canary]}" for replica in fresh if canary in replica.failed
+    ]
+    return Readings(
+        ready=bool(fresh) and all(canary in replica.loaded for replica in fresh),
+        in_flight=sum(replica.in_flight for replica in fresh),
+        load_failure="; ".join(failures[:3]),
+        tripped=any(rollout in replica.trips for replica in everyone),
+        fresh=len(fresh),
+    )

@@ -1,0 +1,115 @@
+"""The history for people: who did what, when, why, with which numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from serinus.core.ids import Version
+from serinus.rollout.events import (
+    Body,
+    EpochReset,
+    Event,
+    Held,
+    Paused,
+    Promoted,
+    Published,
+    Rejected,
+    Resumed,
+    RolledBack,
+    RolloutStarted,
+    ShareChanged,
+    Undone,
+    Verified,
+)
+from serinus.rollout.transitions import kind_name
+from serinus.store import Store
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One event."""
+
+    seq: int
+    time: float
+    """Seconds since 1970-01-01 UTC."""
+    actor: str
+    kind: str
+    """The event's kind as it stands in the journal, such as `rolled_back`."""
+    what: str
+    why: str
+    version: Version | None
+    """The version it is about."""
+    rollout: int | None
+    numbers: dict[str, float] = {}
+    report: dict[str, Any] = {}
+    """Of the checks before traffic."""
+    evidence: str = ""
+    """Digest of the frozen slice that it rests on."""
+
+
+def history(store: Store, *, limit: int | None = None) -> list[Row]:
+    """Oldest first; with `limit` only so many of the newest. Raises Corrupt, naming a damaged file."""
+    versions: dict[int, Version] = {}
+    rows = [_row(event, versions) for event in store.events()]
+    return rows if limit is None else rows[max(0, len(rows) - limit) :]
+
+
+def _row(event: Event, versions: dict[int, Version]) -> Row:
+    """`versions`: rollout -> version, as far as it was told; a start adds to it."""
+    body = event.body
+    if isinstance(body, RolloutStarted):
+        versions[body.rollout] = body.version
+    rollout = None if isinstance(body, Published | Undone) else body.rollout
+    if isinstance(body, Published | RolloutStarted | Promoted | RolledBack | Undone):
+        version: Version | None = body.version
+    else:
+        version = versions.get(body.rollout)
+    return Row(
+        seq=event.seq,
+        time=event.time,
+        actor=event.actor,
+        kind=kind_name(type(body)),
+        what=what(body, version),
+        why=event.reason,
+        version=version,
+        rollout=rollout,
+        numbers=body.numbers if isinstance(body, Promoted | RolledBack | Held) else {},
+        report=body.report if isinstance(body, Verified | Rejected) else {},
+        evidence=body.evidence if isinstance(body, Promoted | RolledBack) else "",
+    )
+
+
+_WORDS: Mapping[type[Body], str] = {
+    Paused: "paused",
+    Resumed: "resumed",
+    EpochReset: "evidence starts afresh",
+}
+
+
+def what(body: Body, version: Version | None) -> str:
+    """What happened, in a few words. `version`: the one it is about."""
+    match body:
+        case Published(initial=True):
+            words = "published as the first version"
+        case Published():
+            words = "published"
+        case RolloutStarted(supersedes=None):
+            words = "checks before traffic begin"
+        case RolloutStarted(supersedes=number):
+            words = f"checks before traffic begin, rollout {number} superseded"
+        case Verified(share=share) | ShareChanged(share=share):
+            kind = "is the canary" if isinstance(body, Verified) else "share changed"
+            words = f"{kind}, {share:.0%} of the requests"
+        case Rejected(code=code):
+            words = f"rejected before traffic ({code})"
+        case Held(code=code):
+            words = f"held ({code})"
+        case Promoted(override=override):
+            words = "promoted by override" if override else "promoted"
+        case RolledBack(code=code):
+            words = f"rolled back ({code})"
+        case Undone(undone=undone):
+            words = f"current again, promotion of version {undone} undone"
+        case _:
+            words = _WORDS[type(body)]
+    return f"version {version}: {words}"

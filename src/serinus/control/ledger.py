@@ -1,0 +1,135 @@
+"""The evidence of a rollout as frozen in the store: whoever judges starts from here and judges the same.
+
+A slice is frozen before it is judged. Of two controllers one wins slice k; the other reads it and goes
+on from there, so it does not matter which of them decides. The window's clock is the sum of the slices'
+increments, each clamped, so neither a jump of a clock nor an absence of the controller moves it far.
+"""
+
+from typing import NamedTuple
+
+from serinus.core.errors import Conflict
+from serinus.core.ids import Clock, Digest
+from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch
+from serinus.evidence.counts import merge
+from serinus.evidence.verdict import Verdict
+from serinus.rollout.policy import Policy
+from serinus.rollout.state import Rollout
+from serinus.store import FrozenSlice, Store
+
+
+class Standing(NamedTuple):
+    """Where a rollout's evidence stands."""
+
+    last: FrozenSlice | None
+    """The newest frozen slice."""
+    analysis: Analysis
+    """After it, and after a restart of the evidence that followed it."""
+    params: Params
+
+    @property
+    def clock(self) -> float:
+        """Seconds of the window's clock."""
+        return 0.0 if self.last is None else self.last.clock
+
+    @property
+    def digest(self) -> str:
+        """Of the newest frozen slice, for the event that rests on it; empty when there is none."""
+        return "" if self.last is None else self.last.digest
+
+    def verdict(self, in_flight: int | None = None) -> Verdict:
+        """`in_flight` None: as many canary requests as when the slice was frozen."""
+        noted = 0 if self.last is None else self.last.in_flight
+        return judge(self.analysis, self.params, in_flight=noted if in_flight is None else in_flight)
+
+
+def params_of(policy: Policy) -> Params:
+    return Params(max_error_rate=policy.max_error_rate, judge_latency=policy.judge_latency)
+
+
+def standing(store: Store, rollout: Rollout) -> Standing:
+    """Reads where the evidence of `rollout` stands. Raises Corrupt, naming a damaged file."""
+    params = params_of(rollout.policy)
+    last = store.last_frozen(rollout.number)
+    if last is None:
+        return Standing(None, begin(params), params)
+    # A restart of the evidence is an event, not a slice: it is applied by whoever goes on after its slice.
+    restarted = rollout.epoch > 0 and last.k == rollout.epoch_after
+    return Standing(last, reset_epoch(last.analysis, params) if restarted else last.analysis, params)
+
+
+class WindowClock:
+    """Seconds of evaluation that are not in a frozen slice yet. `clamp`: most seconds that one look adds."""
+
+    def __init__(self, clamp: float) -> None:
+        self._clamp = clamp
+        self._looked: float | None = None
+        self._ran = False
+        self._seen: Digest | str = ""
+        self.pending = 0.0
+
+    def look(self, now: float, *, running: bool, frozen: Digest | str) -> None:
+        """Adds the time since the last look, when the clock ran at both ends of it.
+
+        `now`: monotonic seconds. `frozen`: digest of the newest slice; one that is new here was frozen by
+        somebody else, who counted the same seconds.
+        """
+        if frozen != self._seen:
+            self._seen, self.pending = frozen, 0.0
+        elif self._looked is not None and running and self._ran:
+            self.pending += min(max(0.0, now - self._looked), self._clamp)
+        self._looked, self._ran = now, running
+
+    def recorded(self, frozen: Digest | str) -> None:
+        """What is pending is in this slice now."""
+        self._seen, self.pending = frozen, 0.0
+
+
+class Ledger:
+    """Freezes what is new of one rollout."""
+
+    def __init__(self, store: Store, *, clock: Clock, clamp: float, clock_slice: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._window = WindowClock(clamp)
+        self._clock_slice = clock_slice
+
+    def turn(self, rollout: Rollout, *, now: float, running: bool, in_flight: int) -> Standing:
+        """Freezes the next slice when there is something to freeze, and gives where the evidence stands then.
+
+        `now`: monotonic seconds; `running`: whether the window's clock runs.
+        """
+        at = standing(self._store, rollout)
+        self._window.look(now, running=running, frozen=at.digest)
+        new = self._store.new_observations(rollout.number, {} if at.last is None else at.last.sources)
+        counts = merge(slice_ for _, _, slice_ in new)
+        if not counts and not self._worth(rollout, at):
+            return at
+        sources = {} if at.last is None else dict(at.last.sources)
+        for replica, n, _ in new:
+            sources[replica] = max(n, sources.get(replica, n))
+        frozen = FrozenSlice(
+            rollout=rollout.number,
+            k=0 if at.last is None else at.last.k + 1,
+            sources=sources,
+            slice=counts,
+            clock_increment=self._window.pending,
+            clock=at.clock + self._window.pending,
+            time=self._clock(),
+            in_flight=in_flight,
+            analysis=observe(at.analysis, counts, at.params),
+            prev=at.digest,
+        )
+        try:
+            won = self._store.freeze(frozen)
+        except Conflict:
+            won = False
+        if won:
+            self._window.recorded(frozen.digest)
+            return Standing(frozen, frozen.analysis, at.params)
+        return standing(self._store, rollout)
+
+    def _worth(self, rollout: Rollout, at: Standing) -> bool:
+        """Whether the clock alone is worth a slice: now and then, and when it ends the window."""
+        window, pending = rollout.policy.window_seconds, self._window.pending
+        ends = at.clock < window <= at.clock + pending
+        return pending > 0 and (ends or pending >= self._clock_slice)

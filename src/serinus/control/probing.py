@@ -1,0 +1,51 @@
+"""When probes are sent, and of what."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from serinus.control.checks import GOLDEN_RESULTS
+from serinus.control.probes import ProbePair
+from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.core.ids import Digest
+from serinus.evidence.analysis import Analysis
+from serinus.imagery.decode import encode_png
+from serinus.rollout.state import Rollout
+from serinus.store import Store
+
+_MOST_PAIRS = 32
+
+
+def rate(rollout: Rollout, analysis: Analysis, users_suffice: int) -> float:
+    """Probes per second that the rollout needs now.
+
+    None once users bring enough canary requests to decide by themselves; and none in a pause or a hold,
+    except a hold for a failure of both versions: without requests nobody would see that it is over.
+    """
+    policy = rollout.policy
+    waiting = rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE
+    wanted = (
+        policy.probes
+        and (rollout.phase is RolloutPhase.CANARY or waiting)
+        and analysis.users.canary.requests < users_suffice
+    )
+    return policy.probes_per_window / policy.window_seconds if wanted else 0.0
+
+
+def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
+    """Pairs of the golden sets, or, where there are none, those that current brought from its training.
+
+    At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, OSError.
+    """
+    golden = [(one.path, pair) for one in store.golden_sets() for pair in one.pairs]
+    if golden:
+        chosen = golden[:: max(1, len(golden) // _MOST_PAIRS)][:_MOST_PAIRS]
+        return [
+            ProbePair((folder / pair.pre).read_bytes(), (folder / pair.post).read_bytes())
+            for folder, pair in chosen
+        ]
+    if GOLDEN_RESULTS not in store.manifest(current).files:
+        return []
+    with np.load(store.artifact(current) / GOLDEN_RESULTS, allow_pickle=False) as arrays:
+        stacked = arrays["images"][:_MOST_PAIRS]
+    return [ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:])) for image in stacked]

@@ -1,0 +1,72 @@
+"""Read models of the versions."""
+
+import msgspec
+
+from serinus.artifact.manifest import Manifest
+from serinus.core.enums import VersionState
+from serinus.core.errors import NotFound
+from serinus.core.ids import Digest, Version
+from serinus.rollout.state import VersionRecord
+from serinus.store import Store
+
+
+class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A version in a list."""
+
+    version: Version
+    digest: Digest
+    state: VersionState
+    published_at: float
+    """Seconds since 1970-01-01 UTC."""
+    note: str
+    reason: str
+    """Why it is in this state."""
+    metrics: dict[str, float]
+
+
+class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A version with its whole manifest."""
+
+    version: Version
+    digest: Digest
+    state: VersionState
+    published_at: float
+    """Seconds since 1970-01-01 UTC."""
+    note: str
+    reason: str
+    """Why it is in this state."""
+    manifest: Manifest
+
+
+def versions(store: Store) -> list[VersionRow]:
+    """All versions, the newest first. Raises NotFound, Corrupt where an artifact is damaged."""
+    records = sorted(store.state().versions.values(), key=lambda record: -record.version)
+    return [_row(record, store.manifest(record.digest)) for record in records]
+
+
+def _row(record: VersionRecord, manifest: Manifest) -> VersionRow:
+    return VersionRow(
+        version=record.version,
+        digest=record.digest,
+        state=record.state,
+        published_at=record.published_at,
+        note=record.note,
+        reason=record.reason,
+        metrics=manifest.metrics,
+    )
+
+
+def version_detail(store: Store, version: Version) -> VersionDetail:
+    """Raises NotFound when there is no such version, Corrupt when its manifest is damaged."""
+    record = store.state().versions.get(version)
+    if record is None:
+        raise NotFound(f"There is no version {version}.", remedy="`serinus versions list` names them.")
+    return VersionDetail(
+        version=record.version,
+        digest=record.digest,
+        state=record.state,
+        published_at=record.published_at,
+        note=record.note,
+        reason=record.reason,
+        manifest=store.manifest(record.digest),
+    )

@@ -1,0 +1,35 @@
+"""How the controller works, as values; what a rollout may do is in its policy."""
+
+from dataclasses import dataclass, field
+
+from serinus.rollout.policy import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerSettings:
+    """Defaults suit one machine and a small cluster alike."""
+
+    policy: Policy = field(default_factory=Policy)
+    """What a rollout gets when it starts."""
+    tick_seconds: float = 1.0
+    """How often the controller looks."""
+    clamp_ticks: float = 5.0
+    """The window's clock moves at most this many ticks at once, however long ago the last look was."""
+    clock_slice_seconds: float = 5.0
+    """Without counts, a slice that only moves the clock is frozen this often."""
+    replica_fresh_seconds: float = 10.0
+    """A replica whose heartbeat is older counts as gone."""
+    replica_forget_seconds: float = 600.0
+    """Heartbeats older than this are removed."""
+    users_suffice: int = 140
+    """With this many canary requests of users, probes are not needed."""
+    trial_seconds: float = 120.0
+    """Time limit of one sandboxed run."""
+    trial_memory_mb: int = 2048
+    """Memory limit of one sandboxed run, in MiB."""
+    retry_seconds: float = 10.0
+    """How long to wait after checks that could not be made (not: that failed)."""
+    bootstrap_samples: int = 1000
+    """Resamples of the quality gate."""
+    heal_seconds: float = 30.0
+    """How often the views are regenerated although nothing changed."""

@@ -1,0 +1,63 @@
+"""What is generated from the state: the hint who serves, the views, and the list of live replicas."""
+
+import msgspec
+
+from serinus.core.ids import Clock, Version
+from serinus.rollout.state import State
+from serinus.store import Routes, Served, Store
+
+
+def routes_of(state: State, *, clock: float, time: float) -> Routes:
+    """The hint for replicas. `clock`: the window's, in seconds; `time`: UTC seconds."""
+    rollout, canary = state.rollout, state.canary
+    return Routes(
+        seq=state.seq,
+        current=_served(state, state.current),
+        canary=None if canary is None else _served(state, canary.version),
+        rollout=None if rollout is None else rollout.number,
+        phase=None if rollout is None else rollout.phase,
+        share=0.0 if rollout is None or canary is None else rollout.share,
+        clock=clock if rollout is not None else 0.0,
+        window_seconds=0.0 if rollout is None else rollout.policy.window_seconds,
+        time=time,
+    )
+
+
+def _served(state: State, version: Version | None) -> Served | None:
+    return None if version is None else Served(version=version, digest=state.versions[version].digest)
+
+
+class Upkeep:
+    """Does it when something changed, and now and then anyway: somebody may have meddled with the files."""
+
+    def __init__(self, store: Store, *, clock: Clock, heal_seconds: float, forget_seconds: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._heal = heal_seconds
+        self._forget = forget_seconds
+        self._healed: float | None = None
+        self._seq = -1
+
+    def turn(self, state: State, clock: float, now: float) -> None:
+        """`clock`: the window's, in seconds; `now`: monotonic seconds."""
+        self._assert_routes(routes_of(state, clock=clock, time=self._clock()))
+        due = self._healed is None or now - self._healed >= self._heal
+        if state.seq != self._seq or due:
+            self._store.refresh_views()
+            self._seq = state.seq
+        if due:
+            self._forget_replicas()
+            self._healed = now
+
+    def _assert_routes(self, routes: Routes) -> None:
+        there = self._store.routes()
+        same = there is not None and msgspec.structs.replace(there, time=routes.time) == routes
+        newer = there is not None and there.seq > routes.seq
+        if not same and not newer:
+            self._store.put_routes(routes)
+
+    def _forget_replicas(self) -> None:
+        since = self._clock() - self._forget
+        for replica in self._store.replicas(newer_than=float("-inf")):
+            if replica.time <= since:
+                self._store.remove_replica(replica.replica)

@@ -1,0 +1,193 @@
+"""A small world around the controller: a real store, a clock turned by hand, a replica that reports."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from serinus.bootstrap.edge import new_id
+from serinus.control.controller import Controller, Tick
+from serinus.control.probes import ProbePair
+from serinus.control.settings import ControllerSettings
+from serinus.core.enums import Arm, FailureKind, RolloutPhase, Stratum
+from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Cell, latency_bin
+from serinus.rollout.events import Event
+from serinus.rollout.policy import Policy
+from serinus.rollout.state import Rollout, State
+from serinus.store import Replica, Store
+from tests import models
+
+WINDOW = 30.0
+
+
+class Turned:
+    """A clock that only moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeReplica:
+    """Loads what the journal says, tosses a coin per request, writes slices and heartbeats."""
+
+    def __init__(self, store: Store, clock: Turned, name: str = "r1-a", seed: int = 1) -> None:
+        self.store, self.clock, self.name = store, clock, name
+        self.errors = {Arm.CURRENT: 0.0, Arm.CANARY: 0.0}
+        self.broken: dict[Digest, str] = {}
+        self.trips: tuple[int, ...] = ()
+        self.loads = True
+        self.probe_rate = 0.0
+        self._owed = 0.0
+        self._slices: dict[int, int] = {}
+        self._random = np.random.default_rng(seed)
+
+    def work(self, users: int) -> None:
+        """One second: the users' requests, the probes that are due, a heartbeat."""
+        state = self.store.state()
+        self._owed += self.probe_rate
+        probes, self._owed = int(self._owed), self._owed % 1
+        if state.canary is not None and state.rollout is not None and state.rollout.share > 0:
+            cells = self._cells(Stratum.USERS, users, state.rollout.share)
+            cells += self._cells(Stratum.PROBES, probes, state.rollout.share)
+            if cells:
+                number = state.rollout.number
+                n = self._slices.get(number, -1) + 1
+                self.store.put_observation(number, self.name, n, tuple(cells))
+                self._slices[number] = n
+        self.beat(state)
+
+    def _cells(self, stratum: Stratum, requests: int, share: float) -> list[Cell]:
+        counts: dict[Arm, list[int]] = {Arm.CANARY: [0, 0], Arm.CURRENT: [0, 0]}
+        for _ in range(requests):
+            arm = Arm.CANARY if self._random.random() < share else Arm.CURRENT
+            counts[arm][int(self._random.random() < self.errors[arm])] += 1
+        return [
+            Cell(
+                arm=arm,
+                stratum=stratum,
+                share=share,
+                ok={latency_bin(0.02): good} if good else {},
+                failed={FailureKind.EXCEPTION: bad} if bad else {},
+            )
+            for arm, (good, bad) in counts.items()
+            if good or bad
+        ]
+
+    def beat(self, state: State) -> None:
+        wanted = [state.versions[version].digest for version in (state.current,) if version is not None]
+        if state.canary is not None:
+            wanted.append(state.canary.digest)
+        loaded = tuple(digest for digest in wanted if digest not in self.broken) if self.loads else ()
+        failed = {digest: why for digest, why in self.broken.items() if digest in wanted}
+        self.store.put_replica(
+            Replica(
+                replica=self.name,
+                time=self.clock(),
+                seq=state.seq,
+                loaded=loaded,
+                failed=failed,
+                trips=self.trips,
+            )
+        )
+
+
+class AimedAt:
+    """A prober that only tells the fake replica at which rate it is probed."""
+
+    def __init__(self, replica: FakeReplica) -> None:
+        self._replica = replica
+        self.pairs: Sequence[ProbePair] = ()
+        self.closed = False
+
+    def aim(self, per_second: float, pairs: Callable[[], Sequence[ProbePair]]) -> None:
+        if per_second > 0 and not self.pairs:
+            self.pairs = pairs()
+        self._replica.probe_rate = per_second
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class World:
+    """Version 1 is current; versions are published from drafts; time passes in steps of a second."""
+
+    def __init__(self, folder: Path, **policy: object) -> None:
+        self.folder = folder
+        self.clock = Turned()
+        self.store = Store.open(folder / "models", clock=self.clock, new_id=new_id)
+        self.store.publish(
+            models.healthy(folder / "base", seed=0), note="base", actor="publisher", initial=True
+        )
+        self.policy = Policy(**({"window_seconds": WINDOW} | policy))  # type: ignore[arg-type]
+        self.replica = FakeReplica(self.store, self.clock)
+        self.events: list[Event] = []
+        self.controllers = [self.controller()]
+
+    def controller(self, **settings: object) -> Controller:
+        """One more, as after a restart: it shares nothing with the others but the store."""
+        store = Store(self.store.root, clock=self.clock, new_id=new_id)
+        return Controller(
+            store,
+            ControllerSettings(policy=self.policy, **settings),  # type: ignore[arg-type]
+            clock=self.clock,
+            monotonic=self.clock,
+            prober=AimedAt(self.replica),
+            notify=self.events.append,
+        )
+
+    def publish(self, draft: Path, note: str = "") -> Version:
+        return self.store.publish(draft, note=note, actor="trainer")
+
+    @property
+    def state(self) -> State:
+        return self.store.state()
+
+    @property
+    def rollout(self) -> Rollout:
+        assert self.state.rollout is not None, self.story()
+        return self.state.rollout
+
+    @property
+    def clock_of_window(self) -> float:
+        last = self.store.last_frozen(self.state.rollouts)
+        return 0.0 if last is None else last.clock
+
+    def tick(self) -> list[Tick]:
+        return [controller.tick() for controller in self.controllers]
+
+    def step(self, users: int = 0, seconds: int = 1) -> None:
+        for _ in range(seconds):
+            self.clock.now += 1.0
+            self.replica.work(users)
+            self.tick()
+
+    def verify(self) -> None:
+        """Real seconds pass until the checks of the next version are made; the clock stands still."""
+        self._wait(lambda: self.state.rollout is not None)
+        self._wait(lambda: self.state.rollout is None or self.rollout.phase is not RolloutPhase.VERIFYING)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end, self.story()
+            self.replica.beat(self.state)
+            self.tick()
+            time.sleep(0.02)
+
+    def until_over(self, users: int, seconds: int) -> Rollout:
+        """Steps until the rollout has ended, at most so many seconds."""
+        for _ in range(seconds):
+            if self.state.rollout is None:
+                break
+            self.step(users)
+        assert self.state.rollout is None, self.story()
+        assert self.state.last is not None
+        return self.state.last
+
+    def story(self) -> str:
+        return "\n".join(f"#{event.seq} {event.actor}: {event.reason}" for event in self.store.events())
