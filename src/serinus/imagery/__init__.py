@@ -1,0 +1,1 @@
+"""Decode, stack, fit, overlay: one copy for training and serving."""
