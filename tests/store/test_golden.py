@@ -19,6 +19,7 @@ def write_set(folder: Path, count: int = 2, dataset: str = "ds-000000000001") ->
             {
                 "key": f"synth_{n:08d}",
                 "sha256": sha256_bytes(f"{dataset} post {n}".encode()),
+                "sha256_pre": sha256_bytes(f"{dataset} pre {n}".encode()),
                 "pre": f"images/{n}_pre.png",
                 "post": f"images/{n}_post.png",
                 "boxes": [[1, 2, 3.5, 4]],
@@ -38,7 +39,7 @@ def test_a_set_is_kept_under_its_hash(store: Store, tmp_path: Path) -> None:
     assert (found.name, found.digest, found.dataset) == ("hurricane", digest, "ds-000000000001")
     assert found.path == store.root / "golden" / "hurricane" / digest
     assert [pair.key for pair in found.pairs] == ["synth_00000000", "synth_00000001"]
-    assert (found.pairs[1].boxes, found.pairs[1].classes) == ([(1.0, 2.0, 3.5, 4.0)], [3])
+    assert (found.pairs[1].boxes, found.pairs[1].classes) == (((1.0, 2.0, 3.5, 4.0),), (3,))
     assert (found.path / found.pairs[1].post).read_bytes() == b"ds-000000000001 post 1"
     assert (found.path / "images").stat().st_mode & 0o777 == 0o555
 
@@ -56,7 +57,8 @@ def test_the_newest_of_a_name_counts(store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["pre", "post", "golden.json", "missing", "extra"])
 def test_damage_is_found_and_named(store: Store, tmp_path: Path, damage: str) -> None:
-    store.add_golden("a", write_set(tmp_path / "set"), actor="alice")
+    source = write_set(tmp_path / "set")
+    store.add_golden("a", source, actor="alice")
     (found,) = store.golden_sets()
     (found.path / "images").chmod(0o755)
     path = found.path / {
@@ -72,8 +74,10 @@ def test_damage_is_found_and_named(store: Store, tmp_path: Path, damage: str) ->
         if path.exists():
             path.chmod(0o644)
         path.write_bytes(b"changed")
-    with pytest.raises(Corrupt, match=str(path)):
+    with pytest.raises(Corrupt, match=f"{found.path}.*{path.name}"):
         store.golden_sets(verify=True)
+    with pytest.raises(Corrupt, match=path.name):
+        store.add_golden("a", source, actor="alice")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".a", "a b", "x" * 65])
@@ -82,7 +86,9 @@ def test_a_name_is_no_path(store: Store, tmp_path: Path, name: str) -> None:
         store.add_golden(name, write_set(tmp_path / "set"), actor="alice")
 
 
-@pytest.mark.parametrize("fault", ["no index", "bad index", "no pairs", "missing picture", "outside", "link"])
+@pytest.mark.parametrize(
+    "fault", ["no index", "bad index", "no pairs", "missing picture", "other picture", "outside", "link"]
+)
 def test_a_set_that_is_not_whole_is_refused(store: Store, tmp_path: Path, fault: str) -> None:
     source = write_set(tmp_path / "set", count=0 if fault == "no pairs" else 2)
     index = source / "golden.json"
@@ -95,8 +101,12 @@ def test_a_set_that_is_not_whole_is_refused(store: Store, tmp_path: Path, fault:
     elif fault == "outside":
         (tmp_path / "secret").write_bytes(b"")
         index.write_text(index.read_text().replace("images/1_pre.png", "../secret"))
+    elif fault == "other picture":
+        (source / "images" / "1_pre.png").write_bytes(b"other")
     elif fault == "link":
-        (source / "images" / "link.png").symlink_to("/etc/hostname")
+        (source / "images" / "1_pre.png").rename(tmp_path / "elsewhere.png")
+        (source / "images" / "1_pre.png").symlink_to(tmp_path / "elsewhere.png")
     with pytest.raises(InvalidInput):
         store.add_golden("a", source, actor="alice")
     assert store.golden_sets() == []
+    assert [path for path in (store.root / "golden").rglob("*") if path.is_file()] == []
