@@ -141,8 +141,7 @@ def verdict_of(users: Reading, probes: Reading, *, canary: Tally, current: Tally
     mismatch = any(one.mismatch for one in strata)
     blamed = _blamed(strata, mismatch)
     shared = [one for one in strata if one.shared_failure]
-    users_alone = users.proved or users.contradicts or users.proof >= probes.proof
-    vouching = users if users_alone else probes
+    vouching = _vouching(users, probes)
     blockers = _blockers(strata, vouching, mismatch)
     good = blamed is None and not blockers
     deciding = blamed[0] if blamed else shared[0] if shared else vouching
@@ -159,6 +158,13 @@ def verdict_of(users: Reading, probes: Reading, *, canary: Tally, current: Tally
         numbers=_numbers(strata, deciding, canary, current),
         words=_words(deciding, blamed[1] if blamed else None, bool(shared), mismatch, blockers),
     )
+
+
+def _vouching(users: Reading, probes: Reading) -> Reading:
+    """The stratum whose proof counts: users', unless they brought less than probes and do not contradict."""
+    if users.proved or users.contradicts or not probes.canary.requests:
+        return users
+    return probes if probes.proof > users.proof else users
 
 
 def _blamed(strata: tuple[Reading, ...], mismatch: bool) -> tuple[Reading, ReasonCode] | None:
