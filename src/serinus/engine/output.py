@@ -62,3 +62,29 @@ def _refuse(wrong: npt.NDArray[np.bool_], rows: npt.NDArray[np.float32], what: s
     if wrong.any():
         row = rows[int(np.argmax(wrong))]
         raise InvalidOutput(f"the model answered with {what}: {[round(float(v), 3) for v in row]}.")
+
+
+def mismatch(
+    expected: npt.NDArray[np.float32],
+    found: npt.NDArray[np.float32],
+    *,
+    floor: float,
+    confidence: float,
+    pixels: float,
+) -> str:
+    """How two answers for one picture (float32 [K, 6]) differ, in words; empty when they agree.
+
+    Every detection of at least `floor` needs a partner in the other answer, in whatever order: same class,
+    confidence within `confidence`, each side within `pixels`.
+    """
+    for ours, theirs, words in ((expected, found, "missing"), (found, expected, "new")):
+        for row in ours[ours[:, 4] >= floor + confidence]:
+            near = (
+                (np.abs(theirs[:, :4] - row[:4]).max(axis=1, initial=0) <= pixels)
+                & (np.abs(theirs[:, 4] - row[4]) <= confidence)
+                & (theirs[:, 5] == row[5])
+            )
+            if not near.any():
+                x, y, sure = (float(row[column]) for column in (0, 1, 4))
+                return f"a detection is {words} at ({x:.0f}, {y:.0f}), confidence {sure:.2f}"
+    return ""

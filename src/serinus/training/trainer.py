@@ -1,0 +1,124 @@
+"""What every trainer takes, tells on the way, and gives."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from serinus.data.dataset import Dataset
+from serinus.evaluation.detection import Metrics
+
+
+class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to train."""
+
+    epochs: int = 10
+    batch: int = 8
+    """Pairs per step."""
+    img_size: int = 640
+    """Largest side in training, pixels; smaller pictures are not scaled up."""
+    seed: int = 0
+    """Same seed, same machine, same number of threads: same model."""
+    base: Path | None = None
+    """What to start from: a directory with best.pt and best.json, or a .pt with its .json beside it."""
+    threads: int = 0
+    """CPU threads; 0: one per core."""
+    note: str = ""
+    """What changed, for people."""
+
+
+class Phase(StrEnum):
+    LOADING = "loading"
+    TRAINING = "training"
+    MEASURING = "measuring"
+    EXPORTING = "exporting"
+    CHECKING = "checking"
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a training is; told after every step."""
+
+    phase: Phase
+    epoch: int = 0
+    """The one at work, from 1."""
+    epochs: int
+    batch: int = 0
+    """Steps done in this epoch."""
+    batches: int = 0
+    loss: float | None = None
+    """Mean of this epoch so far."""
+    map50: float | None = None
+    """Of the last epoch that was measured."""
+    eta_seconds: float | None = None
+
+    @property
+    def fraction(self) -> float:
+        """Of the whole training, in [0, 1]."""
+        if self.phase is Phase.LOADING:
+            return 0.0
+        if self.phase is not Phase.TRAINING:
+            return 1.0
+        part = self.batch / self.batches if self.batches else 0.0
+        return (self.epoch - 1 + part) / self.epochs
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        if self.phase is not Phase.TRAINING:
+            return str(self.phase)
+        loss = "" if self.loss is None else f", loss {self.loss:.3f}"
+        quality = "" if self.map50 is None else f", mAP50 {self.map50:.3f}"
+        return f"epoch {self.epoch}/{self.epochs}{loss}{quality}"
+
+
+class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of results.csv."""
+
+    epoch: int
+    seconds: float
+    """Since the start."""
+    loss: float
+    heat_loss: float
+    class_loss: float
+    box_loss: float
+    map50: float
+    """On the watched split, as the two below."""
+    precision: float
+    recall: float
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out, beside the files."""
+
+    metrics: Metrics
+    measured_on: str
+    """Split that `metrics` are of: test, or what comes nearest to it in this data set."""
+    watched: str
+    """Split that the rows of `history` are measured on."""
+    history: tuple[EpochRow, ...]
+    best_epoch: int
+    """Whose weights were kept."""
+
+
+class Trainer(Protocol):
+    """Turns a data set into a draft."""
+
+    name: str
+
+    def train(
+        self,
+        spec: TrainSpec,
+        dataset: Dataset,
+        out: Path,
+        *,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> Trained:
+        """Writes model.onnx, contract.json, best.pt, best.json and training/golden.npz into `out`.
+
+        Raises Cancelled soon after `cancelled()` is true; InvalidInput when the data set or the base does not
+        fit; ModelFault when what came out is broken.
+        """
+        ...
