@@ -47,7 +47,7 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     """Longest request body, in bytes."""
     body_limits: Mapping[str, int] = {}
     """Other limits in bytes for some paths, by exact path."""
-    setting: str = "MAX_BODY_BYTES"
+    setting: str = "MAX_BODY_MB"
     """Name of the setting that the 413 answer points to."""
     token_needed: bool = False
     """Whether changes from beyond loopback need `token` (the control API does)."""
@@ -110,7 +110,7 @@ def refuse(scope: Scope, headers: Headers, rules: GuardRules) -> JSONResponse | 
     changes = scope["method"] not in _SAFE and rules.token_needed
     if changes and not is_loopback(scope.get("client")) and not _token_matches(headers, rules.token):
         remedy = (
-            "Send `Authorization: Bearer` with the control token." if rules.token else "Set CONTROL_TOKEN."
+            "Send `Authorization: Bearer` with the control token." if rules.token else "Set API_TOKEN."
         )
         return problem(
             UNAUTHENTICATED,

@@ -1,0 +1,1 @@
+"""Answering requests: routing, residency (what is loaded), worker processes, the replica's loop."""

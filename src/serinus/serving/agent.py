@@ -1,0 +1,219 @@
+"""The replica's loop: obey the journal, report what was counted, stop a canary that does harm here.
+
+When the store cannot be read the replica goes on with what is loaded; closed slices wait until it can.
+"""
+
+import logging
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+
+from serinus.core.enums import Arm
+from serinus.core.errors import SerinusError
+from serinus.core.ids import Clock
+from serinus.evidence import analysis as evidence
+from serinus.evidence.analysis import Analysis, Params
+from serinus.evidence.counts import Slice, merge
+from serinus.observe.counters import Closed, Counters
+from serinus.observe.logs import cause_of, fields
+from serinus.observe.metrics import Metrics
+from serinus.rollout.state import Rollout, State
+from serinus.serving.residency import Residency
+from serinus.serving.settings import InferenceSettings
+from serinus.store import Replica, Store
+
+log = logging.getLogger(__name__)
+
+_MOST_WAITING = 600
+"""Slices that wait for the store; beyond, neighbours are added up."""
+
+
+class Agent:
+    """One replica's loop. `boot` makes its name unique for this start."""
+
+    def __init__(
+        self,
+        store: Store,
+        residency: Residency,
+        counters: Counters,
+        metrics: Metrics,
+        settings: InferenceSettings,
+        *,
+        clock: Clock,
+        boot: str,
+    ) -> None:
+        self.name = f"{settings.replica}-{boot}"
+        self._store = store
+        self._residency = residency
+        self._counters = counters
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+        self._state = State()
+        self._trips: frozenset[int] = frozenset()
+        self._judge: _Judge | None = None
+        self._reports = _Reports(store, self.name)
+        self._beat: Replica | None = None
+        self._beat_at = 0.0
+        self._store_ok = True
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
+
+    @property
+    def state(self) -> State:
+        """The registry as this replica last read it."""
+        return self._state
+
+    @property
+    def trips(self) -> frozenset[int]:
+        """Rollouts whose canary this replica stopped on its own evidence."""
+        return self._trips
+
+    def start(self) -> None:
+        """Begins the loop in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the loop, reports the rest, removes the heartbeat. Call when no request is in flight."""
+        self._stopping.set()
+        self._thread.join()
+        self._reports.add(self._counters.close(everything=True))
+        self._with_store(self._reports.send)
+        self._with_store(lambda: self._store.remove_replica(self.name))
+
+    def tick(self) -> None:
+        """One round."""
+        self._with_store(self._read)
+        snapshot = self._residency.reconcile(self._state, self._trips)
+        closed = self._counters.close()
+        if self._judged_harmful(closed):
+            snapshot = self._residency.reconcile(self._state, self._trips)
+        self._metrics.serving(
+            snapshot.current.version if snapshot.current else None,
+            snapshot.canary.version if snapshot.canary else None,
+            snapshot.share,
+        )
+        self._metrics.journal.set(snapshot.seq)
+        self._reports.add(closed)
+        self._with_store(self._reports.send)
+        self._with_store(self._send_heartbeat)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.tick()
+            except Exception:
+                # A bug here must not freeze the replica on an old snapshot for ever.
+                log.exception("A round of the replica's loop failed.")
+            self._stopping.wait(self._settings.poll_seconds)
+
+    def _read(self) -> None:
+        self._state = self._store.state()
+
+    def _judged_harmful(self, closed: list[Closed]) -> bool:
+        """Adds the slices to the replica's own evidence; True when it stops the canary now."""
+        rollout = self._state.rollout
+        if rollout is None:
+            self._judge = None
+            return False
+        if self._judge is None or self._judge.number != rollout.number:
+            self._judge = _Judge(rollout)
+        words = self._judge.blame(rollout, [slice_ for number, slice_ in closed if number == rollout.number])
+        if words is None or rollout.number in self._trips:
+            return False
+        self._trips |= {rollout.number}
+        log.error("This replica stops the canary.", extra=fields(rollout=rollout.number, reason=words))
+        return True
+
+    def _send_heartbeat(self) -> None:
+        snapshot = self._residency.snapshot
+        rollout = snapshot.rollout
+        beat = Replica(
+            replica=self.name,
+            time=self._clock(),
+            seq=snapshot.seq,
+            loaded=self._residency.loaded,
+            failed=self._residency.failed,
+            trips=tuple(sorted(self._trips)),
+            in_flight=self._counters.in_flight(Arm.CANARY, rollout) if rollout is not None else 0,
+            share=snapshot.share,
+            url=self._settings.url,
+        )
+        same = self._beat is not None and msgspec.structs.replace(self._beat, time=beat.time) == beat
+        if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
+            return
+        self._store.put_replica(beat)
+        self._beat, self._beat_at = beat, monotonic()
+
+    def _with_store(self, work: Callable[[], None]) -> None:
+        """Does `work`; when the store cannot be used, says so once and goes on."""
+        try:
+            work()
+        except (OSError, SerinusError) as error:
+            if self._store_ok:
+                log.exception(
+                    "The store cannot be used; this replica goes on.", extra=fields(cause=cause_of(error))
+                )
+            self._store_ok = False
+        else:
+            if not self._store_ok:
+                log.info("The store can be used again.")
+            self._store_ok = True
+        self._metrics.store_ok.set(self._store_ok)
+
+
+class _Judge:
+    """A replica's own evidence about one rollout. Its limits are multiplied: many replicas look."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        policy = rollout.policy
+        self.number = rollout.number
+        self._epoch = rollout.epoch
+        self._params = Params(
+            max_error_rate=policy.max_error_rate,
+            judge_latency=policy.judge_latency,
+            threshold_scale=float(policy.max_replicas),
+        )
+        self._analysis: Analysis = evidence.begin(self._params)
+
+    def blame(self, rollout: Rollout, slices: list[Slice]) -> str | None:
+        """Words that blame the canary, or None."""
+        if rollout.epoch != self._epoch:
+            self._epoch = rollout.epoch
+            self._analysis = evidence.reset_epoch(self._analysis, self._params)
+        for slice_ in slices:
+            self._analysis = evidence.observe(self._analysis, slice_, self._params)
+        if not slices:
+            return None
+        verdict = evidence.judge(self._analysis, self._params)
+        return verdict.words if verdict.blame is not None else None
+
+
+class _Reports:
+    """Closed slices on their way to the store, numbered from 0 for each rollout."""
+
+    def __init__(self, store: Store, replica: str) -> None:
+        self._store = store
+        self._replica = replica
+        self._waiting: deque[Closed] = deque()
+        self._next: dict[int, int] = defaultdict(int)
+
+    def add(self, closed: list[Closed]) -> None:
+        self._waiting.extend(closed)
+        while len(self._waiting) > _MOST_WAITING:
+            last, before = self._waiting.pop(), self._waiting.pop()
+            if last.rollout != before.rollout:
+                self._waiting.append(last)  # of a rollout that is over
+                continue
+            self._waiting.append(Closed(last.rollout, merge([before.slice, last.slice])))
+
+    def send(self) -> None:
+        """Writes what waits, in order. The first may have been written in part before: it stays the same."""
+        while self._waiting:
+            rollout, slice_ = self._waiting[0]
+            self._store.put_observation(rollout, self._replica, self._next[rollout], slice_)
+            self._next[rollout] += 1
+            self._waiting.popleft()

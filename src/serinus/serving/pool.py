@@ -1,0 +1,279 @@
+"""The worker processes of one loaded version, and the bounded queue before them.
+
+Each worker has a thread that starts it, feeds it, and starts it again when it dies. What a version cannot do
+(load, stay alive) is a state of its pool; what it fails on a request is that request's `VersionFailed`.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import StrEnum
+from time import monotonic
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from serinus.core.enums import FailureKind
+from serinus.core.errors import Corrupt, ModelFault, NotFound
+from serinus.core.ids import Version
+from serinus.observe.logs import cause_of, fields
+from serinus.serving.worker_handle import VersionFailed, WorkerProcess, WorkerSpec
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.25
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 10.0
+_SYSTEM_PAUSE_SECONDS = 1.0
+
+Rows = npt.NDArray[np.float32]
+
+
+class PoolState(StrEnum):
+    """Whether a version can be asked."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class _Task(NamedTuple):
+    image: npt.NDArray[np.uint8]
+    start_by: float
+    answer: "Future[Rows]"
+
+
+class Pool:
+    """One loaded version. Thread-safe.
+
+    `prepare` checks the artifact's hashes and gives what the workers load; it runs in a worker's thread. It
+    raises Corrupt, NotFound or ModelFault when the version cannot be used (a load failure), OSError when the
+    store cannot be read just now (tried again).
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        prepare: Callable[[], WorkerSpec],
+        *,
+        workers: int,
+        queue_size: int,
+        crash_limit: int,
+    ) -> None:
+        self.version = version
+        self._prepare = prepare
+        self._workers = workers
+        self._crash_limit = crash_limit
+        self._queue_size = queue_size
+        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._state = PoolState.LOADING
+        self._failure = ""
+        self._deaths = 0
+        self._processes: set[WorkerProcess] = set()
+        self._ready: set[WorkerProcess] = set()
+        self._threads: list[threading.Thread] = []
+        self._begin(self._first)
+
+    @property
+    def state(self) -> PoolState:
+        return self._state
+
+    @property
+    def failure(self) -> str:
+        """Why the state is FAILED, in words."""
+        return self._failure
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that are alive."""
+        with self._lock:
+            return [worker.pid for worker in self._ready]
+
+    def submit(
+        self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
+    ) -> "Future[Rows]":
+        """Queues uint8 [1, H, W, C]; the future gives float32 [K, 6], unchecked, or VersionFailed.
+
+        A worker must be free before `start_by` (monotonic seconds); from then on the model's own time counts.
+        `wait_for_worker`: wait also when all workers are being restarted. `rescue`: wait also in a full
+        queue, since the request was admitted before and another version failed it. Raises VersionFailed
+        (`unavailable`) when the queue is full or nobody can take the request.
+        """
+        if self._state not in (PoolState.READY, PoolState.LOADING):
+            raise VersionFailed(FailureKind.UNAVAILABLE, f"version {self.version} is not loaded.")
+        if not wait_for_worker and not self._ready:
+            raise VersionFailed(FailureKind.UNAVAILABLE, "the workers are being restarted.")
+        if not rescue and self._tasks.qsize() >= self._queue_size:
+            raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
+        task = _Task(image, start_by, Future())
+        self._tasks.put(task)
+        if self._closing.is_set():
+            self._refuse_all()  # it ended between the look above and the put
+        return task.answer
+
+    def close(self) -> None:
+        """Ends the workers and waits for their threads. What still waits in the queue is refused."""
+        with self._lock:
+            if self._state is not PoolState.FAILED:
+                self._state = PoolState.CLOSED
+            self._closing.set()
+            processes, threads = list(self._processes), list(self._threads)
+        for process in processes:
+            process.kill()
+        for thread in threads:
+            thread.join()
+        self._refuse_all()
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            if self._closing.is_set():
+                return
+            thread = threading.Thread(
+                target=self._guarded, args=[work], name=f"version-{self.version}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A bug in a worker's thread must not leave a version that looks loaded and never answers."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("The thread of a worker failed.", extra=fields(version=self.version))
+            self._fail(f"internal error: {cause_of(error)}")
+
+    def _first(self) -> None:
+        """The first worker's thread: prepares, loads, then lets the other workers start."""
+        spec = self._prepared()
+        worker = None
+        while spec is not None and worker is None and not self._closing.is_set():
+            worker = self._start(spec)
+        if spec is None or worker is None:
+            return
+        with self._lock:
+            if self._state is PoolState.LOADING:
+                self._state = PoolState.READY
+        log.info("A version is loaded.", extra=fields(version=self.version))
+        for _ in range(self._workers - 1):
+            self._begin(lambda: self._serve(spec, None))
+        self._serve(spec, worker)
+
+    def _prepared(self) -> WorkerSpec | None:
+        while not self._closing.is_set():
+            try:
+                return self._prepare()
+            except (Corrupt, NotFound, ModelFault) as error:
+                self._fail(str(error))
+                return None
+            except OSError as error:
+                log.warning("The store cannot be read; the load waits.", extra=fields(cause=cause_of(error)))
+                self._closing.wait(_SYSTEM_PAUSE_SECONDS)
+        return None
+
+    def _serve(self, spec: WorkerSpec, worker: WorkerProcess | None) -> None:
+        """Feeds a worker, and the next one when it died, until the pool is closed."""
+        while not self._closing.is_set():
+            worker = worker or self._start(spec)
+            if worker is not None:
+                self._feed(worker)
+                self._end(worker)
+                worker = None
+            if not self._closing.is_set():
+                self._count_death()
+
+    def _start(self, spec: WorkerSpec) -> WorkerProcess | None:
+        """A worker that is ready, or None. The first load that fails fails the version."""
+        try:
+            worker = WorkerProcess(spec)
+        except OSError as error:  # the machine is short of something: not the version's fault
+            log.warning("A worker process cannot be started.", extra=self._fields(error))
+            self._closing.wait(_SYSTEM_PAUSE_SECONDS)
+            return None
+        with self._lock:
+            self._processes.add(worker)
+            closing = self._closing.is_set()
+        try:
+            if closing:
+                raise ModelFault("the version is no longer wanted.")
+            worker.wait_ready()
+        except ModelFault as error:
+            self._end(worker)
+            if not self._closing.is_set():
+                log.warning("A worker did not start.", extra=self._fields(error))
+                if self._state is PoolState.LOADING:
+                    self._fail(error.message)
+            return None
+        with self._lock:
+            self._ready.add(worker)
+        return worker
+
+    def _end(self, worker: WorkerProcess) -> None:
+        with self._lock:
+            self._processes.discard(worker)
+            self._ready.discard(worker)
+        worker.close()
+
+    def _feed(self, worker: WorkerProcess) -> None:
+        """Gives the worker one task after the other until it is dead or the pool is closed."""
+        while not self._closing.is_set() and worker.is_alive():
+            try:
+                task = self._tasks.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if not task.answer.set_running_or_notify_cancel():
+                continue
+            try:
+                if monotonic() > task.start_by:
+                    raise VersionFailed(FailureKind.TIMEOUT, "the request waited too long in the queue.")
+                found = worker.infer(task.image)
+            except VersionFailed as error:
+                # Out of the ready ones before the asker hears of it: who asks again must not land here.
+                if not worker.is_alive():
+                    with self._lock:
+                        self._ready.discard(worker)
+                task.answer.set_exception(error)
+            else:
+                self._deaths = 0
+                task.answer.set_result(found)
+
+    def _count_death(self) -> None:
+        """A worker died or did not start: wait before the next, longer each time, or give up."""
+        self._deaths += 1
+        log.warning("A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths))
+        if self._deaths >= self._crash_limit:
+            self._fail(f"crash loop: its workers died {self._deaths} times without one answer between.")
+            return
+        if self._deaths > 1:
+            self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** (self._deaths - 2), _LONGEST_PAUSE_SECONDS))
+
+    def _fail(self, words: str) -> None:
+        """The version cannot be used: all workers stop, who waits is told."""
+        with self._lock:
+            if self._state is PoolState.CLOSED:
+                return
+            self._state, self._failure = PoolState.FAILED, words
+            self._closing.set()
+            processes = list(self._processes)
+        log.error("A version cannot be loaded.", extra=fields(version=self.version, cause=words))
+        for process in processes:
+            process.kill()
+        self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        error = VersionFailed(FailureKind.UNAVAILABLE, f"version {self.version} is not loaded.")
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                return
+            if task.answer.set_running_or_notify_cancel():
+                task.answer.set_exception(error)
+
+    def _fields(self, error: BaseException) -> dict[str, dict[str, object]]:
+        return fields(version=self.version, cause=cause_of(error))

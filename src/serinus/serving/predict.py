@@ -1,0 +1,231 @@
+"""One pair of pictures from bytes to checked detections.
+
+decode -> stack -> lease a snapshot -> toss the coin -> fit -> ask the arm's version -> check -> original
+pixels. What the canary fails is counted against it and answered by current; what a crash of current took is
+asked once more.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from serinus.artifact.manifest import Contract
+from serinus.core.enums import Arm, FailureKind, Stratum
+from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
+from serinus.core.ids import Coin
+from serinus.engine import output
+from serinus.imagery.decode import decode
+from serinus.imagery.stack import fit, stack6, to_original
+from serinus.observe.counters import Counters, Ticket
+from serinus.observe.logs import cause_of, fields
+from serinus.observe.metrics import Metrics
+from serinus.serving.residency import Lease, Residency, Seat
+from serinus.serving.routing import Target
+from serinus.serving.settings import InferenceSettings
+from serinus.serving.worker_handle import VersionFailed
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time went, milliseconds."""
+
+    decode: float
+    model: float
+    """From the assignment of an arm to a checked answer: queue, model and fall-back."""
+
+
+class Prediction(NamedTuple):
+    """A checked answer."""
+
+    detections: npt.NDArray[np.float32]
+    """[K, 6]: x1, y1, x2, y2 in original pixels, confidence (above the contract's threshold), class id."""
+    post: npt.NDArray[np.uint8]
+    """The post picture, RGB [H, W, 3]."""
+    contract: Contract
+    target: Target
+    """The version that answered."""
+    role: Arm
+    """Its role."""
+    assigned: Arm
+    fallback: bool
+    """The canary failed and current answered."""
+    timing: Timing
+
+
+class Predictor:
+    """The pipeline. One per process; `predict` may run many times at once on one event loop."""
+
+    def __init__(
+        self,
+        residency: Residency,
+        counters: Counters,
+        metrics: Metrics,
+        settings: InferenceSettings,
+        *,
+        coin: Coin,
+    ) -> None:
+        self._residency = residency
+        self._counters = counters
+        self._metrics = metrics
+        self._settings = settings
+        self._coin = coin
+        self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="pictures")
+
+    async def predict(self, pre: bytes, post: bytes, *, stratum: Stratum = Stratum.USERS) -> Prediction:
+        """Detections of one pair.
+
+        Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
+        loaded, the queue is full or time ran out, ModelFault when current fails.
+        """
+        started = monotonic()
+        try:
+            stacked = await self.in_thread(_decode_pair, pre, post, self._settings.max_image_pixels)
+        except InvalidInput:
+            self._metrics.refused.labels("bad_input").inc()
+            raise
+        decoded = monotonic()
+        with self._residency.lease() as lease:
+            arm = lease.snapshot.assign(self._coin())
+            rollout = lease.snapshot.rollout
+            ticket = (
+                self._counters.arrive(rollout, arm, stratum, lease.snapshot.share)
+                if rollout is not None
+                else None
+            )
+            try:
+                role, detections = await self._answer(lease, arm, stacked, ticket)
+            finally:
+                if ticket is not None:
+                    self._counters.discard(ticket)
+        timing = Timing(decode=_ms(decoded - started), model=_ms(monotonic() - decoded))
+        seat = lease.seats[role]
+        log.info(
+            "Using model: %s",
+            role.value,
+            extra=fields(
+                version=seat.target.version,
+                assigned=arm.value,
+                fallback=role is not arm,
+                stratum=stratum.value,
+                found=len(detections),
+                ms=timing.model,
+            ),
+        )
+        return Prediction(
+            detections=detections,
+            post=stacked[:, :, 3:],
+            contract=seat.contract,
+            target=seat.target,
+            role=role,
+            assigned=arm,
+            fallback=role is not arm,
+            timing=timing,
+        )
+
+    async def in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """Runs `work` in the threads for pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def close(self) -> None:
+        """Ends the threads for pictures."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _answer(
+        self, lease: Lease, arm: Arm, stacked: npt.NDArray[np.uint8], ticket: Ticket | None
+    ) -> tuple[Arm, npt.NDArray[np.float32]]:
+        """Who answered, and what. The first try decides what is counted; fall-back and retry are not."""
+        seat = lease.seats[arm]
+        asked = monotonic()
+        try:
+            detections = await self._ask(seat, arm, stacked)
+        except VersionFailed as error:
+            if ticket is not None:
+                self._counters.fail(ticket, error.kind)
+            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - asked)
+            _log_failure(arm, seat, error)
+            if arm is Arm.CANARY:
+                self._metrics.fallbacks.inc()
+            elif error.kind is not FailureKind.CRASH:
+                raise _for_user(error) from error
+        else:
+            if ticket is not None:
+                self._counters.succeed(ticket)
+            self._metrics.ok(arm, seat.target.version, monotonic() - asked)
+            return arm, detections
+        return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], stacked)
+
+    async def _rescue(self, current: Seat, stacked: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Current's answer to what the canary failed or a crash took; one crash more is forgiven."""
+        for last in (False, True):
+            try:
+                return await self._ask(current, Arm.CURRENT, stacked, rescue=True)
+            except VersionFailed as error:
+                _log_failure(Arm.CURRENT, current, error)
+                if last or error.kind is not FailureKind.CRASH:
+                    raise _for_user(error) from error
+        raise AssertionError("the loop ends by return or raise")
+
+    async def _ask(
+        self, seat: Seat, arm: Arm, stacked: npt.NDArray[np.uint8], *, rescue: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """Checked detections [K, 6] in original pixels. Raises VersionFailed."""
+        contract = seat.contract
+        fitted = await self.in_thread(lambda: fit(stacked, size=contract.size, stride=contract.stride))
+        start_by = monotonic() + self._settings.predict_timeout_seconds
+        future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
+        found = await asyncio.wrap_future(future)
+        _, height, width, _ = fitted.image.shape
+        try:
+            output.check(
+                found,
+                width=width,
+                height=height,
+                classes=len(contract.classes),
+                max_detections=contract.max_detections,
+            )
+        except ModelFault as error:
+            raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
+        shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
+        return to_original(shown, fitted)
+
+
+def _decode_pair(pre: bytes, post: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
+    pictures = []
+    for name, data in (("pre_disaster", pre), ("post_disaster", post)):
+        try:
+            pictures.append(decode(data, max_pixels=max_pixels))
+        except TooLarge as error:
+            raise TooLarge(f"{name}: {error.message}", remedy=error.remedy) from error
+        except InvalidInput as error:
+            raise InvalidInput(f"{name}: {error.message}", remedy=error.remedy) from error
+    return stack6(*pictures)
+
+
+def _log_failure(arm: Arm, seat: Seat, error: VersionFailed) -> None:
+    log.warning(
+        "A version failed a request.",
+        extra=fields(
+            role=arm.value, version=seat.target.version, failure=error.kind.value, cause=cause_of(error)
+        ),
+    )
+
+
+def _for_user(error: VersionFailed) -> SerinusError:
+    if error.kind in _TRANSIENT:
+        return Unavailable(f"No answer now: {error.message}", remedy="Try again soon.", retry_after=1.0)
+    return ModelFault(f"The model failed on this pair: {error.message}")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

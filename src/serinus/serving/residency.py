@@ -1,0 +1,188 @@
+"""Which versions are loaded in this replica, and the snapshot that requests are routed by.
+
+A new version is loaded before an old one is unloaded, and nothing is unloaded while a request may ask it.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import NamedTuple
+
+from serinus.artifact.manifest import Contract
+from serinus.core.enums import Arm
+from serinus.core.errors import Unavailable
+from serinus.core.ids import Clock, Digest
+from serinus.rollout.state import State
+from serinus.serving.pool import Pool, PoolState
+from serinus.serving.routing import RouteSnapshot, Target, route, wanted
+from serinus.serving.settings import InferenceSettings
+from serinus.serving.worker_handle import WorkerSpec
+from serinus.store import Store
+
+_MODEL = "model.onnx"
+
+
+class Seat(NamedTuple):
+    """A version that a request may ask."""
+
+    target: Target
+    pool: Pool
+    contract: Contract
+
+
+class Lease(NamedTuple):
+    """The snapshot that a request keeps; its versions stay loaded as long as the lease is held."""
+
+    snapshot: RouteSnapshot
+    seats: dict[Arm, Seat]
+
+
+class _Resident:
+    """A version that is loaded, loads, or failed to."""
+
+    def __init__(self, target: Target, make: "Callable[[_Resident], Pool]") -> None:
+        self.target = target
+        self.users = 0
+        self.contract: Contract | None = None
+        """Known once the artifact is checked, which is before the pool is ready."""
+        self.pool = make(self)
+
+
+class _Failure(NamedTuple):
+    words: str
+    at: float
+    """Monotonic seconds."""
+
+
+class Residency:
+    """The loaded versions. `reconcile` belongs to the replica's loop; `lease` may be used from any thread."""
+
+    def __init__(self, store: Store, settings: InferenceSettings, *, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._residents: dict[Digest, _Resident] = {}
+        self._failed: dict[Digest, _Failure] = {}
+        self._snapshot = RouteSnapshot()
+
+    @property
+    def snapshot(self) -> RouteSnapshot:
+        return self._snapshot
+
+    @property
+    def loaded(self) -> tuple[Digest, ...]:
+        """Digests that can be asked, in canonical order."""
+        return tuple(sorted(d for d, r in self._residents.items() if r.pool.state is PoolState.READY))
+
+    @property
+    def failed(self) -> dict[Digest, str]:
+        """Versions that do not load or stay alive here, with the reason in words."""
+        return {digest: failure.words for digest, failure in self._failed.items()}
+
+    def pids(self, digest: Digest) -> list[int]:
+        """Process ids of a version's workers."""
+        resident = self._residents.get(digest)
+        return resident.pool.pids if resident is not None else []
+
+    def reconcile(self, state: State, tripped: frozenset[int]) -> RouteSnapshot:
+        """Begins to load what `state` wants, routes by what is loaded, unloads what nobody needs."""
+        self._collect_failures(state)
+        targets = wanted(state, self._clock(), self._failed)
+        for target in targets:
+            if target.digest not in self._residents and target.digest not in self._failed:
+                resident = _Resident(target, self._load)
+                with self._lock:
+                    self._residents[target.digest] = resident
+        snapshot = route(state, loaded=self.loaded, tripped=tripped, before=self._snapshot)
+        keep = {target.digest for target in targets} | _digests(snapshot)
+        with self._lock:
+            self._snapshot = snapshot
+            idle = [d for d, r in self._residents.items() if d not in keep and r.users == 0]
+            gone = [self._residents.pop(digest) for digest in idle]
+        for resident in gone:
+            resident.pool.close()
+        return snapshot
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """The snapshot of now, held. Raises Unavailable while no version is loaded."""
+        with self._lock:
+            snapshot = self._snapshot
+            residents = {
+                arm: self._residents[target.digest]
+                for arm in Arm
+                if (target := snapshot.target(arm)) is not None
+            }
+            for resident in residents.values():
+                resident.users += 1
+        try:
+            seats = {
+                arm: Seat(target, resident.pool, resident.contract)
+                for arm, resident in residents.items()
+                if resident.contract is not None and (target := snapshot.target(arm)) is not None
+            }
+            if Arm.CURRENT not in seats:
+                raise Unavailable(
+                    "No version is loaded yet.", remedy="Ask /readyz; try again soon.", retry_after=2.0
+                )
+            yield Lease(snapshot, seats)
+        finally:
+            with self._lock:
+                for resident in residents.values():
+                    resident.users -= 1
+
+    def close(self) -> None:
+        """Unloads everything."""
+        with self._lock:
+            self._snapshot = RouteSnapshot()
+            residents = list(self._residents.values())
+            self._residents.clear()
+        for resident in residents:
+            resident.pool.close()
+
+    def _collect_failures(self, state: State) -> None:
+        """Remembers what failed; a current version is tried again after a while, a canary is not."""
+        now = monotonic()
+        failed = {d: r for d, r in self._residents.items() if r.pool.state is PoolState.FAILED}
+        for digest, resident in failed.items():
+            self._failed.setdefault(digest, _Failure(resident.pool.failure, now))
+        current = state.versions[state.current].digest if state.current is not None else None
+        failure = self._failed.get(current) if current is not None else None
+        if current is None or failure is None or now - failure.at < self._settings.retry_load_seconds:
+            return
+        del self._failed[current]
+        with self._lock:
+            again = self._residents.pop(current, None)
+        if again is not None:
+            again.pool.close()
+
+    def _load(self, resident: _Resident) -> Pool:
+        settings = self._settings
+
+        def prepare() -> WorkerSpec:
+            digest = resident.target.digest
+            self._store.verify(digest)
+            resident.contract = self._store.manifest(digest).contract
+            return WorkerSpec(
+                model=self._store.artifact(digest) / _MODEL,
+                contract=resident.contract,
+                threads=settings.worker_threads,
+                nice=settings.worker_nice,
+                memory_bytes=settings.worker_memory_bytes,
+                load_seconds=settings.load_timeout_seconds,
+                infer_seconds=settings.predict_timeout_seconds,
+            )
+
+        return Pool(
+            resident.target.version,
+            prepare,
+            workers=settings.workers,
+            queue_size=settings.queue_size,
+            crash_limit=settings.crash_limit,
+        )
+
+
+def _digests(snapshot: RouteSnapshot) -> set[Digest]:
+    return {target.digest for target in (snapshot.current, snapshot.canary) if target is not None}

@@ -1,0 +1,106 @@
+"""Who answers a request: pure functions from the registry's state to one immutable snapshot.
+
+A request keeps the snapshot that it started with; the replica's loop only ever replaces the whole of it.
+"""
+
+from collections.abc import Container
+
+import msgspec
+
+from serinus.core.enums import Arm, VersionState
+from serinus.core.ids import Digest, Version
+from serinus.rollout.policy import Policy
+from serinus.rollout.state import State, VersionRecord
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that can be asked."""
+
+    version: Version
+    digest: Digest
+    published_at: float
+    """Seconds since 1970-01-01 UTC."""
+
+
+class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica obeys. Both targets are loaded."""
+
+    seq: int = 0
+    """The journal's event that it follows from."""
+    current: Target | None = None
+    canary: Target | None = None
+    rollout: int | None = None
+    """The rollout whose canary is here, if any."""
+    share: float = 0.0
+    """Probability that a request is assigned to the canary, in [0, 1]."""
+
+    def assign(self, coin: float) -> Arm:
+        """The arm for a coin uniform in [0, 1)."""
+        return Arm.CANARY if self.canary is not None and coin < self.share else Arm.CURRENT
+
+    def target(self, arm: Arm) -> Target | None:
+        return self.canary if arm is Arm.CANARY else self.current
+
+
+def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target, ...]:
+    """The versions to load, the most urgent first.
+
+    Current, the canary, and the previous current for the policy's `rollback_window_seconds` after it was
+    replaced, so that undo is instant. When current is among the `failed`, also the version that takes its
+    place: the previous one, or the newest that was current once.
+    """
+    records: list[VersionRecord] = []
+    if state.current is not None:
+        records.append(state.versions[state.current])
+        if records[0].digest in failed:
+            records += [record for record in _once_current(state) if record.digest not in failed][:1]
+    if state.canary is not None:
+        records.append(state.canary)
+    if state.previous is not None:
+        policy = state.last.policy if state.last is not None else Policy()
+        if now < state.current_since + policy.rollback_window_seconds:
+            records.append(state.versions[state.previous])
+    return tuple({record.digest: _target(record) for record in records}.values())
+
+
+def route(
+    state: State, *, loaded: Container[Digest], tripped: Container[int], before: RouteSnapshot
+) -> RouteSnapshot:
+    """The snapshot for `state`, with what is loaded here.
+
+    While current is not loaded, who answered before goes on, or a version that was current once. A canary
+    that is not loaded gets nothing. `tripped`: rollouts whose canary this replica stopped by itself.
+    """
+    canary = state.canary
+    rollout = state.rollout
+    if canary is None or rollout is None or canary.digest not in loaded:
+        return RouteSnapshot(seq=state.seq, current=_current(state, loaded, before))
+    return RouteSnapshot(
+        seq=state.seq,
+        current=_current(state, loaded, before),
+        canary=_target(canary),
+        rollout=rollout.number,
+        share=0.0 if rollout.number in tripped else rollout.share,
+    )
+
+
+def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> Target | None:
+    if state.current is None:
+        return None
+    record = state.versions[state.current]
+    if record.digest in loaded:
+        return _target(record)
+    if before.current is not None and before.current.digest in loaded:
+        return before.current
+    return next((_target(record) for record in _once_current(state) if record.digest in loaded), None)
+
+
+def _once_current(state: State) -> list[VersionRecord]:
+    """Versions that served as current before, the previous one first, then the newest first."""
+    first = [] if state.previous is None else [state.versions[state.previous]]
+    retired = [record for record in state.versions.values() if record.state is VersionState.RETIRED]
+    return first + sorted(retired, key=lambda record: -record.version)
+
+
+def _target(record: VersionRecord) -> Target:
+    return Target(version=record.version, digest=record.digest, published_at=record.published_at)

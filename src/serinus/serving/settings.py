@@ -1,0 +1,68 @@
+"""What the inference service may use and how long it waits; `serinus.bootstrap` gives the values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceSettings:
+    """Limits of one replica. Defaults are the documented ones."""
+
+    outputs: Path
+    """Folder of batch results."""
+    replica: str = "infer"
+    """Name of this replica in heartbeats and evidence; a fresh id is added for each start."""
+    url: str = ""
+    """Where this replica can be asked, for heartbeats; empty when unknown."""
+
+    poll_seconds: float = 0.5
+    """How often the journal is read, seconds."""
+    slice_seconds: float = 1.0
+    """Length of an evidence slice, seconds."""
+    heartbeat_seconds: float = 2.0
+    """How often a heartbeat is written when nothing changed, seconds."""
+
+    predict_timeout_seconds: float = 10.0
+    """How long a version may take over one pair, seconds; as long again it may wait in the queue."""
+    load_timeout_seconds: float = 120.0
+    """How long a version may take to load and to run once, seconds."""
+    retry_load_seconds: float = 30.0
+    """After this many seconds a current version that failed to load is tried again."""
+    workers: int = 1
+    """Worker processes per loaded version."""
+    worker_threads: int = 1
+    """CPU threads that one picture may use in a worker."""
+    worker_memory_bytes: int = 4 << 30
+    """What a model may allocate in its worker, bytes."""
+    worker_nice: int = 10
+    """Niceness added while a version loads."""
+    crash_limit: int = 8
+    """So many deaths of a version's workers without one answer between are a crash loop: a load failure."""
+    queue_size: int = 64
+    """Requests that may wait for one version's workers."""
+    max_requests: int = 128
+    """Requests that may be in the service at once, uploads included; more get 503."""
+    decode_threads: int = 2
+    """Threads that decode, fit and draw pictures."""
+
+    max_body_bytes: int = 64 * MEGABYTE
+    """Longest body of a request, bytes (setting MAX_BODY_MB)."""
+    max_image_pixels: int = 50 * MEGABYTE - 1
+    """Most pixels of a picture (setting MAX_IMAGE_MP)."""
+    max_upload_bytes: int = 2000 * MEGABYTE
+    """Longest body of a batch, bytes (setting MAX_UPLOAD_MB)."""
+    max_batch_pairs: int = 5000
+    """Most pairs in one batch."""
+    batch_concurrency: int = 4
+    """Pairs of one batch that are worked on at once."""
+    outputs_kept: int = 50
+    """Batch results that are kept; the oldest go first."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names, beside loopback ones, that requests may name (setting ALLOWED_HOSTS)."""
+
+    @property
+    def deadline_seconds(self) -> float:
+        """A request that is not settled after this many seconds is a failure of its arm."""
+        return 2 * self.predict_timeout_seconds + 1.0

@@ -1,0 +1,136 @@
+"""The child process of one loaded version: `python -m serinus.serving.worker`; of no use by hand.
+
+It loads `model.onnx`, runs it once (the first run allocates), says that it is ready, then answers one picture
+after the other until its parent is gone. What the model does to this process (crash, leak, hang) it does to
+nobody else.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serinus.artifact.manifest import Contract
+from serinus.core.errors import InvalidInput, ModelFault
+from serinus.serving import wire
+
+if TYPE_CHECKING:
+    from serinus.engine.session import Model
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent tells a worker at its start, as JSON in its only argument."""
+
+    channel: int
+    """Descriptor of the worker's end of the socket pair."""
+    parent: int
+    """Process id of the parent."""
+    model: str
+    """Path of model.onnx."""
+    contract: Contract
+    threads: int
+    """Threads that one picture may use."""
+    nice: int
+    """Added to the niceness while loading, so that a load does not slow down who serves."""
+    memory_bytes: int
+    """What the model may allocate; an allocation over it fails as the model's exception."""
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until the parent hangs up; 1 when the version does not load."""
+    orders = msgspec.json.decode(arguments[0], type=Orders)
+    _live_and_die_with_parent(orders.parent)
+    channel = socket.socket(fileno=orders.channel)
+    loading = _Loading(orders)
+    loading.start()
+    loading.join()
+    with contextlib.suppress(wire.Hangup):
+        if loading.model is None:
+            wire.send_reply(channel, wire.Status.NOT_LOADED, wire.words(loading.failure))
+            return 1
+        wire.send_reply(channel, wire.Status.READY)
+        while True:
+            _answer(channel, loading.model)
+    return 0
+
+
+def _live_and_die_with_parent(parent: int) -> None:
+    # The parent alone decides when it is over: on SIGTERM to the group it still drains its requests.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before the line above
+        sys.exit(1)
+    with contextlib.suppress(OSError):
+        # When memory runs out the kernel takes the worker, not the server.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _limit_memory(allowance: int) -> None:
+    """What is mapped by now is Python's and the runtime's; the model gets its share on top."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    for kind, value in ((resource.RLIMIT_AS, mapped + allowance), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(kind)
+        ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (ceiling, hard))
+
+
+class _Loading(threading.Thread):
+    """Loads in a thread of its own: on Linux niceness is a thread's, and only root may take it back."""
+
+    def __init__(self, orders: Orders) -> None:
+        super().__init__(name="loading", daemon=True)
+        self._orders = orders
+        self.model: Model | None = None
+        self.failure = "The loading of the model broke off."
+
+    def run(self) -> None:
+        orders = self._orders
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), orders.nice)
+        from serinus.engine.session import Model
+
+        _limit_memory(orders.memory_bytes)
+        try:
+            model = Model.load(Path(orders.model), orders.contract, threads=orders.threads)
+        except (ModelFault, OSError, MemoryError) as error:
+            self.failure = str(error) or type(error).__name__
+            return
+        _warm_up(model, orders.contract)
+        self.model = model
+
+
+def _warm_up(model: "Model", contract: Contract) -> None:
+    """A first run on a black pair. It is no evidence: whether the model answers well, requests will show."""
+    import numpy as np
+
+    side = max(contract.stride, contract.size // contract.stride * contract.stride)
+    with contextlib.suppress(ModelFault, MemoryError):
+        model.infer(np.zeros((1, side, side, len(contract.channels)), np.uint8))
+
+
+def _answer(channel: socket.socket, model: "Model") -> None:
+    image = wire.receive_request(channel)
+    try:
+        found = model.infer(image)
+    except ModelFault as error:
+        # The engine chains what the runtime raised; without a cause it refused the answer's shape or type.
+        status = wire.Status.INVALID if error.__cause__ is None else wire.Status.RAISED
+        wire.send_reply(channel, status, wire.words(error.message))
+    except (InvalidInput, MemoryError) as error:
+        wire.send_reply(channel, wire.Status.RAISED, wire.words(f"{type(error).__name__}: {error}"))
+    else:
+        wire.send_reply(channel, wire.Status.OK, found[0].tobytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

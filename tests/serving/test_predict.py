@@ -1,0 +1,285 @@
+"""A pair through real worker processes of real versions."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serinus.core.enums import Arm, FailureKind, Stratum
+from serinus.core.errors import InvalidInput, TooLarge, Unavailable
+from serinus.evidence.counts import Slice, merge
+from serinus.serving.predict import Prediction
+from tests import models
+from tests.serving.house import House, house, pair, promote, publish, start_canary, wait_for
+
+pytestmark = pytest.mark.processes
+
+TO_CANARY, TO_CURRENT = 0.0, 0.999
+
+
+def ask(made: House, times: int = 1, *, concurrency: int = 4, size: int = 64) -> list[Prediction]:
+    async def run() -> list[Prediction]:
+        gate = asyncio.Semaphore(concurrency)
+        pre, post = pair(size)
+
+        async def one() -> Prediction:
+            async with gate:
+                return await made.predictor.predict(pre, post)
+
+        return await asyncio.gather(*(one() for _ in range(times)))
+
+    return asyncio.run(run())
+
+
+def observed(made: House, rollout: int, requests: int) -> Slice:
+    """What the replica reported, once it is complete."""
+
+    def all_slices() -> Slice:
+        return merge(slice_ for _, _, slice_ in made.store.new_observations(rollout, {}))
+
+    wait_for(lambda: sum(c.successes + c.failures for c in all_slices()) >= requests, "the observations")
+    return all_slices()
+
+
+def failures(slice_: Slice, arm: Arm) -> dict[FailureKind, int]:
+    return {kind: n for cell in slice_ if cell.arm is arm for kind, n in cell.failed.items()}
+
+
+def test_current_answers_in_original_pixels(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        small, large = ask(made, size=64)[0], ask(made, size=256)[0]
+    for found, size in ((small, 64), (large, 256)):
+        assert (found.role, found.assigned, found.fallback, found.target.version) == (
+            "current",
+            "current",
+            False,
+            1,
+        )
+        assert len(found.detections) == models.FOUND
+        assert found.detections[:, :4].max() <= size
+        assert found.post.shape == (size, size, 3)
+    assert large.detections[:, :4].max() > 64
+
+
+@pytest.mark.parametrize(
+    ("draft", "kind"),
+    [
+        (models.raising, FailureKind.EXCEPTION),
+        (models.nan, FailureKind.INVALID_OUTPUT),
+        (models.hungry, FailureKind.EXCEPTION),
+    ],
+)
+def test_what_the_canary_fails_is_counted_and_answered_by_current(tmp_path: Path, draft, kind) -> None:
+    with house(tmp_path, coins=[TO_CANARY, TO_CURRENT]) as made:
+        version = publish(made.store, draft(tmp_path / "bad"))
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        answers = ask(made, 4, concurrency=1)
+        slice_ = observed(made, rollout, 4)
+    assert [a.assigned for a in answers] == ["canary", "current"] * 2
+    assert [(a.role, a.fallback, a.target.version) for a in answers] == [
+        ("current", True, 1),
+        ("current", False, 1),
+    ] * 2
+    assert failures(slice_, Arm.CANARY) == {kind: 2}
+    assert failures(slice_, Arm.CURRENT) == {}
+    assert {cell.share for cell in slice_} == {0.5}
+
+
+def test_a_canary_that_hangs_costs_time_and_no_answer(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], predict_timeout_seconds=0.5) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        os.kill(made.pids(version)[0], signal.SIGSTOP)
+        answers = ask(made, 2, concurrency=1)
+        slice_ = observed(made, rollout, 2)
+    assert all(a.fallback for a in answers)
+    assert failures(slice_, Arm.CANARY) == {FailureKind.TIMEOUT: 1, FailureKind.UNAVAILABLE: 1}
+
+
+def test_a_canary_that_crashes_is_started_again(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], crash_limit=50) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        for _ in range(2):
+            wait_for(lambda: made.pids(version), "a worker of the canary")
+            (pid,) = made.pids(version)
+            os.kill(pid, signal.SIGSTOP)  # it will not answer any more
+            answers = ask_and_kill(made, pid)
+            assert all(a.fallback for a in answers)
+        wait_for(lambda: made.pids(version), "a new worker of the canary")
+        assert not ask(made)[0].fallback
+        slice_ = observed(made, rollout, 3)
+    assert failures(slice_, Arm.CANARY) == {FailureKind.CRASH: 2}
+
+
+def ask_and_kill(made: House, pid: int) -> list[Prediction]:
+    """One request, whose worker is killed while it is in flight."""
+
+    async def run() -> list[Prediction]:
+        answer = asyncio.create_task(made.predictor.predict(*pair()))
+        rollout = made.agent.state.rollout
+        while rollout and not made.counters.in_flight(Arm.CANARY, rollout.number):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+        return [await answer]
+
+    return asyncio.run(run())
+
+
+def test_killing_currents_worker_fails_no_answer(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+
+        async def run() -> list[Prediction]:
+            answers = [asyncio.create_task(made.predictor.predict(*pair())) for _ in range(40)]
+            for _ in range(3):
+                done = sum(a.done() for a in answers)
+                while (pids := made.pids(made.store.state().current)) == [] or (
+                    sum(a.done() for a in answers) == done and done < 40
+                ):
+                    await asyncio.sleep(0.005)
+                os.kill(pids[0], signal.SIGKILL)
+            return await asyncio.gather(*answers)
+
+        assert len(asyncio.run(run())) == 40
+
+
+def test_a_promotion_takes_effect_without_a_failed_request(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+
+        async def run() -> list[Prediction]:
+            answers: list[Prediction] = []
+
+            async def traffic() -> None:
+                while not made.serves(version):
+                    answers.append(await made.predictor.predict(*pair()))
+                answers.append(await made.predictor.predict(*pair()))
+
+            users = [asyncio.create_task(traffic()) for _ in range(4)]
+            while len(answers) < 10:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(promote, made.store, rollout, version)
+            await asyncio.gather(*users)
+            return answers
+
+        answers = asyncio.run(run())
+        assert not any(a.fallback for a in answers)
+        assert all((a.role, a.target.version) == ("current", version) for a in answers[-4:])
+        first = made.store.state().versions[1].digest
+        assert first in made.residency.loaded, "the previous version stays warm for undo"
+
+
+def test_the_split_is_the_declared_one(tmp_path: Path) -> None:
+    from scipy.stats import binomtest
+
+    with house(tmp_path) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version, share=0.5)
+        made.wait_serves(1, version)
+        answers = ask(made, 300, concurrency=8)
+        observed(made, rollout, 300)
+    canaries = sum(a.assigned == "canary" for a in answers)
+    assert binomtest(canaries, 300, 0.5).pvalue > 1e-6
+
+
+def test_bad_pictures_are_counted_against_nobody(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], max_image_pixels=64 * 64) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        good, other, large = pair(64), pair(32), pair(80)
+
+        async def run() -> None:
+            for pre, post in (
+                (b"no picture", good[1]),
+                (good[0], b""),
+                (good[0], good[1][:200]),
+                (good[0], other[1]),
+            ):
+                with pytest.raises(InvalidInput):
+                    await made.predictor.predict(pre, post)
+            with pytest.raises(TooLarge, match="post_disaster"):
+                await made.predictor.predict(good[0], large[1])
+            await made.predictor.predict(*good)
+
+        asyncio.run(run())
+        slice_ = observed(made, rollout, 1)
+    assert sum(cell.successes + cell.failures for cell in slice_) == 1
+    assert made.metrics.registry.get_sample_value("serinus_refused_total", {"reason": "bad_input"}) == 5
+
+
+def test_probes_are_a_stratum_of_their_own(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY]) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        asyncio.run(made.predictor.predict(*pair(), stratum=Stratum.PROBES))
+        assert {cell.stratum for cell in observed(made, rollout, 1)} == {Stratum.PROBES}
+
+
+def ask_a_stopped_worker(made: House, version: int) -> list[Prediction | BaseException]:
+    """Five requests at once for one that is at the worker and one that waits (or only the latter)."""
+    (pid,) = made.pids(version)
+    os.kill(pid, signal.SIGSTOP)
+
+    async def run() -> list[Prediction | BaseException]:
+        answers = [asyncio.create_task(made.predictor.predict(*pair())) for _ in range(5)]
+        while sum(a.done() for a in answers) < 3:
+            await asyncio.sleep(0.01)
+        os.kill(pid, signal.SIGCONT)
+        return await asyncio.gather(*answers, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_a_full_queue_refuses_users_of_current_and_not_those_of_the_canary(tmp_path: Path) -> None:
+    with house(tmp_path, queue_size=1, predict_timeout_seconds=20.0) as made:
+        refused = [a for a in ask_a_stopped_worker(made, 1) if isinstance(a, Unavailable)]
+        assert len(refused) in (3, 4)
+        assert all(a.retry_after > 0 for a in refused)
+
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version, share=1.0)
+        made.wait_serves(1, version)
+        answers = [a for a in ask_a_stopped_worker(made, version) if isinstance(a, Prediction)]
+        fallbacks = sum(a.fallback for a in answers)
+        assert fallbacks in (3, 4)
+        assert failures(observed(made, rollout, 5), Arm.CANARY) == {FailureKind.UNAVAILABLE: fallbacks}
+
+
+def test_nothing_loaded_yet_is_said(tmp_path: Path) -> None:
+    with House(tmp_path) as made, pytest.raises(Unavailable, match="No version"):
+        ask(made)
+
+
+def test_a_replica_stops_a_harmful_canary_by_itself(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = publish(made.store, models.raising(tmp_path / "bad"))
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        while rollout not in made.agent.trips:
+            answers = ask(made, 8)
+            assert all(a.role == "current" for a in answers)
+        wait_for(lambda: made.residency.snapshot.share == 0, "the share to be 0 here")
+        assert {a.assigned for a in ask(made, 20)} == {"current"}
+        wait_for(
+            lambda: [(r.trips, r.share) for r in made.store.replicas(0.0)] == [((rollout,), 0.0)],
+            "the heartbeat",
+        )
+        assert made.store.state().rollout is not None, "only the controller rolls back for all"
+
+
+def test_pictures_in_and_out_are_of_the_same_kind(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        found = ask(made)[0]
+    assert found.detections.dtype == np.float32
+    assert found.detections.shape == (models.FOUND, 6)
