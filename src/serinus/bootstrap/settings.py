@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from serinus.core.errors import Misconfigured
 from serinus.rollout.policy import OnInsufficient, OnNewVersion, Policy
 
-
 MEGABYTE = 1_000_000
 
 
@@ -45,8 +44,8 @@ class Settings(BaseSettings):
     output_dir: Path | None = None
     """Results of batch predictions. Default: DATA_DIR/outputs."""
     base_weights: Path | None = None
-    """What comes first instead of the packaged base model: a directory with `.onnx` and `.pt` (and their JSON),
-    or a `.onnx` beside its contract.json, as the first version; a `.pt` beside its `.json` only to train from."""
+    """What comes first instead of the packaged base model: a directory with `.onnx` and `.pt` and their JSON, or
+    an `.onnx` beside its contract.json, is the first version; a `.pt` beside its `.json` is trained from."""
 
     # Training
     img_size: Annotated[int, Field(ge=32, le=4096)] = 640
@@ -122,6 +121,16 @@ class Settings(BaseSettings):
     """Pictures of this many megapixels or more are refused."""
     max_upload_mb: Annotated[float, Field(gt=0)] = 20_000.0
     """Largest upload of a data set or a batch, MB."""
+
+    # Archives that people upload
+    archive_max_files: Annotated[int, Field(ge=1)] = 200_000
+    """Most members of an archive."""
+    archive_max_gb: Annotated[float, Field(gt=0)] = 64.0
+    """Largest archive when unpacked, GB."""
+    archive_max_file_mb: Annotated[float, Field(gt=0)] = 256.0
+    """Largest member of an archive when unpacked, MB."""
+    archive_max_ratio: Annotated[int, Field(ge=1)] = 100
+    """Largest ratio of unpacked to packed size; more is taken for a bomb."""
 
     # Trial runs before traffic
     trial_seconds: Seconds = 120.0

@@ -43,7 +43,9 @@ def run(tokens: list[str]) -> int:
         console.print(f"[red]serinus:[/] {error.message}", highlight=False)
         if error.remedy:
             console.print(error.remedy, highlight=False)
-        return Exit.USAGE if error.fault is Fault.CALLER and not isinstance(error, Cancelled) else Exit.FAILED
+        if isinstance(error, Cancelled):
+            return Exit.CANCELLED
+        return Exit.USAGE if error.fault is Fault.CALLER else Exit.FAILED
     except KeyboardInterrupt:
         console.print("Cancelled; nothing half-done was kept.")
         return Exit.CANCELLED

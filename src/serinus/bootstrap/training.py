@@ -1,0 +1,255 @@
+"""Imports and trainings, alone or as a job that reports to a folder."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from serinus.bootstrap import edge
+from serinus.bootstrap.process import stop_event
+from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.wiring import ensure_base, open_store
+from serinus.core.errors import Cancelled, InvalidInput, NotFound
+from serinus.core.ids import Digest, Version
+from serinus.data.archive import ArchiveLimits
+from serinus.data.dataset import Dataset, list_datasets
+from serinus.data.importing import import_archive as import_into
+from serinus.jobs.model import PrepareOutput, TrainOutput
+from serinus.jobs.report import JobReporter
+from serinus.store import Store
+
+Move = Callable[[float, float, str], None]
+"""Moves a progress bar: done, total, words."""
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training came to."""
+
+    version: Version
+    dataset: str
+    best_epoch: int
+    metrics: dict[str, float]
+
+
+@contextmanager
+def _reporting(job: Path | None) -> Iterator[JobReporter | None]:
+    """Whatever ends the block is told to the job's folder, if there is one."""
+    reporter = None if job is None else JobReporter(job, clock=edge.now)
+    try:
+        yield reporter
+    except (Cancelled, KeyboardInterrupt):
+        if reporter:
+            reporter.cancel()
+        raise
+    except BaseException as error:
+        if reporter:
+            reporter.fail(error)
+        raise
+
+
+def import_archive(
+    settings: Settings, archive: Path, *, confirm: bool, seed: int, job: Path | None, progress: Move
+) -> Dataset:
+    """Import an archive. Raises InvalidInput, TooLarge, Cancelled."""
+    stop = stop_event()
+    with _reporting(job) as reporter:
+
+        def moved(done: int, total: int) -> None:
+            if stop.is_set() or (reporter and reporter.cancel_requested()):
+                raise Cancelled("The import was cancelled.")
+            progress(done, total, "")
+            if reporter:
+                reporter.progress(done / max(total, 1), f"pair {done} of {total}", step=done, steps=total)
+
+        dataset = _import(settings, archive, confirm=confirm, seed=seed, progress=moved)
+        if reporter:
+            report = dataset.report
+            reporter.succeed(
+                PrepareOutput(
+                    dataset=dataset.id,
+                    splits=report.splits,
+                    total_images=2 * report.pairs_usable,
+                    total_polygons=sum(report.per_class.values()),
+                )
+            )
+        return dataset
+
+
+def _import(
+    settings: Settings, archive: Path, *, confirm: bool, seed: int, progress: Callable[[int, int], None]
+) -> Dataset:
+    limits = ArchiveLimits(
+        max_files=settings.archive_max_files,
+        max_total_bytes=int(settings.archive_max_gb * 1000 * MEGABYTE),
+        max_file_bytes=int(settings.archive_max_file_mb * MEGABYTE),
+        max_ratio=settings.archive_max_ratio,
+        max_pixels=int(settings.max_image_mp * MEGABYTE) - 1,
+    )
+    return import_into(
+        archive,
+        settings.data_dir / "datasets",
+        clock=edge.now,
+        limits=limits,
+        seed=seed,
+        confirm=confirm,
+        name=archive.name,
+        progress=progress,
+    )
+
+
+def train_and_publish(
+    settings: Settings,
+    *,
+    data: str,
+    upload: Path | None,
+    seed: int,
+    base: str,
+    note: str,
+    job: Path | None,
+    progress: Move,
+) -> Published:
+    """Train on a data set (or on an upload, imported first) and publish what came out.
+
+    Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published.
+    """
+    from serinus.training.run import Summary, train
+    from serinus.training.trainer import Progress, TrainSpec
+
+    stop = stop_event()
+    with _reporting(job) as reporter:
+
+        def cancelled() -> bool:
+            return stop.is_set() or (reporter is not None and reporter.cancel_requested())
+
+        def importing(done: int, total: int) -> None:
+            if cancelled():
+                raise Cancelled("The training was cancelled.")
+            progress(done, total, "importing")
+            if reporter:
+                reporter.progress(0.0, f"importing pair {done} of {total}")
+
+        def moved(at: Progress) -> None:
+            progress(at.fraction, 1.0, at.words)
+            if reporter:
+                metrics = {
+                    name: value
+                    for name, value in (("loss", at.loss), ("map50", at.map50))
+                    if value is not None
+                }
+                reporter.progress(
+                    at.fraction,
+                    at.words,
+                    step=at.epoch,
+                    steps=at.epochs,
+                    metrics=metrics,
+                    eta_seconds=at.eta_seconds,
+                )
+
+        if upload is not None:
+            dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
+        else:
+            dataset = _dataset(settings, data)
+        store = open_store(settings)
+        ensure_base(store, settings)
+        spec = TrainSpec(
+            epochs=settings.epochs,
+            batch=settings.batch,
+            img_size=settings.img_size,
+            seed=seed,
+            base=_base(store, settings, base),
+            threads=settings.train_threads,
+            note=note,
+        )
+        drafts = settings.data_dir / "drafts"
+        drafts.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=drafts) as folder:
+            draft = train(
+                spec,
+                dataset,
+                Path(folder) / "draft",
+                parent=_parent(store, base),
+                progress=moved,
+                cancelled=cancelled,
+                trial_seconds=settings.trial_seconds,
+                trial_memory_mb=settings.trial_memory_mb,
+            )
+            if cancelled():
+                raise Cancelled("The training was cancelled; nothing was published.")
+            version = store.publish(draft, note=note, actor="training")
+        record = store.state().versions[version]
+        artifact = store.artifact(record.digest)
+        manifest = store.manifest(record.digest)
+        summary = msgspec.json.decode((artifact / "training" / "summary.json").read_bytes(), type=Summary)
+        if reporter:
+            reporter.succeed(
+                TrainOutput(
+                    version=version,
+                    epochs_completed=summary.epochs,
+                    total_epochs=settings.epochs,
+                    final_metrics=summary.final,
+                    best_metrics=summary.best,
+                    model_info={
+                        "trainer": manifest.lineage.trainer,
+                        "version": version,
+                        "sha256": record.digest,
+                        "best_epoch": summary.best_epoch,
+                        "measured_on": summary.measured_on,
+                    },
+                    training_config={"dataset": dataset.id, "base": base},
+                    model_path=str(artifact / "best.pt"),
+                    published_path=str(artifact),
+                )
+            )
+        return Published(
+            version=version, dataset=dataset.id, best_epoch=summary.best_epoch, metrics=manifest.metrics
+        )
+
+
+def _dataset(settings: Settings, name: str) -> Dataset:
+    folder = settings.data_dir / "datasets"
+    if name != "newest":
+        return Dataset.open(folder, name)
+    found = list_datasets(folder)
+    if not found:
+        raise NotFound("There is no data set yet.", remedy="`serinus data import FILE.zip` makes one.")
+    return found[-1]
+
+
+def _chosen(store: Store, base: str) -> Version | None:
+    """The version that `base` means; None for `none`."""
+    state = store.state()
+    if base == "none":
+        return None
+    if base == "current":
+        return state.current
+    if not base.isdecimal() or Version(int(base)) not in state.versions:
+        raise InvalidInput(
+            f"--base {base!r} is no version.",
+            remedy="Say `current`, `none`, or a number of `serinus versions list`.",
+        )
+    return Version(int(base))
+
+
+def _parent(store: Store, base: str) -> Digest | None:
+    version = _chosen(store, base)
+    return None if version is None else store.state().versions[version].digest
+
+
+def _base(store: Store, settings: Settings, base: str) -> Path | None:
+    """The directory or file with the weights to start from."""
+    version = _chosen(store, base)
+    weights = settings.base_weights
+    first = base == "current" and store.state().rollouts == 0
+    if first and weights is not None and weights.suffix == ".pt":
+        return weights
+    if version is None:
+        return None
+    artifact = store.artifact(store.state().versions[version].digest)
+    if not (artifact / "best.pt").exists():
+        raise InvalidInput(
+            f"Version {version} has no best.pt to start from.",
+            remedy="Train with --base none, or from another one.",
+        )
+    return artifact
