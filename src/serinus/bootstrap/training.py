@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +20,9 @@ from serinus.data.importing import import_archive as import_into
 from serinus.jobs.model import PrepareOutput, TrainOutput
 from serinus.jobs.report import JobReporter
 from serinus.store import Store
+
+if TYPE_CHECKING:
+    from serinus.training.trainer import Progress
 
 Move = Callable[[float, float, str], None]
 """Moves a progress bar: done, total, words."""
@@ -114,8 +118,8 @@ def train_and_publish(
 
     Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published.
     """
-    from serinus.training.run import Summary, train
-    from serinus.training.trainer import Progress, TrainSpec
+    from serinus.training.run import train
+    from serinus.training.trainer import TrainSpec
 
     stop = stop_event()
     with _reporting(job) as reporter:
@@ -129,23 +133,6 @@ def train_and_publish(
             progress(done, total, "importing")
             if reporter:
                 reporter.progress(0.0, f"importing pair {done} of {total}")
-
-        def moved(at: Progress) -> None:
-            progress(at.fraction, 1.0, at.words)
-            if reporter:
-                metrics = {
-                    name: value
-                    for name, value in (("loss", at.loss), ("map50", at.map50))
-                    if value is not None
-                }
-                reporter.progress(
-                    at.fraction,
-                    at.words,
-                    step=at.epoch,
-                    steps=at.epochs,
-                    metrics=metrics,
-                    eta_seconds=at.eta_seconds,
-                )
 
         if upload is not None:
             dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
@@ -170,7 +157,7 @@ def train_and_publish(
                 dataset,
                 Path(folder) / "draft",
                 parent=_parent(store, base),
-                progress=moved,
+                progress=lambda at: _tell(at, progress, reporter),
                 cancelled=cancelled,
                 trial_seconds=settings.trial_seconds,
                 trial_memory_mb=settings.trial_memory_mb,
@@ -178,33 +165,57 @@ def train_and_publish(
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
             version = store.publish(draft, note=note, actor="training")
-        record = store.state().versions[version]
-        artifact = store.artifact(record.digest)
-        manifest = store.manifest(record.digest)
-        summary = msgspec.json.decode((artifact / "training" / "summary.json").read_bytes(), type=Summary)
+        output, published = _outcome(store, version, settings.epochs)
         if reporter:
-            reporter.succeed(
-                TrainOutput(
-                    version=version,
-                    epochs_completed=summary.epochs,
-                    total_epochs=settings.epochs,
-                    final_metrics=summary.final,
-                    best_metrics=summary.best,
-                    model_info={
-                        "trainer": manifest.lineage.trainer,
-                        "version": version,
-                        "sha256": record.digest,
-                        "best_epoch": summary.best_epoch,
-                        "measured_on": summary.measured_on,
-                    },
-                    training_config={"dataset": dataset.id, "base": base},
-                    model_path=str(artifact / "best.pt"),
-                    published_path=str(artifact),
-                )
-            )
-        return Published(
-            version=version, dataset=dataset.id, best_epoch=summary.best_epoch, metrics=manifest.metrics
+            reporter.succeed(output)
+        return published
+
+
+def _tell(at: "Progress", progress: Move, reporter: JobReporter | None) -> None:
+    progress(at.fraction, 1.0, at.words)
+    if reporter:
+        seen = {"loss": at.loss, "map50": at.map50}
+        reporter.progress(
+            at.fraction,
+            at.words,
+            step=at.epoch,
+            steps=at.epochs,
+            metrics={name: value for name, value in seen.items() if value is not None},
+            eta_seconds=at.eta_seconds,
         )
+
+
+def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, Published]:
+    """What the training came to: for the job's record, and for the command's reply."""
+    from serinus.training.run import Summary
+
+    digest = store.state().versions[version].digest
+    artifact, manifest = store.artifact(digest), store.manifest(digest)
+    summary = msgspec.json.decode((artifact / "training" / "summary.json").read_bytes(), type=Summary)
+    output = TrainOutput(
+        version=version,
+        epochs_completed=summary.epochs,
+        total_epochs=epochs,
+        final_metrics=summary.final,
+        best_metrics=summary.best,
+        model_info={
+            "trainer": manifest.lineage.trainer,
+            "version": version,
+            "sha256": digest,
+            "best_epoch": summary.best_epoch,
+            "measured_on": summary.measured_on,
+        },
+        training_config={"dataset": manifest.lineage.dataset},
+        model_path=str(artifact / "best.pt"),
+        published_path=str(artifact),
+    )
+    published = Published(
+        version=version,
+        dataset=manifest.lineage.dataset,
+        best_epoch=summary.best_epoch,
+        metrics=manifest.metrics,
+    )
+    return output, published
 
 
 def _dataset(settings: Settings, name: str) -> Dataset:
