@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     """Results of batch predictions. Default: DATA_DIR/outputs."""
     base_weights: Path | None = None
     """What comes first instead of the packaged base model: a directory with `.onnx` and `.pt` and their JSON,
-    or an `.onnx` beside its contract.json, is the first version; a `.pt` beside its `.json` is trained from."""
+    or an `.onnx` beside its contract.json, is version 1; a `.pt` beside its `.json` is trained from."""
 
     # Training
     img_size: Annotated[int, Field(ge=32, le=4096)] = 640

@@ -1,5 +1,6 @@
 """Imports and trainings, alone or as a job that reports to a folder."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,6 +119,8 @@ def train_and_publish(
 
     Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published.
     """
+    # Read when OpenMP is loaded: threads that spin while they wait take the cores from whoever serves.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from serinus.training.run import train
     from serinus.training.trainer import TrainSpec
 
