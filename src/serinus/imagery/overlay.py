@@ -80,8 +80,8 @@ def _draw_box(picture: NDArray[np.uint8], box: NDArray[np.float32], label: int) 
     thickness = max(1, round(longest / 700)) + (1 if label else 0)
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     corners = ((x1, y1), (x2, y2))
-    cv2.rectangle(picture, *corners, _HALO, thickness + 2, cv2.LINE_AA)
-    cv2.rectangle(picture, *corners, colour_of(label), thickness, cv2.LINE_AA)
+    cv2.rectangle(picture, *corners, _HALO, thickness + 2)
+    cv2.rectangle(picture, *corners, colour_of(label), thickness)
     if label:
         _draw_mark(picture, (x1, y1), label, max(15, round(longest / 54)))
 

@@ -35,7 +35,7 @@ def stack6(pre: NDArray[np.uint8], post: NDArray[np.uint8]) -> NDArray[np.uint8]
 
 
 def fit(stacked: NDArray[np.uint8], *, size: int, stride: int) -> Fitted:
-    """Scales `stacked` (uint8 [H, W, C]) down to a longest side of `size` pixels and pads it to the stride.
+    """Scales `stacked` (uint8 [H, W, 6]) down to a longest side of `size` pixels and pads it to the stride.
 
     Smaller pictures are not scaled up. The padding is 0, at right and bottom, so boxes need no offset.
     """
@@ -43,7 +43,10 @@ def fit(stacked: NDArray[np.uint8], *, size: int, stride: int) -> Fitted:
     scale = min(1.0, size / max(height, width))
     if scale < 1:
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        stacked = np.asarray(cv2.resize(stacked, small, interpolation=cv2.INTER_AREA), np.uint8)
+        # OpenCV resizes at most four channels at once.
+        halves = (np.ascontiguousarray(stacked[..., :3]), np.ascontiguousarray(stacked[..., 3:]))
+        resized = [cv2.resize(half, small, interpolation=cv2.INTER_AREA) for half in halves]
+        stacked = np.asarray(np.concatenate(resized, axis=2), np.uint8)
     rows, columns = stacked.shape[:2]
     padding = ((0, -rows % stride), (0, -columns % stride), (0, 0))
     return Fitted(np.pad(stacked, padding)[None], scale, (width, height))
