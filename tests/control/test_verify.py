@@ -1,0 +1,182 @@
+"""What the checks before traffic refuse, and why; real models in real sandboxes."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serinus.control.quality import QualityGate
+from serinus.control.settings import ControllerSettings
+from serinus.control.verify import Task, outcome_of, verify
+from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.rollout.events import Rejected, Verified
+from serinus.rollout.state import Rollout
+from tests import models
+from tests.control.golden import write_golden
+from tests.control.world import World
+
+LIKE_BASE = 20
+"""Seed of a version that answers as the base does."""
+OTHER_CLASSES = 1
+"""Seed of a version that finds the same places and calls them by other classes."""
+
+
+def rejected(world: World) -> Rollout:
+    world.verify()
+    last = world.state.last
+    assert last is not None, world.story()
+    assert last.phase is RolloutPhase.REJECTED
+    assert world.state.current == 1
+    assert world.state.versions[last.version].state is VersionState.REJECTED
+    assert isinstance(world.events[-1].body, Rejected)
+    return last
+
+
+def drifted(folder: Path) -> Path:
+    """A version whose golden results are those of another one."""
+    draft = models.healthy(folder, seed=1)
+    images = models.golden_images(64)
+    answers = models.run(models.healthy_graph(3), images)
+    np.savez(draft / "training" / "golden.npz", images=images, detections=answers)
+    return draft
+
+
+def unreadable(folder: Path) -> Path:
+    """A version whose golden results would have to be unpickled."""
+    draft = models.healthy(folder, seed=1)
+    things = np.array([{"a": 1}], dtype=object)
+    np.savez(draft / "training" / "golden.npz", images=things, detections=things)
+    return draft
+
+
+@pytest.mark.parametrize(
+    ("draft", "words"),
+    [
+        (models.nan, "NaN"),
+        (models.wrong_shape, "golden results"),
+        (models.raising, "golden results"),
+        (models.crashing, "took its process down"),
+        (drifted, "answers differently than when it was trained"),
+        (unreadable, "cannot be read"),
+    ],
+)
+def test_a_broken_version_never_sees_traffic(world: World, draft: Callable[[Path], Path], words: str) -> None:
+    world.publish(draft(world.folder / "bad"))
+    last = rejected(world)
+    assert last.code is ReasonCode.VERIFY_FAILED
+    assert words in last.reason
+
+
+def test_a_version_that_never_answers_is_stopped(world: World) -> None:
+    world.controllers = [world.controller(trial_seconds=1.0)]
+    world.publish(models.loops_forever(world.folder / "bad"))
+    assert "did not answer within 1 s" in rejected(world).reason
+
+
+def test_a_changed_file_is_named(world: World) -> None:
+    version = world.publish(models.healthy(world.folder / "next", seed=1))
+    path = world.store.artifact(world.state.versions[version].digest) / "model.onnx"
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    last = rejected(world)
+    assert last.code is ReasonCode.VERIFY_FAILED
+    assert "model.onnx" in last.reason
+
+
+def test_a_version_without_golden_results_is_tried_all_the_same(world: World) -> None:
+    draft = models.healthy(world.folder / "next", seed=1)
+    (draft / "training" / "golden.npz").unlink()
+    world.publish(draft)
+    world.verify()
+    assert world.rollout.phase is RolloutPhase.CANARY
+    bad = models.crashing(world.folder / "bad")
+    (bad / "training" / "golden.npz").unlink()
+    world.until_over(users=20, seconds=60)
+    world.publish(bad)
+    assert world.state.current == 2
+    world.verify()
+    assert world.state.last is not None
+    assert world.state.last.phase is RolloutPhase.REJECTED
+
+
+def test_the_quality_gate_lets_an_equal_pass_and_stops_a_worse(world: World) -> None:
+    write_golden(world.folder / "golden")
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    world.publish(models.healthy(world.folder / "equal", seed=LIKE_BASE))
+    world.verify()
+    assert world.rollout.phase is RolloutPhase.CANARY, world.story()
+    verified = world.events[-1].body
+    assert isinstance(verified, Verified)
+    numbers = verified.report["checks"][-1]["numbers"]
+    assert (numbers["map50_current"], numbers["low"], numbers["pairs"]) == (1.0, 0.0, 12.0)
+    world.until_over(users=20, seconds=60)
+    world.publish(models.healthy(world.folder / "worse", seed=OTHER_CLASSES))
+    world.verify()
+    last = world.state.last
+    assert last is not None
+    assert (last.phase, last.code) == (RolloutPhase.REJECTED, ReasonCode.QUALITY_GATE)
+    assert "coast" in last.reason
+    assert "mAP50 0.000 against 1.000 of current on 12 pairs" in last.reason
+    body = world.events[-1].body
+    assert isinstance(body, Rejected)
+    assert body.report["checks"][-1]["numbers"]["low"] == -1.0
+
+
+def test_every_golden_set_counts(world: World) -> None:
+    for name, seed in (("a-coast", 5), ("b-hills", 6)):
+        write_golden(world.folder / name, seed=seed, pairs=4)
+        world.store.add_golden(name, world.folder / name, actor="alice")
+    world.publish(models.healthy(world.folder / "equal", seed=LIKE_BASE))
+    world.verify()
+    body = world.events[-1].body
+    assert isinstance(body, Verified)
+    names = [check["name"] for check in body.report["checks"]]
+    assert names[-2:] == ["golden set a-coast", "golden set b-hills"]
+
+
+def test_a_version_that_was_trained_on_a_golden_picture_is_refused(world: World) -> None:
+    tiles = write_golden(world.folder / "golden")
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    world.publish(models.healthy(world.folder / "next", seed=LIKE_BASE, tiles=["0" * 64, tiles[3]]))
+    last = rejected(world)
+    assert last.code is ReasonCode.TRAINED_ON_GOLDEN
+    assert "synth_00000003" in last.reason
+
+
+def test_a_broken_current_does_not_block_its_repair(world: World) -> None:
+    write_golden(world.folder / "golden", pairs=3)
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    broken = world.publish(models.raising(world.folder / "broken"))
+    repair = world.publish(models.healthy(world.folder / "repair", seed=LIKE_BASE))
+    digests = {version: record.digest for version, record in world.state.versions.items()}
+    settings = ControllerSettings()
+    task = Task(rollout=1, candidate=digests[repair], current=digests[broken], policy=settings.policy)
+    outcome = outcome_of(list(verify(world.store, task, QualityGate(world.store, settings), settings)))
+    assert outcome.failed is None
+    assert "Current itself fails" in outcome.reason
+
+
+def test_a_damaged_golden_set_stops_nobody_for_good_and_passes_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_golden(world.folder / "golden", pairs=3)
+    digest = world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    picture = world.store.root / "golden" / "coast" / digest / "0-post.png"
+    whole = picture.read_bytes()
+    picture.chmod(0o644)
+    picture.write_bytes(b"not a picture")
+    world.publish(models.healthy(world.folder / "next", seed=LIKE_BASE))
+    world.controllers = [world.controller(retry_seconds=0.0)]
+    end = time.monotonic() + 30
+    while caplog.text.count("could not be verified") < 2:
+        assert time.monotonic() < end
+        world.tick()
+        time.sleep(0.02)
+    assert world.rollout.phase is RolloutPhase.VERIFYING
+    picture.write_bytes(whole)
+    world.verify()
+    assert world.rollout.phase is RolloutPhase.CANARY
