@@ -48,7 +48,9 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     body_limits: Mapping[str, int] = {}
     """Other limits in bytes for some paths, by exact path."""
     setting: str = "MAX_BODY_MB"
-    """Name of the setting that the 413 answer points to."""
+    """Name of the setting behind `max_body_bytes`, for the 413 answer."""
+    limit_settings: Mapping[str, str] = {}
+    """Names of the settings behind `body_limits`, by path."""
     token_needed: bool = False
     """Whether changes from beyond loopback need `token` (the control API does)."""
     token: str = ""
@@ -109,9 +111,7 @@ def refuse(scope: Scope, headers: Headers, rules: GuardRules) -> JSONResponse | 
         return problem_of(error)
     changes = scope["method"] not in _SAFE and rules.token_needed
     if changes and not is_loopback(scope.get("client")) and not _token_matches(headers, rules.token):
-        remedy = (
-            "Send `Authorization: Bearer` with the control token." if rules.token else "Set API_TOKEN."
-        )
+        remedy = "Send `Authorization: Bearer` with the control token." if rules.token else "Set API_TOKEN."
         return problem(
             UNAUTHENTICATED,
             "A change from another machine needs the control token.",
@@ -213,7 +213,7 @@ class _Body:
     ) -> None:
         self.scope = scope
         self.limit = rules.body_limits.get(scope["path"], rules.max_body_bytes)
-        self.setting = rules.setting
+        self.setting = rules.limit_settings.get(scope["path"], rules.setting)
         self.request_id = request_id
         self.started = False
         self._receive = receive

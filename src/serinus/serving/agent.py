@@ -72,6 +72,11 @@ class Agent:
         """Rollouts whose canary this replica stopped on its own evidence."""
         return self._trips
 
+    @property
+    def store_reachable(self) -> bool:
+        """Whether the last use of the store worked."""
+        return self._store_ok
+
     def start(self) -> None:
         """Begins the loop in a thread."""
         self._thread.start()

@@ -1,0 +1,191 @@
+"""A batch: a zip of pairs in, a zip of overlays and results out. One bad pair never fails the rest."""
+
+import asyncio
+import csv
+import io
+import os
+import re
+import tempfile
+import zipfile
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from serinus.api.findings import findings
+from serinus.api.inference_documents import BatchResults, OverlayChoice, PairError, PairFindings
+from serinus.core.errors import InvalidInput, NotFound, SerinusError, Unavailable
+from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember, open_archive
+from serinus.data.naming import Kind, Part, When, classify
+from serinus.imagery.overlay import overlay
+from serinus.serving.predict import Prediction, Predictor
+from serinus.serving.settings import InferenceSettings
+
+RESULT_NAME = re.compile(r"batch_[0-9a-f]{8,64}\.zip")
+_TRIES = 5
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_SUFFIX = {OverlayChoice.PNG: "png", OverlayChoice.JPEG: "jpg"}
+
+
+class Pair(NamedTuple):
+    """The members of one pair; a half that is missing is None."""
+
+    key: str
+    pre: Member | None
+    post: Member | None
+
+
+def pairs_of(archive: Archive, *, most: int) -> list[Pair]:
+    """The pairs of an archive by the names of its pictures, ordered by key.
+
+    Of a picture that occurs twice the first counts. Raises InvalidInput without a single picture of a pair,
+    and with more than `most` pairs.
+    """
+    halves: dict[str, dict[When, Member]] = defaultdict(dict)
+    for member in archive.members:
+        part = classify(member.name)
+        if isinstance(part, Part) and part.kind is Kind.IMAGE:
+            halves[part.key].setdefault(part.when, member)
+    if not halves:
+        raise InvalidInput(
+            "The archive has no pair of pictures.",
+            remedy="Name them <disaster>_<number>_pre_disaster.png and ..._post_disaster.png.",
+        )
+    if len(halves) > most:
+        raise InvalidInput(f"The archive has {len(halves)} pairs; the limit is {most}.", remedy="Split it.")
+    return [Pair(key, halves[key].get(When.PRE), halves[key].get(When.POST)) for key in sorted(halves)]
+
+
+class Batch:
+    """One run over one archive; `run` once."""
+
+    def __init__(
+        self, predictor: Predictor, settings: InferenceSettings, choice: OverlayChoice, *, request_id: str
+    ) -> None:
+        self._predictor = predictor
+        self._settings = settings
+        self._choice = choice
+        self._request_id = request_id
+        self._limits = ArchiveLimits(
+            max_files=8 * settings.max_batch_pairs,
+            max_file_bytes=settings.max_body_bytes,
+            max_pixels=settings.max_image_pixels,
+        )
+
+    async def run(self, source: Path, name: str) -> BatchResults:
+        """Works on the archive `source` and puts the result `name` into the outputs folder.
+
+        Raises InvalidInput or TooLarge for a bad archive; what is wrong with a pair is in the result.
+        """
+        folder = self._settings.outputs
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            archive = await asyncio.to_thread(lambda: stack.enter_context(open_archive(source, self._limits)))
+            pairs = await asyncio.to_thread(pairs_of, archive, most=self._settings.max_batch_pairs)
+            file = stack.enter_context(
+                tempfile.NamedTemporaryFile(dir=folder, prefix=".batch-", suffix=".part")
+            )
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+                results = await self._all(archive, pairs, out)
+                await asyncio.to_thread(_write_tables, out, results)
+            file.flush()
+            os.link(file.name, folder / name)
+        await asyncio.to_thread(_forget_old, folder, self._settings.outputs_kept)
+        return results
+
+    async def _all(self, archive: Archive, pairs: list[Pair], out: zipfile.ZipFile) -> BatchResults:
+        gate = asyncio.Semaphore(self._settings.batch_concurrency)
+        writing = asyncio.Lock()
+
+        async def one(pair: Pair) -> PairFindings | PairError:
+            async with gate:
+                try:
+                    return await self._one(archive, pair, out, writing)
+                except SerinusError as error:
+                    return PairError(key=pair.key, error=error.message, remedy=error.remedy)
+
+        done = await asyncio.gather(*(one(pair) for pair in pairs))
+        return BatchResults(
+            request_id=self._request_id,
+            num_pairs=len(pairs),
+            pairs=[each for each in done if isinstance(each, PairFindings)],
+            errors=[each for each in done if isinstance(each, PairError)],
+        )
+
+    async def _one(
+        self, archive: Archive, pair: Pair, out: zipfile.ZipFile, writing: asyncio.Lock
+    ) -> PairFindings:
+        pre, post = await asyncio.to_thread(_read, archive, pair)
+        prediction = await self._predict(pre, post)
+        name = None
+        if self._choice is not OverlayChoice.NONE:
+            picture = await self._predictor.in_thread(draw, prediction, self._choice)
+            name = f"overlays/{_UNSAFE.sub('_', pair.key)}.{_SUFFIX[self._choice]}"
+            async with writing:
+                await asyncio.to_thread(out.writestr, zipfile.ZipInfo(name), picture)
+        return PairFindings(key=pair.key, overlay=name, **findings(prediction))
+
+    async def _predict(self, pre: bytes, post: bytes) -> Prediction:
+        """A batch can wait where a user cannot."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._predictor.predict(pre, post)
+            except Unavailable as error:
+                if not left:
+                    raise
+                await asyncio.sleep(error.retry_after)
+        raise AssertionError("the loop ends by return or raise")
+
+
+def draw(prediction: Prediction, choice: OverlayChoice) -> bytes:
+    """The post picture with boxes and legend, as PNG or JPEG."""
+    post: npt.NDArray[np.uint8] = np.ascontiguousarray(prediction.post)
+    return overlay(post, prediction.detections, prediction.contract.classes, format=choice.value)
+
+
+def result_path(folder: Path, name: str) -> Path:
+    """The file of a batch result. Raises NotFound for any other name."""
+    path = folder / name
+    if RESULT_NAME.fullmatch(name) is None or not path.is_file():
+        raise NotFound("There is no such file.", remedy="Results of old batches are deleted.")
+    return path
+
+
+def _read(archive: Archive, pair: Pair) -> tuple[bytes, bytes]:
+    for member, half in ((pair.pre, "pre"), (pair.post, "post")):
+        if member is None:
+            raise InvalidInput(f"The {half} picture is missing.", remedy="Add it to the archive.")
+    assert pair.pre is not None
+    assert pair.post is not None
+    try:
+        return archive.read(pair.pre), archive.read(pair.post)
+    except UnreadableMember as error:
+        raise InvalidInput(
+            f"A picture is damaged in the archive: {error}.", remedy="Pack it again."
+        ) from error
+
+
+def _write_tables(out: zipfile.ZipFile, results: BatchResults) -> None:
+    out.writestr("results.json", msgspec.json.format(msgspec.json.encode(results), indent=1))
+    if not results.errors:
+        return
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["key", "error", "remedy"])
+    table.writerows([_inert(cell) for cell in (each.key, each.error, each.remedy)] for each in results.errors)
+    out.writestr("errors.csv", text.getvalue())
+
+
+def _inert(cell: str) -> str:
+    """Keys come from the archive: a spreadsheet must not run one as a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _forget_old(folder: Path, kept: int) -> None:
+    results = [path for path in folder.iterdir() if RESULT_NAME.fullmatch(path.name)]
+    for path in sorted(results, key=lambda path: path.stat().st_mtime)[:-kept]:
+        path.unlink(missing_ok=True)

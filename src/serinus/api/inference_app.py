@@ -1,0 +1,299 @@
+"""The inference service: /predict, /batch_predict, /model-status, health, metrics."""
+
+import asyncio
+import base64
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import FileResponse
+from starlette.datastructures import FormData, UploadFile
+
+from serinus import __version__
+from serinus.api import errors, guards
+from serinus.api.batch import Batch, draw, result_path
+from serinus.api.findings import findings
+from serinus.api.forms import files_of, read_form
+from serinus.api.inference_documents import (
+    BatchReply,
+    Health,
+    ModelStatus,
+    OverlayChoice,
+    PredictReply,
+    Readiness,
+    TimingMs,
+)
+from serinus.api.model_status import model_status
+from serinus.api.schema import answers, answers_words, describe, json_response, takes_form
+from serinus.core.enums import Stratum
+from serinus.core.errors import InvalidInput, ModelFault, NotFound, Unavailable
+from serinus.core.ids import Clock, Coin, NewId
+from serinus.observe.counters import Counters
+from serinus.observe.logs import request_id
+from serinus.observe.metrics import CONTENT_TYPE, Metrics
+from serinus.serving.agent import Agent
+from serinus.serving.predict import Prediction, Predictor
+from serinus.serving.residency import Residency
+from serinus.serving.settings import InferenceSettings
+from serinus.store import Routes, Store
+
+DOCUMENTS: list[type] = [BatchReply, Health, ModelStatus, PredictReply, Readiness]
+
+_SPOOL_BYTES = 1 << 20
+_ENVELOPE_BYTES = 64 * 1024
+_STRATUM_HEADER = "x-serinus-stratum"
+_PROBE = "probe"
+_ERRORS_SHOWN = 20
+_PAIR = ("pre_disaster", "post_disaster")
+
+
+class Replica:
+    """The parts of one inference process, wired; `bootstrap` and the routes share it."""
+
+    def __init__(
+        self, settings: InferenceSettings, store: Store, *, clock: Clock, new_id: NewId, coin: Coin
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.new_id = new_id
+        self.metrics = Metrics()
+        self.counters = Counters(
+            settings.slice_seconds, monotonic, deadline_seconds=settings.deadline_seconds
+        )
+        self.residency = Residency(store, settings, clock=clock)
+        self.predictor = Predictor(self.residency, self.counters, self.metrics, settings, coin=coin)
+        self.agent = Agent(
+            store,
+            self.residency,
+            self.counters,
+            self.metrics,
+            settings,
+            clock=clock,
+            boot=new_id()[:12],
+        )
+        self._inside = 0
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """A place in the service, taken before the body is read. Raises Unavailable when there is none."""
+        if self._inside >= self.settings.max_requests:
+            self.metrics.refused.labels("busy").inc()
+            raise Unavailable("The service is busy.", remedy="Try again soon.", retry_after=1.0)
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    def close(self) -> None:
+        """Reports what was counted and ends the workers. Requests must be over."""
+        self.agent.stop()
+        self.predictor.close()
+        self.residency.close()
+
+
+def build_app(
+    settings: InferenceSettings, store: Store, *, clock: Clock, new_id: NewId, coin: Coin
+) -> FastAPI:
+    """The app. Its lifespan starts the replica's loop (which loads the versions) and ends the workers.
+
+    `app.state.replica` holds the parts.
+    """
+    replica = Replica(settings, store, clock=clock, new_id=new_id, coin=coin)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        replica.agent.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(replica.close)
+
+    app = FastAPI(
+        title="Serinus inference",
+        summary="Building damage from pairs of pictures, by the current version or its canary.",
+        version=__version__,
+        lifespan=lifespan,
+    )
+    app.state.replica = replica
+    _add_predictions(app, replica)
+    _add_status(app, replica)
+    describe(app, DOCUMENTS)
+    errors.install(app)
+    guards.install(
+        app,
+        guards.GuardRules(
+            allowed_hosts=settings.allowed_hosts,
+            max_body_bytes=settings.max_body_bytes,
+            body_limits={"/batch_predict": settings.max_upload_bytes + _ENVELOPE_BYTES},
+            limit_settings={"/batch_predict": "MAX_UPLOAD_MB"},
+        ),
+        new_id,
+    )
+    return app
+
+
+def _add_predictions(app: FastAPI, replica: Replica) -> None:
+    settings = replica.settings
+
+    @app.post(
+        "/predict",
+        summary="Find buildings and their damage in one pair",
+        openapi_extra=takes_form(
+            {
+                "pre_disaster": "The picture before: PNG, JPEG, TIFF or WebP.",
+                "post_disaster": "The picture after, of the same size.",
+            }
+        ),
+        responses=answers(PredictReply, "What was found.") | errors.responses(ModelFault, Unavailable),
+    )
+    async def predict(
+        request: Request,
+        overlay: Annotated[
+            OverlayChoice | None, Query(description="Picture with boxes; png when not given.")
+        ] = None,
+    ) -> Response:
+        started = monotonic()
+        stratum = Stratum.PROBES if request.headers.get(_STRATUM_HEADER) == _PROBE else Stratum.USERS
+        with replica.admission():
+            form = await read_form(request, memory_bytes=settings.max_body_bytes)
+            try:
+                pre, post = [await file.read() for file in files_of(form, _PAIR)]
+                choice = overlay or _choice(form)
+            except InvalidInput:
+                replica.metrics.refused.labels("bad_input").inc()
+                raise
+            finally:
+                await form.close()
+            prediction = await replica.predictor.predict(pre, post, stratum=stratum)
+            drawing = monotonic()
+            members = findings(prediction)
+            if choice is not OverlayChoice.NONE:
+                picture = await replica.predictor.in_thread(_drawn, prediction, choice)
+                members[f"overlay_{choice.value}_base64"] = picture
+            now = monotonic()
+            return json_response(
+                PredictReply(
+                    **members,
+                    request_id=request_id(),
+                    timing_ms=TimingMs(
+                        decode=prediction.timing.decode,
+                        model=prediction.timing.model,
+                        overlay=round(1000 * (now - drawing), 2),
+                        total=round(1000 * (now - started), 2),
+                    ),
+                )
+            )
+
+    @app.post(
+        "/batch_predict",
+        summary="Find buildings in a zip of pairs; the results come as a zip",
+        openapi_extra=takes_form({"zipfile": "A zip of <disaster>_<number>_{pre,post}_disaster.png."}),
+        responses=answers(BatchReply, "Where the results are.") | errors.responses(Unavailable),
+    )
+    async def batch_predict(
+        request: Request,
+        overlay: Annotated[
+            OverlayChoice | None, Query(description="Pictures with boxes; png when not given.")
+        ] = None,
+    ) -> Response:
+        with replica.admission():
+            form = await read_form(request, memory_bytes=_SPOOL_BYTES)
+            try:
+                (archive,) = files_of(form, ["zipfile"])
+                with tempfile.NamedTemporaryFile(prefix="serinus-batch-", suffix=".zip") as copy:
+                    await asyncio.to_thread(shutil.copyfileobj, archive.file, copy)
+                    copy.flush()
+                    name = f"batch_{replica.new_id()}.zip"
+                    batch = Batch(
+                        replica.predictor, settings, overlay or _choice(form), request_id=request_id()
+                    )
+                    results = await batch.run(Path(copy.name), name)
+            finally:
+                await form.close()
+        return json_response(
+            BatchReply(
+                status="success",
+                num_pairs=results.num_pairs,
+                download_url=f"/files/{name}",
+                num_failed=len(results.errors),
+                errors=results.errors[:_ERRORS_SHOWN],
+                request_id=results.request_id,
+            )
+        )
+
+    @app.get(
+        "/files/{name}",
+        summary="The results of a batch",
+        responses=answers_words("overlays/, results.json, errors.csv", "application/zip")
+        | errors.responses(NotFound),
+        response_class=FileResponse,
+    )
+    def files(name: str) -> FileResponse:
+        return FileResponse(result_path(settings.outputs, name), media_type="application/zip", filename=name)
+
+
+def _add_status(app: FastAPI, replica: Replica) -> None:
+    @app.get(
+        "/model-status",
+        summary="Which versions serve, and how far the canary is",
+        responses=answers(ModelStatus, "The state of this replica."),
+    )
+    def status() -> Response:
+        return json_response(
+            model_status(
+                replica.agent.state,
+                replica.residency.snapshot,
+                _routes(replica.store),
+                failed=replica.residency.failed,
+                store_reachable=replica.agent.store_reachable,
+                replica=replica.agent.name,
+            )
+        )
+
+    @app.get("/healthz", summary="The process is alive", responses=answers(Health, "Alive."))
+    async def healthz() -> Response:
+        return json_response(Health(ok=True))
+
+    @app.get(
+        "/readyz",
+        summary="A version is loaded",
+        responses=answers(Readiness, "Ready.") | answers(Readiness, "No version is loaded.", status=503),
+    )
+    async def readyz() -> Response:
+        current = replica.residency.snapshot.current
+        if current is None:
+            return json_response(Readiness(ready=False), status=503)
+        return json_response(Readiness(ready=True, version=current.version))
+
+    @app.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        responses=answers_words("Text exposition.", "text/plain"),
+    )
+    def metrics() -> Response:
+        return Response(replica.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _choice(form: FormData) -> OverlayChoice:
+    given = form.get("overlay", OverlayChoice.PNG.value)
+    try:
+        return OverlayChoice("" if isinstance(given, UploadFile) else given)
+    except ValueError as error:
+        raise InvalidInput("overlay must be none, png or jpeg.") from error
+
+
+def _drawn(prediction: Prediction, choice: OverlayChoice) -> str:
+    return base64.b64encode(draw(prediction, choice)).decode("ascii")
+
+
+def _routes(store: Store) -> Routes | None:
+    try:
+        return store.routes()
+    except OSError:
+        return None

@@ -1,0 +1,428 @@
+"""The inference API over real worker processes, asked in-process."""
+
+import asyncio
+import base64
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from serinus.api.inference_app import Replica, build_app
+from serinus.bootstrap.edge import coin, new_id, now
+from serinus.serving.settings import InferenceSettings
+from serinus.store import Routes, Store
+from tests import models
+from tests.serving.house import open_store, pair, promote, publish, roll_back, start_canary
+
+pytestmark = pytest.mark.processes
+
+PAIR_LIMIT = 100_000
+
+
+class Service:
+    """The app, its store and a client."""
+
+    def __init__(self, client: httpx.AsyncClient, store: Store, replica: Replica) -> None:
+        self.client = client
+        self.store = store
+        self.replica = replica
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        for _ in range(4000):
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("waited in vain")
+
+    async def until_canary(self, version: int | None) -> None:
+        snapshot = self.replica.residency
+
+        def there() -> bool:
+            canary = snapshot.snapshot.canary
+            return (canary.version if canary else None) == version
+
+        await self.until(there)
+
+    async def predict(self, size: int = 64, **more: Any) -> httpx.Response:
+        return await self.client.post("/predict", files=form(*pair(size)), **more)
+
+
+def form(pre: bytes, post: bytes) -> dict[str, Any]:
+    return {"pre_disaster": ("a.png", pre, "image/png"), "post_disaster": ("b.png", post, "image/png")}
+
+
+@asynccontextmanager
+async def service(root: Path, *, empty: bool = False, **settings: Any) -> AsyncIterator[Service]:
+    store = open_store(root / "store")
+    defaults = {
+        "poll_seconds": 0.02,
+        "slice_seconds": 0.1,
+        "heartbeat_seconds": 0.1,
+        "max_body_bytes": PAIR_LIMIT,
+    }
+    app = build_app(
+        InferenceSettings(outputs=root / "outputs", **(defaults | settings)),
+        store,
+        clock=now,
+        new_id=new_id,
+        coin=coin,
+    )
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost:9000") as client,
+    ):
+        made = Service(client, store, app.state.replica)
+        if not empty:
+            publish(store, models.healthy(root / "first", 1), initial=True)
+            await made.until(lambda: made.replica.residency.snapshot.current)
+        yield made
+
+
+def run(test: Callable[[Service], Awaitable[None]], root: Path, **settings: Any) -> None:
+    async def inner() -> None:
+        async with service(root, **settings) as made:
+            await test(made)
+
+    asyncio.run(inner())
+
+
+def test_predict_gives_the_documented_members_and_ours(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        reply = (await made.predict(size=128)).json()
+        assert reply["model_used"] == "current"
+        digest = made.store.state().versions[1].digest
+        assert reply["model"] == {"version": 1, "sha256": digest, "role": "current"}
+        assert reply["image_size"] == {"width": 128, "height": 128}
+        assert reply["total"] == len(reply["detections"]) == sum(reply["counts"].values()) == models.FOUND
+        first = reply["detections"][0]
+        assert set(first) == {"id", "cls", "class_name", "conf", "xyxy"}
+        assert first["class_name"] == list(reply["counts"])[first["cls"]]
+        assert [d["conf"] for d in reply["detections"]] == sorted(
+            (d["conf"] for d in reply["detections"]), reverse=True
+        )
+        assert max(max(d["xyxy"]) for d in reply["detections"]) <= 128
+        damaged = sum(d["cls"] > 0 for d in reply["detections"])
+        assert reply["damaged_pct"] == round(100 * damaged / models.FOUND, 1)
+        assert reply["fallback"] is False
+        assert any("scaled down" in words for words in reply["warnings"])
+        assert set(reply["timing_ms"]) == {"decode", "model", "overlay", "total"}
+        png = base64.b64decode(reply["overlay_png_base64"])
+        assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) is not None
+        assert "verify on the ground" in reply["notice"]
+
+    run(test, tmp_path)
+
+
+def test_the_overlay_can_be_left_out_or_be_a_jpeg(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        for none in (
+            await made.predict(params={"overlay": "none"}),
+            await made.predict(data={"overlay": "none"}),
+        ):
+            assert not [name for name in none.json() if name.startswith("overlay")]
+        jpeg = (await made.predict(params={"overlay": "jpeg"})).json()
+        assert base64.b64decode(jpeg["overlay_jpeg_base64"]).startswith(b"\xff\xd8")
+        assert "overlay_png_base64" not in jpeg
+
+    run(test, tmp_path)
+
+
+def test_bad_input_is_a_4xx_with_words_and_counts_against_nobody(tmp_path: Path) -> None:
+    good, small = pair(64), pair(32)
+    lie = bytearray(good[0])
+    lie[16:24] = (9000).to_bytes(4, "big") * 2  # a header of 81 million pixels
+    lie[29:33] = zlib.crc32(lie[12:29]).to_bytes(4, "big")
+    cases: list[tuple[int, str, dict[str, Any]]] = [
+        (400, "pre_disaster", {"files": form(b"no picture", good[1])}),
+        (400, "post_disaster", {"files": form(good[0], good[1][:300])}),
+        (400, "post_disaster", {"files": {"pre_disaster": ("a", good[0])}}),
+        (400, "empty", {"files": form(good[0], b"")}),
+        (400, "size", {"files": form(good[0], small[1])}),
+        (413, "pre_disaster", {"files": form(bytes(lie), good[1])}),
+        (413, "larger than", {"files": form(good[0], bytes(PAIR_LIMIT))}),
+        (400, "overlay", {"files": form(*good), "params": {"overlay": "gif"}}),
+        (400, "overlay", {"files": form(*good), "data": {"overlay": "gif"}}),
+        (400, "form", {"json": {"pre_disaster": "x"}}),
+        (
+            400,
+            "form",
+            {"content": b"--x\r\nnot a form", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+        ),
+        (400, "form", {"content": b"", "headers": {"content-type": "multipart/form-data"}}),
+        (400, "form", {}),
+        (403, "origin", {"files": form(*good), "headers": {"origin": "http://evil.example"}}),
+    ]
+
+    async def test(made: Service) -> None:
+        version = publish(made.store, models.healthy(tmp_path / "second", 2))
+        rollout = start_canary(made.store, version, share=1.0)
+        await made.until_canary(version)
+        for status, words, request in cases:
+            reply = await made.client.post("/predict", **request)
+            body = reply.json()
+            assert (reply.status_code, reply.headers["content-type"]) == (
+                status,
+                "application/problem+json",
+            ), body
+            assert words in body["error"].lower()
+            assert body["error"] == body["detail"]
+            assert body["status"] == status
+            assert body["request_id"] == reply.headers["x-request-id"]
+        assert (await made.client.get("/errors/invalid-input")).status_code == 200
+        await made.predict()
+
+        def counted() -> int:
+            found = made.store.new_observations(rollout, {})
+            return sum(cell.successes + cell.failures for _, _, slice_ in found for cell in slice_)
+
+        await made.until(counted)
+        assert counted() == 1
+
+    run(test, tmp_path)
+
+
+def test_a_failing_canary_is_answered_by_current(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        version = publish(made.store, models.raising(tmp_path / "bad"))
+        start_canary(made.store, version, share=1.0)
+        await made.until_canary(version)
+        reply = await made.predict()
+        assert reply.status_code == 200
+        assert (reply.json()["model_used"], reply.json()["fallback"]) == ("current", True)
+        text = (await made.client.get("/metrics")).text
+        assert 'serinus_errors_total{kind="exception",model_version="2",role="canary"} 1.0' in text
+        assert 'serinus_requests_total{model_version="2",outcome="failed",role="canary"} 1.0' in text
+        assert "serinus_canary_share 1.0" in text
+
+    run(test, tmp_path)
+
+
+def test_current_failing_is_a_502_that_says_so(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        publish(made.store, models.raising(tmp_path / "bad"), initial=True)
+        await made.until(lambda: made.replica.residency.snapshot.current)
+        reply = await made.predict()
+        assert reply.status_code == 502
+        assert "failed on this pair" in reply.json()["error"]
+
+    run(test, tmp_path, empty=True)
+
+
+def test_before_a_version_is_loaded(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        assert (await made.client.get("/healthz")).json() == {"ok": True}
+        ready = await made.client.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        reply = await made.predict()
+        assert reply.status_code == 503
+        assert int(reply.headers["retry-after"]) >= 1
+        status = (await made.client.get("/model-status")).json()
+        assert (status["current_model"], status["deployment_mode"]) == (False, "production")
+
+    run(test, tmp_path, empty=True)
+
+
+def test_a_full_service_says_when_to_come_back(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        reply = await made.predict()
+        assert reply.status_code == 503
+        assert reply.headers["retry-after"] == "1"
+
+    run(test, tmp_path, max_requests=0)
+
+
+DOCUMENTED = {
+    "fresh": {"deployment_mode", "current_model", "canary_model"},
+    "canary": {
+        "current_model",
+        "canary_model",
+        "deployment_mode",
+        "canary_elapsed_minutes",
+        "ready_for_promotion",
+        "canary_version",
+    },
+}
+ALL = DOCUMENTED["canary"]
+
+
+def documented(status: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in status.items() if name in ALL}
+
+
+def test_model_status_tells_the_documented_story(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        async def status() -> dict[str, Any]:
+            return documented((await made.client.get("/model-status")).json())
+
+        fresh = {"current_model": True, "canary_model": False, "deployment_mode": "production"}
+        assert await status() == fresh
+
+        version = publish(made.store, models.healthy(tmp_path / "second", 2))
+        rollout = start_canary(made.store, version)
+        await made.until_canary(version)
+        canary = await status()
+        stamp = canary["canary_version"]["timestamp"]
+        assert len(stamp) == len("2024-01-15T10:30:00")
+        assert canary == {
+            "current_model": True,
+            "canary_model": True,
+            "deployment_mode": "canary",
+            "canary_elapsed_minutes": 0.0,
+            "ready_for_promotion": False,
+            "canary_version": {"version": 2, "timestamp": stamp},
+        }
+        assert list(canary) == [
+            "current_model",
+            "canary_model",
+            "deployment_mode",
+            "canary_elapsed_minutes",
+            "ready_for_promotion",
+            "canary_version",
+        ]
+        made.store.put_routes(Routes(seq=1, rollout=rollout, clock=90.0, window_seconds=180.0))
+        assert (await status())["canary_elapsed_minutes"] == 1.5
+        made.store.put_routes(Routes(seq=1, rollout=rollout, clock=181.0, window_seconds=180.0))
+        assert (await status())["ready_for_promotion"] is True
+
+        promote(made.store, rollout, version)
+        await made.until_canary(None)
+        assert await status() == fresh | {"ready_for_promotion": True}
+
+        third = publish(made.store, models.healthy(tmp_path / "third", 3))
+        rollout = start_canary(made.store, third)
+        await made.until_canary(third)
+        roll_back(made.store, rollout, third)
+        await made.until_canary(None)
+        assert await status() == fresh
+
+    run(test, tmp_path)
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as out:
+        for name, content in members.items():
+            out.writestr(name, content)
+    return data.getvalue()
+
+
+def test_one_bad_pair_never_fails_the_batch(tmp_path: Path) -> None:
+    members = {"root/readme.txt": b"hello", "__MACOSX/._x.png": b"x"}
+    for number in range(3):
+        pre, post = pair(64, seed=number)
+        members[f"root/test/images/flood_0000000{number}_pre_disaster.png"] = pre
+        members[f"root/test/images/flood_0000000{number}_post_disaster.png"] = post
+    members["root/test/images/flood_00000001_post_disaster.png"] = b"broken"
+    members["root/test/images/=cmd_00000007_pre_disaster.png"] = members[
+        "root/test/images/flood_00000000_pre_disaster.png"
+    ]
+
+    async def test(made: Service) -> None:
+        reply = await made.client.post("/batch_predict", files={"zipfile": ("p.zip", archive(members))})
+        body = reply.json()
+        assert reply.status_code == 200, body
+        assert (body["status"], body["num_pairs"], body["num_failed"]) == ("success", 4, 2)
+        assert {e["key"] for e in body["errors"]} == {"flood_00000001", "=cmd_00000007"}
+        download = await made.client.get(body["download_url"])
+        assert download.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(download.content)) as results:
+            assert set(results.namelist()) == {
+                "results.json",
+                "errors.csv",
+                "overlays/flood_00000000.png",
+                "overlays/flood_00000002.png",
+            }
+            document = json.loads(results.read("results.json"))
+            table = results.read("errors.csv").decode()
+            assert results.read("overlays/flood_00000000.png").startswith(b"\x89PNG")
+        assert [each["key"] for each in document["pairs"]] == ["flood_00000000", "flood_00000002"]
+        assert document["pairs"][0]["model_used"] == "current"
+        assert len(document["pairs"][0]["detections"]) == models.FOUND
+        assert "\n'=cmd_00000007," in table
+        assert [path.name for path in made.replica.settings.outputs.iterdir()] == [body["download_url"][7:]]
+
+    run(test, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (400, b"no zip"),
+        (400, archive({"readme.txt": b"x"})),
+        (400, archive({"../x_00000000_pre_disaster.png": b"x"})),
+        (400, archive({f"x_{n}_pre_disaster.png": b"x" for n in range(9)})),
+    ],
+    ids=["no zip", "no pair", "traversal", "too many pairs"],
+)
+def test_a_bad_archive_is_refused(tmp_path: Path, status: int, content: bytes) -> None:
+    async def test(made: Service) -> None:
+        reply = await made.client.post("/batch_predict", files={"zipfile": ("p.zip", content)})
+        assert reply.status_code == status
+        assert reply.json()["error"]
+
+    run(test, tmp_path, empty=True, max_batch_pairs=8)
+
+
+def test_a_bomb_is_refused(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("x_00000000_pre_disaster.png", bytes(40_000_000))
+
+    async def test(made: Service) -> None:
+        reply = await made.client.post("/batch_predict", files={"zipfile": ("p.zip", data.getvalue())})
+        assert reply.status_code == 413
+        assert not list((tmp_path / "outputs").glob("*"))
+
+    run(test, tmp_path, empty=True)
+
+
+def test_only_results_can_be_fetched_and_old_ones_go(tmp_path: Path) -> None:
+    pre, post = pair()
+    content = archive({"x_00000000_pre_disaster.png": pre, "x_00000000_post_disaster.png": post})
+
+    async def test(made: Service) -> None:
+        (tmp_path / "outputs").mkdir()
+        (tmp_path / "outputs" / "secret.zip").write_bytes(b"x")
+        for name in ("secret.zip", "..%2Fstore%2Fjournal", "batch_00000000.zip", "%2e%2e/outputs/secret.zip"):
+            reply = await made.client.get(f"/files/{name}")
+            assert (reply.status_code, reply.json()["status"]) == (404, 404)
+        for _ in range(3):
+            reply = await made.client.post(
+                "/batch_predict?overlay=none", files={"zipfile": ("p.zip", content)}
+            )
+        assert len(list((tmp_path / "outputs").glob("batch_*.zip"))) == 2
+        assert (await made.client.get(reply.json()["download_url"])).status_code == 200
+
+    run(test, tmp_path, outputs_kept=2)
+
+
+def test_the_contract_of_the_api_is_complete(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        document = (await made.client.get("/openapi.json")).json()
+        assert set(document["paths"]) == {
+            "/predict",
+            "/batch_predict",
+            "/files/{name}",
+            "/model-status",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+        }
+        schemas = document["components"]["schemas"]
+        assert {"PredictReply", "BatchReply", "ModelStatus", "Problem", "Detection"} <= set(schemas)
+        refs = [
+            words for words in json.dumps(document).split('"') if words.startswith("#/components/schemas/")
+        ]
+        assert {ref.rpartition("/")[2] for ref in refs} <= set(schemas)
+
+    run(test, tmp_path, empty=True)
