@@ -52,6 +52,11 @@ class Compact:
         cancelled: Callable[[], bool],
     ) -> Trained:
         """Trains on `train`, watches `val` after each epoch, keeps the best weights, measures on `test`."""
+        if spec.epochs < 1 or spec.batch < 1:
+            raise InvalidInput(
+                f"{spec.epochs} epochs of batches of {spec.batch} train nothing.",
+                remedy="Give 1 or more of both.",
+            )
         progress(Progress(phase=Phase.LOADING, epochs=spec.epochs))
         with _torch_set_up(spec):
             return _Training(spec, dataset, progress, cancelled).run(out)
@@ -116,18 +121,15 @@ class _Training:
 
     def run(self, out: Path) -> Trained:
         history: list[EpochRow] = []
-        best: EpochRow | None = None
+        best = 0
         kept: dict[str, Tensor] = {}
         for epoch in range(1, self.spec.epochs + 1):
-            row = self._epoch(epoch, history[-1].map50 if history else None)
-            history.append(row)
-            if best is None or row.map50 >= best.map50:
-                best = row
+            history.append(self._epoch(epoch, history[-1].map50 if history else None))
+            if history[-1].map50 >= history[best].map50:
+                best = epoch - 1
                 kept = {name: value.clone() for name, value in self.net.state_dict().items()}
-        if best is None:
-            raise InvalidInput("0 epochs train nothing.", remedy="Train at least one.")
         self.net.load_state_dict(kept)
-        return self._finish(out, tuple(history), best.epoch)
+        return self._finish(out, tuple(history), history[best].epoch)
 
     def _epoch(self, epoch: int, map50: float | None) -> EpochRow:
         self.net.train()

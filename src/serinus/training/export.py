@@ -1,5 +1,6 @@
 """From torch to `model.onnx`, and the golden results that prove they agree."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,19 +27,23 @@ def export(detector: Detector, contract: Contract, out: Path) -> None:
     """Writes `out`/model.onnx: one file, any batch, height and width (multiples of the stride)."""
     detector = detector.cpu().eval()
     example = torch.zeros((1, 2 * STRIDE, 3 * STRIDE, len(contract.channels)), dtype=torch.uint8)
-    torch.onnx.export(
-        detector,
-        (example,),
-        str(out / MODEL),
-        input_names=[contract.input_name],
-        output_names=[contract.output_name],
-        dynamic_axes={
-            contract.input_name: {0: "N", 1: "H", 2: "W"},
-            contract.output_name: {0: "N", 1: "K"},
-        },
-        opset_version=_OPSET,
-        dynamo=False,  # the dynamo exporter needs onnxscript and writes a second file
-    )
+    with warnings.catch_warnings():
+        # That this exporter is the older one, and which constants it leaves to the runtime to fold.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
+        torch.onnx.export(
+            detector,
+            (example,),
+            str(out / MODEL),
+            input_names=[contract.input_name],
+            output_names=[contract.output_name],
+            dynamic_axes={
+                contract.input_name: {0: "N", 1: "H", 2: "W"},
+                contract.output_name: {0: "N", 1: "K"},
+            },
+            opset_version=_OPSET,
+            dynamo=False,  # the dynamo exporter needs onnxscript and writes a second file
+        )
 
 
 def golden(detector: Detector, images: Sequence[npt.NDArray[np.uint8]], out: Path) -> None:

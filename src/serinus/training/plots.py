@@ -45,7 +45,8 @@ def curves(history: Sequence[EpochRow], watched: str, best_epoch: int, path: Pat
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+    losses.legend(frameon=False, loc="upper right")
+    quality.legend(frameon=False, loc="lower right")
     _save(figure, path)
 
 
@@ -53,6 +54,7 @@ def confusion(metrics: Metrics, classes: Sequence[str], split: str, path: Path) 
     """True class (rows) against found class (columns), in counts, shaded by the share of the row."""
     counts = np.array(metrics.confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shares[-1] = 0  # false alarms are a share of nothing
     figure = Figure(
         figsize=(1.15 * len(counts) + 2.4, 0.85 * len(counts) + 2.1), dpi=_DPI, layout="constrained"
     )
@@ -65,7 +67,7 @@ def confusion(metrics: Metrics, classes: Sequence[str], split: str, path: Path) 
         axes.text(
             column,
             row,
-            f"{count}\n{share:.0%}" if count else "0",
+            f"{count}\n{share:.0%}" if share else str(count),
             ha="center",
             va="center",
             fontsize=9,
