@@ -1,6 +1,5 @@
 """From an xBD post label to boxes and classes. Pure."""
 
-import math
 import re
 from collections import Counter
 from typing import NamedTuple
@@ -18,6 +17,8 @@ MIN_SIDE = 3.0
 """Pixels, of the box's short side."""
 _EDGE = 0.01
 """Pixels a polygon may reach over the edge by rounding alone."""
+_FAR = 1e6
+"""Pixels; what reaches further is no polygon on a picture. Not-a-number is not below it either."""
 _POLYGON = re.compile(r"\s*(MULTI)?POLYGON\b", re.IGNORECASE)
 
 Box = tuple[float, float, float, float]
@@ -63,7 +64,11 @@ def convert(label: Label, *, width: int, height: int) -> Converted:
             known = subtype == Subtype.UN_CLASSIFIED
             oddities[IssueCode.UN_CLASSIFIED if known else IssueCode.UNKNOWN_SUBTYPE] += 1
             continue
-        box = _box(feature.wkt, frame, oddities)
+        try:
+            box = _box(feature.wkt, frame, oddities)
+        except shapely.errors.GEOSException:  # numbers so large that the geometry overflows
+            oddities[IssueCode.POLYGON_INVALID] += 1
+            continue
         if box is not None:
             boxes.append(box)
             classes.append(CLASS_IDS[subtype])
@@ -101,7 +106,7 @@ def _shape(wkt: str, oddities: Counter[IssueCode]) -> BaseGeometry | None:
         shape = shapely.from_wkt(wkt)
     except (shapely.errors.GEOSException, ValueError):
         shape = None
-    if shape is None or shape.is_empty or not all(map(math.isfinite, shape.bounds)):
+    if shape is None or shape.is_empty or not all(abs(edge) < _FAR for edge in shape.bounds):
         oddities[IssueCode.POLYGON_INVALID] += 1
         return None
     if shape.geom_type == "MultiPolygon":
@@ -117,4 +122,4 @@ def _shape(wkt: str, oddities: Counter[IssueCode]) -> BaseGeometry | None:
 def _solid(shape: BaseGeometry) -> BaseGeometry:
     """The parts that have an area; repairs and cuts leave lines and points beside them."""
     parts = shapely.get_parts(shapely.get_parts(shape))
-    return shapely.multipolygons([part for part in parts if part.geom_type == "Polygon"])
+    return shapely.MultiPolygon([part for part in parts if part.geom_type == "Polygon"])

@@ -98,16 +98,17 @@ def import_archive(
         issues: list[Issue] = []
         run = _Run(archive, work, limits.max_pixels, seed, issues)
         found, ignored = _group(archive, issues)
-        pairs = []
+        pairs, lost = [], []
         for number, key in enumerate(sorted(found), 1):
             try:
                 pairs.append(_pair(run, key, found[key]))
             except _Dropped as dropped:
-                issues.append(dropped.issue)
+                lost.append(dropped.issue)
             if progress:
                 progress(number, len(found))
+        issues.extend(lost)
         report = _report(tuple(pairs), len(found), digest, issues, ignored)
-        _refuse(report, issues, confirm=confirm)
+        _refuse(report, issues, lost, confirm=confirm)
         manifest = Manifest(
             id=report.dataset_id,
             sha256=content_hash(tuple(pairs)),
@@ -273,8 +274,8 @@ def _report(
     if len(per_disaster) == 1:
         issues.append(issue(IssueCode.SINGLE_DISASTER, "", f"All pairs are of {next(iter(per_disaster))}."))
     issues.sort(key=lambda one: (one.severity is not Severity.DROP, one.code, one.path))
-    lost = found - len(pairs)
-    verdict = Verdict.NEEDS_CONFIRMATION if lost > MAX_LOST * found else Verdict.OK
+    too_many = found - len(pairs) > MAX_LOST * found
+    verdict = Verdict.NEEDS_CONFIRMATION if too_many else Verdict.OK
     return Report(
         dataset_id=f"ds-{content_hash(pairs)[:12]}" if pairs else "",
         sha256=digest,
@@ -290,9 +291,9 @@ def _report(
     )
 
 
-def _refuse(report: Report, issues: list[Issue], *, confirm: bool) -> None:
+def _refuse(report: Report, issues: list[Issue], lost: list[Issue], *, confirm: bool) -> None:
     """Raises ImportRefused when there is nothing, or too little without `confirm`."""
-    first = next((one.message for one in issues if one.severity is Severity.DROP), "")
+    first = lost[0].message if lost else ""
     if report.verdict is Verdict.UNUSABLE:
         what = (
             f"none of {report.pairs_found} pairs can be used. First: {first}"
@@ -306,9 +307,8 @@ def _refuse(report: Report, issues: list[Issue], *, confirm: bool) -> None:
             issues=tuple(issues),
         )
     if report.verdict is Verdict.NEEDS_CONFIRMATION and not confirm:
-        lost = report.pairs_found - report.pairs_usable
         raise ImportRefused(
-            f"{lost} of {report.pairs_found} pairs cannot be used. First: {first}",
+            f"{len(lost)} of {report.pairs_found} pairs cannot be used. First: {first}",
             remedy="Repair the archive, or confirm that the rest is enough.",
             report=report,
             issues=tuple(issues),

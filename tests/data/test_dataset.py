@@ -1,0 +1,154 @@
+"""Opening, listing and reading data sets; golden sets; the report's CSV."""
+
+import csv
+import io
+
+import msgspec
+import numpy as np
+import pytest
+
+from serinus.core.errors import Corrupt, InvalidInput, NotFound
+from serinus.data.dataset import Dataset, Split, list_datasets, load_pair
+from serinus.data.golden import GOLDEN, export_golden, load_golden, read_index
+from serinus.data.importing import import_archive
+from serinus.data.report import IssueCode, issue, issues_csv
+from tests.data.archives import pack, pairs
+
+
+@pytest.fixture
+def datasets(tmp_path):
+    return tmp_path / "datasets"
+
+
+@pytest.fixture
+def dataset(tmp_path, datasets):
+    return import_archive(pack(tmp_path / "a.zip", pairs(12)), datasets, clock=lambda: 10.0)
+
+
+def test_open_gives_what_was_imported(datasets, dataset):
+    again = Dataset.open(datasets, dataset.id)
+    assert again == dataset
+    assert again.report == dataset.report
+
+
+@pytest.mark.parametrize("name", ["ds-000000000000", "..", "", "../datasets", "/etc", "ds-1\0"])
+def test_an_unknown_or_strange_id(datasets, dataset, name):
+    with pytest.raises(NotFound):
+        Dataset.open(datasets, name)
+
+
+def test_pairs_by_split(dataset):
+    assert dataset.pairs() == dataset.pairs(None)
+    by_split = [dataset.pairs(split) for split in Split]
+    assert sum(map(len, by_split)) == 12
+    assert all(pair.split is split for split, found in zip(Split, by_split, strict=True) for pair in found)
+    with pytest.raises(ValueError, match="nonsense"):
+        dataset.pairs("nonsense")
+
+
+def test_the_list_is_newest_last(tmp_path, datasets, dataset):
+    older = import_archive(pack(tmp_path / "b.zip", pairs(2)), datasets, clock=lambda: 5.0)
+    newer = import_archive(pack(tmp_path / "c.zip", pairs(3)), datasets, clock=lambda: 20.0)
+    assert [one.id for one in list_datasets(datasets)] == [older.id, dataset.id, newer.id]
+    assert list_datasets(tmp_path / "nowhere") == []
+
+
+def test_a_changed_picture_is_noticed(dataset):
+    pair = dataset.pairs()[0]
+    path = dataset.path / pair.post
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match=path.name):
+        load_pair(dataset, pair)
+    path.unlink()
+    with pytest.raises(Corrupt, match="missing"):
+        load_pair(dataset, pair)
+
+
+def test_a_manifest_that_cannot_be_read_is_named(datasets, dataset):
+    (dataset.path / "manifest.json").write_bytes(b"{")
+    with pytest.raises(Corrupt, match=r"manifest\.json"):
+        Dataset.open(datasets, dataset.id)
+
+
+def test_a_golden_set_holds_the_same_pictures_and_answers(tmp_path, dataset):
+    out = tmp_path / "golden"
+    index = export_golden(dataset, out, split=None, limit=5)
+    assert index == read_index(out)
+    assert index.dataset == dataset.id
+    golden = load_golden(out)
+    assert [pair.key for pair in golden] == [pair.key for pair in dataset.pairs()[:5]]
+    for found, pair in zip(golden, dataset.pairs()[:5], strict=True):
+        pre, post, boxes, classes = load_pair(dataset, pair)
+        assert found.sha256 == pair.sha256_post
+        for mine, theirs in (
+            (found.pre, pre),
+            (found.post, post),
+            (found.boxes, boxes),
+            (found.classes, classes),
+        ):
+            assert np.array_equal(mine, theirs)
+
+
+def test_a_golden_set_is_of_one_split_if_asked(tmp_path, dataset):
+    export_golden(dataset, tmp_path / "golden", split=Split.TRAIN)
+    assert [pair.key for pair in load_golden(tmp_path / "golden")] == [
+        pair.key for pair in dataset.pairs(Split.TRAIN)
+    ]
+
+
+def test_an_empty_split_makes_no_golden_set(tmp_path, datasets):
+    small = import_archive(pack(tmp_path / "s.zip", pairs(1, folder="test/")), datasets, clock=lambda: 1.0)
+    with pytest.raises(InvalidInput, match="no pairs"):
+        export_golden(small, tmp_path / "golden", split=Split.TRAIN)
+    assert not (tmp_path / "golden").exists()
+
+
+def test_a_folder_with_something_in_it_is_not_overwritten(tmp_path, dataset):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InvalidInput, match="not empty"):
+        export_golden(dataset, tmp_path, split=None)
+
+
+def test_a_golden_picture_that_was_changed_is_noticed(tmp_path, dataset):
+    index = export_golden(dataset, tmp_path / "golden", split=None, limit=2)
+    (tmp_path / "golden" / index.pairs[1].pre).write_bytes(b"x")
+    with pytest.raises(Corrupt):
+        load_golden(tmp_path / "golden")
+
+
+def test_a_golden_index_cannot_point_elsewhere(tmp_path, dataset):
+    out = tmp_path / "golden"
+    index = export_golden(dataset, out, split=None, limit=1)
+    bent = msgspec.structs.replace(index.pairs[0], pre="../../etc/passwd")
+    (out / GOLDEN).write_bytes(msgspec.json.encode(msgspec.structs.replace(index, pairs=(bent,))))
+    with pytest.raises(Corrupt, match="outside"):
+        load_golden(out)
+
+
+def test_no_index_no_golden_set(tmp_path):
+    with pytest.raises(Corrupt, match=r"golden\.json"):
+        load_golden(tmp_path)
+
+
+def test_the_csv_of_issues_is_a_table_without_formulas():
+    issues = [
+        issue(IssueCode.NOT_PNG, "=cmd|' /C calc'!A0", 'a "quoted", message\nin two lines'),
+        issue(IssueCode.POST_IMAGE_MISSING, "train/x.png", "words"),
+    ]
+    rows = list(csv.DictReader(io.StringIO(issues_csv(issues))))
+    assert rows[0]["path"].startswith("'=")
+    assert rows[0]["message"] == issues[0].message
+    assert rows[1] == {
+        "code": "post_image_missing",
+        "severity": "drop",
+        "path": "train/x.png",
+        "message": "words",
+        "fix": issues[1].fix,
+    }
+
+
+def test_every_code_has_a_severity_and_a_fix():
+    for code in IssueCode:
+        assert issue(code, "", "").fix
