@@ -68,7 +68,7 @@ def endpoints() -> str:
 
 def rollout() -> str:
     """docs/rollout.md"""
-    from serinus.rollout.transitions import mermaid
+    from serinus.rollout.diagram import mermaid
 
     return "\n".join(
         [

@@ -64,7 +64,9 @@ class Installation:
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        self.base = models.healthy(self.root / "base", seed=0)
+        self.base = self.root / "base"
+        if not self.base.exists():
+            models.healthy(self.base, seed=0)
         self.store = Store.open(self.root / "models", clock=edge.now, new_id=edge.new_id)
 
     @property
