@@ -201,6 +201,5 @@ class Controller:
 
     def _append(self, state: State, body: Body, reason: str) -> Tick:
         event = self._store.append(body, actor=ACTOR, reason=reason, expect=state.seq)
-        log.info("#%d %s", event.seq, event.reason)
         self._notify(event)
         return Tick(seq=event.seq, event=event, words=event.reason)

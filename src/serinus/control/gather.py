@@ -19,8 +19,6 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     """Why a fresh replica could not load the canary; empty when none says so."""
     tripped: bool
     """A replica stopped the canary on its own evidence."""
-    fresh: int
-    """Replicas that are alive."""
 
 
 def read(replicas: Iterable[Replica], *, canary: Digest, rollout: int, fresh_since: float) -> Readings:
@@ -35,5 +33,4 @@ def read(replicas: Iterable[Replica], *, canary: Digest, rollout: int, fresh_sin
         in_flight=sum(replica.in_flight for replica in fresh),
         load_failure="; ".join(failures[:3]),
         tripped=any(rollout in replica.trips for replica in everyone),
-        fresh=len(fresh),
     )

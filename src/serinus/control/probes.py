@@ -22,6 +22,8 @@ STRATUM_HEADER = "X-Serinus-Stratum"
 PROBE = "probe"
 _MOST_BEHIND = 5.0
 """Probes that fell behind by more than this many seconds are not caught up on."""
+_GOODBYE_SECONDS = 2.0
+"""How long `close` waits for a probe on its way; its thread does not keep the process alive."""
 
 
 class ProbePair(NamedTuple):
@@ -39,16 +41,6 @@ class Prober(Protocol):
 
     def close(self) -> None:
         """Stops for good."""
-
-
-class NoProber:
-    """Sends nothing: for an installation whose inference service the controller cannot reach."""
-
-    def aim(self, per_second: float, pairs: Callable[[], Sequence[ProbePair]]) -> None:
-        """Does nothing."""
-
-    def close(self) -> None:
-        """Does nothing."""
 
 
 class HttpProber:
@@ -99,7 +91,7 @@ class HttpProber:
             self._closed, self._rate = True, 0.0
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(timeout=self._timeout)
+            self._thread.join(timeout=_GOODBYE_SECONDS)
 
     def _run(self) -> None:
         # Addresses of the environment's proxies are not for probes: they go where INFER_URL says.
