@@ -20,8 +20,7 @@ ALICE = "alice via cli"
 
 @pytest.fixture
 def canary(world: World) -> World:
-    world.publish(models.healthy(world.folder / "next", seed=1), note="more data")
-    world.verify()
+    world.canary()
     assert world.rollout.phase is RolloutPhase.CANARY
     return world
 
@@ -49,8 +48,7 @@ def test_a_paused_canary_is_still_rolled_back(canary: World) -> None:
 def test_a_hold_is_resumed_and_the_evaluation_counts_anew(world: World) -> None:
     world.policy = Policy(window_seconds=WINDOW, probes=False, max_evaluation=1)
     world.controllers = [world.controller()]
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     world.step(seconds=int(WINDOW) + 8)
     assert world.rollout.phase is RolloutPhase.HELD
     commands.resume(world.store, actor=ALICE, reason="users come in the morning")
@@ -169,7 +167,10 @@ def test_a_rejected_version_is_started_again_by_hand(canary: World) -> None:
     assert canary.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
 
 
-def test_the_history_says_who_what_why_and_how_many(canary: World) -> None:
+def test_the_history_says_who_what_why_and_how_many(world: World) -> None:
+    world.publish(models.healthy(world.folder / "next", seed=1), note="more data")
+    world.verify()
+    canary = world
     canary.step(users=10, seconds=3)
     canary.replica.errors[Arm.CANARY] = 1.0
     canary.until_over(users=10, seconds=10)

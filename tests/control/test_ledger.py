@@ -7,7 +7,6 @@ from serinus.control.gather import read
 from serinus.control.ledger import Ledger, WindowClock
 from serinus.core.ids import Digest
 from serinus.store import Replica
-from tests import models
 from tests.control.world import World
 
 
@@ -44,8 +43,7 @@ def test_it_never_runs_backwards_and_never_jumps(looks: list[tuple[float, bool]]
 
 
 def test_the_loser_of_a_slice_goes_on_from_the_winner(world: World) -> None:
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     rollout = world.rollout
     one, two = (Ledger(world.store, clock=world.clock, clamp=5.0, clock_slice=5.0) for _ in range(2))
     world.replica.work(10)
@@ -62,8 +60,7 @@ def test_the_loser_of_a_slice_goes_on_from_the_winner(world: World) -> None:
 
 
 def test_nothing_new_freezes_nothing(world: World) -> None:
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     ledger = Ledger(world.store, clock=world.clock, clamp=5.0, clock_slice=5.0)
     for now in range(20):
         assert ledger.turn(world.rollout, now=now, running=False, in_flight=0).last is None

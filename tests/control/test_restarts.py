@@ -118,8 +118,7 @@ def test_it_may_die_around_every_change(tmp_path: Path, after: bool) -> None:
 
 
 def test_a_new_controller_takes_over_every_few_seconds(world: World) -> None:
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     for _ in range(30):
         world.controllers = [world.controller()]
         world.step(users=15, seconds=3)
@@ -130,8 +129,7 @@ def test_a_new_controller_takes_over_every_few_seconds(world: World) -> None:
 
 def test_two_controllers_decide_once_and_count_once(world: World) -> None:
     world.controllers.append(world.controller())
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     began = world.clock()
     with ThreadPoolExecutor(2) as pool:
         for _ in range(90):
@@ -150,16 +148,14 @@ def test_two_controllers_decide_once_and_count_once(world: World) -> None:
 
 def test_two_controllers_roll_back_once(world: World) -> None:
     world.controllers.append(world.controller())
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     world.replica.errors[Arm.CANARY] = 1.0
     last = world.until_over(users=10, seconds=10)
     assert last.phase is RolloutPhase.ROLLED_BACK
 
 
 def test_a_damaged_journal_stops_decisions_and_not_the_loop(world: World) -> None:
-    world.publish(models.healthy(world.folder / "next", seed=1))
-    world.verify()
+    world.canary()
     torn = world.store.root / "journal" / f"{world.state.seq + 1:010d}.json"
     torn.write_text("{")
     world.clock.now += 1

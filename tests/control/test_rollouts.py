@@ -11,15 +11,8 @@ from tests import models
 from tests.control.world import WINDOW, World
 
 
-def canary(world: World, **draft: object) -> None:
-    """Version 2 is published and verified."""
-    world.publish(models.healthy(world.folder / "next", seed=1, **draft), note="more data")  # type: ignore[arg-type]
-    world.verify()
-    assert world.rollout.phase is RolloutPhase.CANARY, world.story()
-
-
 def test_a_healthy_canary_is_promoted_after_the_window_and_not_before(world: World) -> None:
-    canary(world)
+    world.canary()
     world.step(users=20, seconds=int(WINDOW) - 2)
     assert world.rollout.phase is RolloutPhase.CANARY
     last = world.until_over(users=20, seconds=10)
@@ -35,7 +28,8 @@ def test_a_healthy_canary_is_promoted_after_the_window_and_not_before(world: Wor
 
 
 def test_the_event_of_the_canary_carries_the_report_of_the_checks(world: World) -> None:
-    canary(world)
+    world.publish(models.healthy(world.folder / "next", seed=1))
+    world.verify()
     verified = next(event for event in world.events if isinstance(event.body, Verified))
     assert isinstance(verified.body, Verified)
     checks = verified.body.report["checks"]
@@ -44,7 +38,7 @@ def test_the_event_of_the_canary_carries_the_report_of_the_checks(world: World) 
 
 
 def test_errors_roll_it_back_at_once(world: World) -> None:
-    canary(world)
+    world.canary()
     world.step(users=10, seconds=3)
     world.replica.errors[Arm.CANARY] = 1.0
     last = world.until_over(users=10, seconds=5)
@@ -59,7 +53,7 @@ def test_errors_roll_it_back_at_once(world: World) -> None:
 
 def test_an_idle_canary_is_promoted_on_probes(tmp_path: Path) -> None:
     world = World(tmp_path)
-    canary(world)
+    world.canary()
     last = world.until_over(users=0, seconds=int(3 * WINDOW))
     assert (last.phase, last.code) == (RolloutPhase.PROMOTED, ReasonCode.EVIDENCE_GOOD)
     assert "probes" in last.reason
@@ -67,14 +61,14 @@ def test_an_idle_canary_is_promoted_on_probes(tmp_path: Path) -> None:
 
 
 def test_an_idle_canary_that_fails_its_probes_is_rolled_back(world: World) -> None:
-    canary(world)
+    world.canary()
     world.replica.errors[Arm.CANARY] = 0.9
     last = world.until_over(users=0, seconds=30)
     assert (last.phase, last.code) == (RolloutPhase.ROLLED_BACK, ReasonCode.ERRORS)
 
 
 def test_busy_users_make_probes_unnecessary(world: World) -> None:
-    canary(world)
+    world.canary()
     world.step()
     assert world.replica.probe_rate > 0
     world.step(users=50, seconds=8)
@@ -82,7 +76,7 @@ def test_busy_users_make_probes_unnecessary(world: World) -> None:
 
 
 def test_a_shared_outage_holds_then_goes_on_and_promotes(world: World) -> None:
-    canary(world)
+    world.canary()
     world.step(users=20, seconds=5)
     world.replica.errors = {Arm.CURRENT: 0.9, Arm.CANARY: 0.9}
     for _ in range(30):
@@ -105,7 +99,7 @@ def test_a_shared_outage_holds_then_goes_on_and_promotes(world: World) -> None:
 
 
 def test_a_shared_outage_of_an_idle_system_ends_with_the_help_of_probes(world: World) -> None:
-    canary(world)
+    world.canary()
     world.replica.errors = {Arm.CURRENT: 1.0, Arm.CANARY: 1.0}
     for _ in range(20):
         world.step()
@@ -118,7 +112,7 @@ def test_a_shared_outage_of_an_idle_system_ends_with_the_help_of_probes(world: W
 
 
 def test_a_version_that_a_replica_cannot_load_is_rolled_back(world: World) -> None:
-    canary(world)
+    world.canary()
     assert world.state.canary is not None
     world.replica.broken[world.state.canary.digest] = "no kernel for this operator"
     last = world.until_over(users=0, seconds=3)
@@ -127,7 +121,7 @@ def test_a_version_that_a_replica_cannot_load_is_rolled_back(world: World) -> No
 
 
 def test_a_dead_replica_does_not_speak_for_the_canary_any_more(world: World) -> None:
-    canary(world)
+    world.canary()
     assert world.state.canary is not None
     digest = world.state.canary.digest
     world.store.put_replica(
@@ -138,7 +132,7 @@ def test_a_dead_replica_does_not_speak_for_the_canary_any_more(world: World) -> 
 
 
 def test_a_trip_of_a_replica_vetoes_the_promotion_even_after_its_death(world: World) -> None:
-    canary(world)
+    world.canary()
     world.store.put_replica(
         Replica(replica="tripped-b", time=world.clock() + 0.5, seq=4, trips=(world.rollout.number,))
     )
@@ -148,7 +142,7 @@ def test_a_trip_of_a_replica_vetoes_the_promotion_even_after_its_death(world: Wo
 
 
 def test_the_clock_runs_only_while_every_replica_has_the_canary(world: World) -> None:
-    canary(world)
+    world.canary()
     world.replica.loads = False
     world.step(users=5, seconds=8)
     assert world.clock_of_window == 0.0
@@ -158,7 +152,7 @@ def test_the_clock_runs_only_while_every_replica_has_the_canary(world: World) ->
 
 
 def test_without_replicas_nothing_moves(world: World) -> None:
-    canary(world)
+    world.canary()
     for _ in range(60):
         world.clock.now += 1
         world.tick()
@@ -167,7 +161,7 @@ def test_without_replicas_nothing_moves(world: World) -> None:
 
 
 def test_an_absence_moves_the_clock_only_by_the_clamp(world: World) -> None:
-    canary(world)
+    world.canary()
     world.step(users=5, seconds=3)
     before = world.clock_of_window
     world.clock.now += 3600.0
@@ -178,7 +172,7 @@ def test_an_absence_moves_the_clock_only_by_the_clamp(world: World) -> None:
 
 def test_too_little_evidence_is_held_and_then_loses_its_share(tmp_path: Path) -> None:
     world = World(tmp_path, probes=False, max_evaluation=2, hold_for_seconds=40.0)
-    canary(world)
+    world.canary()
     world.step(users=0, seconds=int(2 * WINDOW) + 8)
     assert (world.rollout.phase, world.rollout.code) == (RolloutPhase.HELD, ReasonCode.INSUFFICIENT)
     assert world.rollout.share == 0.5
@@ -187,7 +181,7 @@ def test_too_little_evidence_is_held_and_then_loses_its_share(tmp_path: Path) ->
 
 
 def test_a_second_version_waits_for_its_turn(world: World) -> None:
-    canary(world)
+    world.canary()
     third = world.publish(models.healthy(world.folder / "third", seed=2))
     world.step(users=20, seconds=3)
     assert world.rollout.version == 2
@@ -198,7 +192,7 @@ def test_a_second_version_waits_for_its_turn(world: World) -> None:
 
 def test_a_superseding_version_takes_the_place_in_one_event(tmp_path: Path) -> None:
     world = World(tmp_path, on_new_version="supersede")
-    canary(world)
+    world.canary()
     third = world.publish(models.healthy(tmp_path / "third", seed=2))
     world.step()
     assert world.rollout.version == third
@@ -210,7 +204,7 @@ def test_a_superseding_version_takes_the_place_in_one_event(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("users", [0, 20])
 def test_routes_and_views_follow(world: World, users: int) -> None:
-    canary(world)
+    world.canary()
     world.step(users=users, seconds=7)
     routes = world.store.routes()
     assert routes is not None

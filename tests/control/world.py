@@ -13,7 +13,7 @@ from serinus.control.settings import ControllerSettings
 from serinus.core.enums import Arm, FailureKind, RolloutPhase, Stratum
 from serinus.core.ids import Digest, Version
 from serinus.evidence.counts import Cell, latency_bin
-from serinus.rollout.events import Event
+from serinus.rollout.events import Event, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
 from serinus.store import Replica, Store
@@ -170,6 +170,15 @@ class World:
         """Real seconds pass until the checks of the next version are made; the clock stands still."""
         self._wait(lambda: self.state.rollout is not None)
         self._wait(lambda: self.state.rollout is None or self.rollout.phase is not RolloutPhase.VERIFYING)
+
+    def canary(self) -> None:
+        """Version 2 is published and the canary, for tests that are not about its verification."""
+        version = self.publish(models.healthy(self.folder / "next", seed=1), note="more data")
+        start = RolloutStarted(rollout=1, version=version, policy=self.policy)
+        self.store.append(start, actor="controller", reason="the next that was published")
+        self.store.append(Verified(rollout=1, share=0.5), actor="controller", reason="all checks passed")
+        self.replica.beat(self.state)
+        self.tick()
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 60
