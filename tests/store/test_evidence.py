@@ -5,6 +5,7 @@ import pytest
 
 from serinus.core.errors import Conflict, Corrupt, InvalidInput
 from serinus.store import Store
+from serinus.store.local import Disk
 from tests.store.drafts import Ticks, frozen_slice, names, new_id, some_slice
 
 
@@ -123,6 +124,29 @@ def test_new_observations_per_replica(store: Store) -> None:
     seen = {"infer-0-ab": 1, "infer-1-cd": 7, "gone-ef": 3}
     assert store.new_observations(1, seen) == [("infer-0-ab", 2, some_slice(3))]
     assert store.new_observations(3, {}) == []
+
+
+class LaggingDisk(Disk):
+    """A listing that runs while slices 1 and 2 appear: it misses the older and shows the newer one."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, new_id)
+        self.lag = True
+
+    def names(self, folder: Path) -> list[str]:
+        found = super().names(folder)
+        if folder.name == "infer-0-ab" and self.lag:
+            self.lag = False
+            return [name for name in found if name not in ("0000000001.json", "0000000003.json")]
+        return found
+
+
+def test_no_observation_is_lost_to_a_listing_that_lags(store: Store) -> None:
+    for n in range(4):
+        store.put_observation(1, "infer-0-ab", n, some_slice(n + 1))
+    lagging = Store(store.root, clock=Ticks(), new_id=new_id, disk=LaggingDisk(store.root))
+    assert [n for _, n, _ in lagging.new_observations(1, {"infer-0-ab": 0})] == [1, 2]
+    assert [n for _, n, _ in lagging.new_observations(1, {"infer-0-ab": 2})] == [3]
 
 
 def test_a_torn_observation_is_skipped_and_said(store: Store, caplog: pytest.LogCaptureFixture) -> None:

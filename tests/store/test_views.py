@@ -9,6 +9,7 @@ from serinus.core.enums import ReasonCode
 from serinus.core.ids import Version
 from serinus.rollout.events import Promoted, RolledBack, ShareChanged
 from serinus.store import Store
+from serinus.store.local import Disk
 from tests.store.drafts import Ticks, names, new_id, start_canary, write_draft
 
 
@@ -205,6 +206,29 @@ def test_a_version_without_weights_or_metrics(store: Store, draft: Path) -> None
     store.refresh_views()
     assert names(store.root / "current") == ["best.json", "manifest.json", "model.onnx", "version.json"]
     assert set(read(store, "current")["metrics"].values()) == {None}
+
+
+class SlowDisk(Disk):
+    """Just before a link is swapped, somebody else moves the rollout on and writes the views for it."""
+
+    def __init__(self, root: Path, rival: Store) -> None:
+        super().__init__(root, new_id)
+        self.rival: Store | None = rival
+
+    def point(self, link: Path, target: str) -> None:
+        if link.name == "canary" and self.rival is not None:
+            rival, self.rival = self.rival, None
+            rival.append(ShareChanged(rollout=1, share=0.1), actor="rival", reason="faster")
+            rival.refresh_views()
+        super().point(link, target)
+
+
+def test_a_slow_caller_does_not_leave_an_older_view(store: Store, base: Version, second: Version) -> None:
+    start_canary(store, second)
+    slow = Store(store.root, clock=Ticks(), new_id=new_id, disk=SlowDisk(store.root, store))
+    slow.refresh_views()
+    assert read(store, "canary")["traffic_weight"] == 0.1
+    assert read(store, "current")["traffic_weight"] == 0.9
 
 
 def test_many_callers_at_once_end_with_the_newest_state(store: Store, base: Version, second: Version) -> None:

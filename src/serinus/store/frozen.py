@@ -125,6 +125,6 @@ class FrozenEvidence:
 
     def _find_last(self, rollout: int) -> FrozenSlice | None:
         folder = self._folder / str(rollout)
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        numbers = [int(match[1]) for match in map(_NAME.fullmatch, names) if match]
+        matches = map(_NAME.fullmatch, self._disk.names(folder))
+        numbers = [int(match[1]) for match in matches if match]
         return self.get(rollout, max(numbers)) if numbers else None

@@ -128,7 +128,7 @@ class GoldenSets:
 
         Raises Corrupt, naming the file that is missing or changed.
         """
-        names = sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+        names = sorted(self._disk.names(self._folder))
         return [self._newest(name, verify=verify) for name in names if self._last_number(self._folder / name)]
 
     def _newest(self, name: str, *, verify: bool) -> GoldenSet:
@@ -148,7 +148,7 @@ class GoldenSets:
         return GoldenSet(name=name, digest=record.digest, path=path, dataset=index.dataset, pairs=index.pairs)
 
     def _last_number(self, folder: Path) -> int:
-        matches = (_RECORD.fullmatch(path.name) for path in folder.iterdir())
+        matches = map(_RECORD.fullmatch, self._disk.names(folder))
         return max((int(match[1]) for match in matches if match), default=0)
 
 

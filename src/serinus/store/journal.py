@@ -112,7 +112,7 @@ class Journal:
 
     def _refuse_gap(self, end: int) -> None:
         """A number beyond a missing one. Whoever appends now is no gap: its predecessor is there by then."""
-        found = (_NAME.fullmatch(path.name) for path in self._folder.glob("*.json"))
+        found = map(_NAME.fullmatch, self._disk.names(self._folder))
         last = max((int(match[1]) for match in found if match), default=0)
         if last > end and not self.path(end + 1).exists():
             raise Corrupt(f"{self.path(end + 1)} is missing, {self.path(last)} is there.", remedy=_RESTORE)

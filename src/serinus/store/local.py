@@ -58,6 +58,13 @@ class Disk:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def names(self, folder: Path) -> list[str]:
+        """What is in `folder`, in no order; nothing when there is no such folder."""
+        try:
+            return [path.name for path in folder.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def put_if_absent(self, path: Path, data: bytes) -> bool:
         """Creates `path` with `data`, durably. True: `path` holds exactly `data`. False: it holds something
         else.
@@ -77,33 +84,27 @@ class Disk:
                 return False
         finally:
             temporary.unlink()
-        self._sync_folder(path.parent)
+        self.sync(path.parent)
         return True
-
-    def link(self, source: Path, target: Path) -> None:
-        """`link(2)`. Its own method, so that a simulated disk can lose the answer."""
-        os.link(source, target)
 
     def replace(self, path: Path, data: bytes, *, durable: bool) -> None:
         """Puts `data` at `path` whether or not there is something; readers see the old or the new bytes."""
         self.make_folder(path.parent)
         temporary = self._write(data, durable=durable)
         try:
-            temporary.replace(path)
+            self.rename(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         if durable:
-            self._sync_folder(path.parent)
+            self.sync(path.parent)
 
     def _write(self, data: bytes, *, durable: bool) -> Path:
         temporary = self._scratch / self._new_id()
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
+            temporary.write_bytes(data)
+            if durable:
+                self.sync(temporary)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -118,7 +119,7 @@ class Disk:
         self.make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
-        self._sync_folder(folder.parent)
+        self.sync(folder.parent)
 
     @contextlib.contextmanager
     def temporary_tree(self, final: Path) -> Iterator[Path]:
@@ -139,13 +140,13 @@ class Disk:
         """
         self._seal_tree(temporary, durable=durable)
         try:
-            temporary.rename(final)
+            self.rename(temporary, final)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return False
             raise
         if durable:
-            self._sync_folder(final.parent)
+            self.sync(final.parent)
         return True
 
     def _seal_tree(self, folder: Path, *, durable: bool) -> None:
@@ -156,11 +157,11 @@ class Disk:
                     self._seal_tree(Path(entry.path), durable=durable)
                 elif stat.S_ISREG(mode):
                     if durable:
-                        _sync(Path(entry.path), os.O_RDONLY)
+                        self.sync(Path(entry.path))
                     Path(entry.path).chmod(0o444)
         folder.chmod(0o555)
         if durable:
-            self._sync_folder(folder)
+            self.sync(folder)
 
     def copy(self, source: Path, target: Path) -> None:
         """Copies one regular file; its folder is made. Raises InvalidInput when `source` is a link by now."""
@@ -175,22 +176,31 @@ class Disk:
             shutil.copyfileobj(reader, writer, 1 << 20)
 
     def remove_tree(self, folder: Path) -> None:
-        """Removes a tree, read-only folders too. One that somebody else removes meanwhile is fine."""
+        """Removes a temporary tree, read-only folders too; it may be gone by then."""
         for path, _, _ in os.walk(folder):
             with contextlib.suppress(FileNotFoundError):
                 Path(path).chmod(0o755)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
 
+    def discard_tree(self, folder: Path) -> None:
+        """Takes a tree away by one rename, then removes it: nobody sees it half-removed or fills it again."""
+        discarded = folder.parent / f"{_TEMPORARY}{self._new_id()}"
+        try:
+            self.rename(folder, discarded)
+        except FileNotFoundError:
+            return  # somebody else did
+        self.remove_tree(discarded)
+
     def sweep(self, folder: Path, *, before: float) -> None:
         """Removes temporary files and trees in `folder` untouched since `before` (UTC seconds)."""
-        paths = list(folder.iterdir()) if folder.is_dir() else []
-        for path in paths:
-            ours = path.name.startswith(_TEMPORARY) or folder == self._scratch
+        for name in self.names(folder):
+            path = folder / name
+            ours = name.startswith(_TEMPORARY) or folder == self._scratch
             if not ours or _touched(path) >= before:
                 continue
             if path.is_dir() and not path.is_symlink():
-                self.remove_tree(path)
+                self.discard_tree(path)
             else:
                 path.unlink(missing_ok=True)
 
@@ -206,21 +216,28 @@ class Disk:
         temporary = link.parent / f"{_TEMPORARY}{self._new_id()}"
         temporary.symlink_to(target)
         try:
-            temporary.replace(link)
+            self.rename(temporary, link)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 
-    def _sync_folder(self, folder: Path) -> None:
-        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+    # -- system calls that make things visible or durable; a simulated disk overrides them -------------------
 
+    def link(self, source: Path, target: Path) -> None:
+        """`link(2)`: raises FileExistsError when `target` is there."""
+        os.link(source, target)
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def rename(self, source: Path, target: Path) -> None:
+        """`rename(2)`."""
+        source.rename(target)
+
+    def sync(self, path: Path) -> None:
+        """`fsync(2)` of a file or a folder."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _touched(path: Path) -> float:

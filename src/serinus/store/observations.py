@@ -44,11 +44,10 @@ class Observations:
     def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, Slice]]:
         """Slices of a rollout with n above `seen[replica]` (all, where a replica is not in it), in order."""
         folder = self._folder / str(rollout)
-        replicas = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
         return [
             (replica, n, slice_)
-            for replica in replicas
-            for n in _complete_numbers(folder / replica, above=seen.get(replica, -1))
+            for replica in sorted(self._disk.names(folder))
+            for n in self._complete_numbers(folder / replica, above=seen.get(replica, -1))
             if (slice_ := self._read(folder / replica / f"{n:010d}.json")) is not None
         ]
 
@@ -59,20 +58,17 @@ class Observations:
             _LOG.warning("Skipped the observation %s: %s", path, error)
             return None
 
+    def _complete_numbers(self, folder: Path, *, above: int) -> list[int]:
+        """Numbers in `folder`, without a hole that only the listing made.
 
-def _complete_numbers(folder: Path, *, above: int) -> list[int]:
-    """Numbers in `folder`, without a hole that only the listing made.
+        A listing that runs while files appear may miss an older one and show a newer one, and the older one
+        would then count as seen. So: the highest of a first listing, and what a second one shows up to it.
+        """
+        highest = max(self._numbers(folder), default=-1)
+        if highest <= above:
+            return []
+        return sorted(n for n in self._numbers(folder) if above < n <= highest)
 
-    A listing that runs while files appear may miss an older one and show a newer one, and the older one would
-    then count as seen. So: the highest of a first listing, and what a second one shows up to it.
-    """
-    first = [n for n in _numbers(folder) if n > above]
-    if not first:
-        return []
-    highest = max(first)
-    return sorted(n for n in _numbers(folder) if above < n <= highest)
-
-
-def _numbers(folder: Path) -> list[int]:
-    matches = (_NUMBER.fullmatch(path.name) for path in folder.iterdir())
-    return [int(match[1]) for match in matches if match]
+    def _numbers(self, folder: Path) -> list[int]:
+        matches = map(_NUMBER.fullmatch, self._disk.names(folder))
+        return [int(match[1]) for match in matches if match]

@@ -115,8 +115,7 @@ class Artifacts:
 
     def _same_content(self, manifest: Manifest) -> Digest | None:
         """An intact artifact that differs in nothing but when it was made."""
-        for path in sorted(self._folder.iterdir()):
-            digest = Digest(path.name)
+        for digest in map(Digest, sorted(self._disk.names(self._folder))):
             if not _DIGEST.fullmatch(digest):
                 continue
             try:

@@ -133,8 +133,9 @@ class Views:
         wanted = {f"{version:06d}": record.digest for version, record in state.versions.items()}
         for name, digest in wanted.items():
             self._point(folder / name, f"../artifacts/{digest}")
-        for path in folder.iterdir():
-            if path.name not in wanted and _LINK.fullmatch(path.name) and path.is_symlink():
+        for name in self._disk.names(folder):
+            path = folder / name
+            if name not in wanted and _LINK.fullmatch(name) and path.is_symlink():
                 path.unlink(missing_ok=True)
 
     def _point_role(self, state: State, role: Arm, record: VersionRecord | None, weight: float) -> None:
@@ -191,13 +192,13 @@ class Views:
 
     def _remove_old(self) -> None:
         folder = self._root / "views"
-        matches = [match for path in folder.iterdir() if (match := _VIEW.fullmatch(path.name))]
+        matches = [match for name in self._disk.names(folder) if (match := _VIEW.fullmatch(name))]
         linked = {_readlink(self._root / role) for role in Arm}
         for role in Arm:
             names = sorted(match[0] for match in matches if match[2] == role)
             for name in names[:-_KEPT]:
                 if f"views/{name}" not in linked:
-                    self._disk.remove_tree(folder / name)
+                    self._disk.discard_tree(folder / name)
 
 
 def _readlink(path: Path) -> str | None:
