@@ -81,11 +81,18 @@ class Board:
     async def look(self, max_age: float = 0.0) -> Look:
         """The state now, or as of at most `max_age` seconds ago (monotonic)."""
         async with self._lock:
-            if self._look is None or monotonic() - self._read_at >= max_age:
+            if await self._outdated(max_age):
                 view = await asyncio.to_thread(self._read)
                 self._look = _compare(self._look, view)
                 self._read_at = monotonic()
+            assert self._look is not None
             return self._look
+
+    async def _outdated(self, max_age: float) -> bool:
+        if self._look is None or monotonic() - self._read_at >= max_age:
+            return True
+        # A decision shows at once, whatever the age.
+        return (await asyncio.to_thread(self._deps.store.state)).seq != self._look.view.seq
 
     async def document(self) -> tuple[int, dict[str, Any]]:
         """For pages: the version of the state and the document of /api/state as builtins."""

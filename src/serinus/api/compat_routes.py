@@ -1,78 +1,94 @@
 """The documented endpoints of the dashboard process, with the documented fields."""
 
 from asyncio import to_thread
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from serinus.api.board import datasets
 from serinus.api.control_deps import ControlDeps
+from serinus.api.documents import (
+    Alive,
+    JobLogs,
+    JobStatus,
+    Preparing,
+    Training,
+    TrainingConfig,
+    Uploaded,
+)
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
-from serinus.api.schema import takes_form
+from serinus.api.schema import answers, answers_words, json_response, takes_form
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.jobs.compat import job_logs, job_status
 from serinus.jobs.model import PrepareJob, TrainJob
 
+DOCUMENTS: list[type] = [Alive, JobLogs, JobStatus, Preparing, Training, Uploaded]
 _MODEL = "compact"
 _LOG_LINES = 2000
 
 
-def compat_routes(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
+def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
     """The routes that the documents promise."""
-    router = APIRouter()
+    routes = APIRouter()
     settings = deps.settings
 
-    @router.get("/healthz", tags=["Health"])
-    async def healthz() -> dict[str, bool]:
+    @routes.get("/healthz", tags=["Health"], responses=answers(Alive, "It answers"))
+    async def healthz() -> Response:
         """Whether the process answers."""
-        return {"ok": True}
+        return json_response(Alive())
 
-    @router.post(
+    @routes.post(
         "/upload-dataset",
         tags=["Data and training"],
-        responses=responses(),
+        responses=answers(Uploaded, "Stored") | responses(),
         openapi_extra=takes_form({"file": "A zip archive in xBD layout"}),
     )
-    async def upload_dataset(request: Request) -> dict[str, Any]:
+    async def upload_dataset(request: Request) -> Response:
         """Takes an archive as a stream. Its name is kept for people; it is never a path."""
         upload = await uploads.receive(request.headers.get("content-type", ""), request.stream())
-        return {
-            "status": "ok",
-            "path": str(uploads.path(upload)),
-            "id": upload.id,
-            "size": upload.size,
-            "sha256": upload.sha256,
-        }
+        path = str(uploads.path(upload))
+        return json_response(Uploaded(path=path, id=upload.id, size=upload.size, sha256=upload.sha256))
 
-    @router.post(
-        "/trigger-preprocess", status_code=202, tags=["Data and training"], responses=responses(NotFound)
+    @routes.post(
+        "/trigger-preprocess",
+        status_code=202,
+        tags=["Data and training"],
+        responses=answers(Preparing, "Queued", status=202) | responses(NotFound),
     )
     async def trigger_preprocess(
         dataset: Annotated[
             str, Form(description="An upload: its path, id or file name; empty: the newest")
         ] = "",
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Imports an upload as a data set, as a job."""
         upload = await to_thread(_upload, uploads, dataset.strip())
         job = await to_thread(deps.jobs.submit, PrepareJob(upload=str(uploads.path(upload).absolute())))
-        return {
-            "status": "started",
-            "message": f"Importing {upload.name or upload.id}; follow it as job {job}.",
-            "dataset": dataset.strip() or upload.id,
-            "job": job,
-        }
+        return json_response(
+            Preparing(
+                message=f"Importing {upload.name or upload.id}; follow it as job {job}.",
+                dataset=dataset.strip() or upload.id,
+                job=job,
+            ),
+            status=202,
+        )
 
-    @router.post("/trigger-train", status_code=202, tags=["Data and training"], responses=responses(NotFound))
+    @routes.post(
+        "/trigger-train",
+        status_code=202,
+        tags=["Data and training"],
+        responses=answers(Training, "Queued", status=202) | responses(NotFound),
+    )
     async def trigger_train(
         epochs: Annotated[int, Form(ge=1, le=1000)] = settings.epochs,
         batch: Annotated[int, Form(ge=1, le=512)] = settings.batch,
         note: Annotated[str, Form(max_length=500, description="What changed, for people")] = "",
         data: Annotated[str, Form(description="Data set id; empty: the newest upload or data set")] = "",
         seed: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Trains a version and publishes it, as a job. Imports the newest upload first where needed."""
         dataset, upload = await to_thread(_training_data, deps, uploads, data.strip())
         spec = TrainJob(
@@ -85,30 +101,43 @@ def compat_routes(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRoute
             upload=upload,
         )
         job = await to_thread(deps.jobs.submit, spec)
-        return {
-            "status": "started",
-            "message": f"Training {epochs} epochs; follow it as job {job}.",
-            "config": {"model": _MODEL, "epochs": epochs, "img_size": settings.img_size, "batch": batch},
-            "job": job,
-        }
+        return json_response(
+            Training(
+                message=f"Training {epochs} epochs; follow it as job {job}.",
+                config=TrainingConfig(model=_MODEL, epochs=epochs, img_size=settings.img_size, batch=batch),
+                job=job,
+            ),
+            status=202,
+        )
 
-    @router.get("/job-status/{job}", tags=["Jobs"], responses=responses(NotFound))
-    async def status(job: str) -> dict[str, Any]:
+    @routes.get(
+        "/job-status/{job}", tags=["Jobs"], responses=answers(JobStatus, "Its state") | responses(NotFound)
+    )
+    async def status(job: str) -> Response:
         """`train` and `preprocess` mean the newest of that kind; an id means that job."""
-        return job_status(await to_thread(deps.jobs.describe, job))
+        record = await to_thread(deps.jobs.describe, job)
+        return json_response(msgspec.convert(job_status(record), JobStatus))
 
-    @router.get("/job-logs/{job}", tags=["Jobs"], responses=responses(NotFound))
-    async def logs(job: str) -> dict[str, Any]:
+    @routes.get(
+        "/job-logs/{job}", tags=["Jobs"], responses=answers(JobLogs, "Log and summary") | responses(NotFound)
+    )
+    async def logs(job: str) -> Response:
         """The end of the log, and a summary of what came of the job."""
         record = await to_thread(deps.jobs.describe, job)
-        return job_logs(record, await to_thread(deps.jobs.logs, record.id, _LOG_LINES))
+        found = job_logs(record, await to_thread(deps.jobs.logs, record.id, _LOG_LINES))
+        return json_response(msgspec.convert(found, JobLogs))
 
-    @router.get("/infer-status", tags=["State"], responses=responses(Unavailable))
+    @routes.get(
+        "/infer-status",
+        tags=["State"],
+        responses=answers_words("What the inference service's /model-status says", "application/json")
+        | responses(Unavailable),
+    )
     async def infer_status() -> Response:
-        """What the inference service's /model-status says; 503 when it does not answer."""
+        """The inference service's /model-status; 503 when it does not answer."""
         return await infer.status()
 
-    return router
+    return routes
 
 
 def _upload(uploads: Uploads, wanted: str) -> Upload:

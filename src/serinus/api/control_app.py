@@ -14,11 +14,9 @@ import httpx
 from fastapi import FastAPI
 
 from serinus import __version__
-from serinus.api import errors, guards
+from serinus.api import compat_routes, control_routes, errors, guards
 from serinus.api.board import Board
-from serinus.api.compat_routes import compat_routes
 from serinus.api.control_deps import ControlDeps, ControlSettings
-from serinus.api.control_routes import DOCUMENTS, control_routes
 from serinus.api.infer_proxy import Infer
 from serinus.api.schema import describe
 from serinus.api.uploads import Uploads
@@ -64,9 +62,9 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         lifespan=lifespan,
     )
     app.state.board = board
-    app.include_router(compat_routes(deps, uploads, infer))
-    app.include_router(control_routes(deps, board, infer))
-    describe(app, DOCUMENTS)
+    app.include_router(compat_routes.router(deps, uploads, infer))
+    app.include_router(control_routes.router(deps, board, infer))
+    describe(app, [*compat_routes.DOCUMENTS, *control_routes.DOCUMENTS])
     errors.install(app)
     guards.install(
         app,

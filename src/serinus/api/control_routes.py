@@ -32,16 +32,16 @@ from serinus.store import Store
 DOCUMENTS: list[type] = [Command, Decided, HistoryPage, JobView, StateView, VersionDetail, VersionsPage]
 
 
-def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
+def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
     """The routes under `/api`."""
-    router = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api")
 
-    @router.get("/state", tags=["State"], responses=answers(StateView, "The state now"))
+    @routes.get("/state", tags=["State"], responses=answers(StateView, "The state now"))
     async def state() -> Response:
         """Everything the dashboard shows: versions, traffic, evidence, replicas, jobs."""
         return json_response((await board.look()).view)
 
-    @router.get(
+    @routes.get(
         "/history", tags=["State"], responses=answers(HistoryPage, "Entries, oldest first") | responses()
     )
     async def history(
@@ -51,19 +51,19 @@ def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         """What happened: when, who, why, with which numbers. Page on with `after` = `next`."""
         return json_response(await board.history(after, limit))
 
-    @router.get("/versions", tags=["State"], responses=answers(VersionsPage, "All versions, newest first"))
+    @routes.get("/versions", tags=["State"], responses=answers(VersionsPage, "All versions, newest first"))
     async def versions() -> Response:
         """All versions with state, role, metrics and note."""
         return json_response(await board.versions())
 
-    @router.get(
+    @routes.get(
         "/versions/{n}", tags=["State"], responses=answers(VersionDetail, "The version") | responses(NotFound)
     )
     async def version(n: Annotated[int, Path(ge=1)]) -> Response:
         """One version with its whole manifest."""
         return json_response(await board.detail(n))
 
-    @router.get(
+    @routes.get(
         "/events",
         tags=["State"],
         responses=answers_words(
@@ -91,7 +91,7 @@ def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         )
 
     def decision(name: str, words: str, act: Callable[[Store, Command, str], Event]) -> None:
-        @router.post(
+        @routes.post(
             f"/rollout/{name}",
             name=name,
             tags=["Decisions"],
@@ -111,7 +111,7 @@ def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
     decision("pause", "Stops the clock and promotion; rollback stays armed", _pause)
     decision("resume", "Ends a pause or a hold", _resume)
 
-    @router.post(
+    @routes.post(
         "/jobs/{job}/cancel",
         tags=["Jobs"],
         responses=answers(JobView, "Asked to stop") | responses(NotFound, Conflict),
@@ -120,7 +120,7 @@ def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         """Stops a job; nothing half-done is kept."""
         return json_response(job_view(await to_thread(deps.jobs.cancel, job), ""))
 
-    @router.post(
+    @routes.post(
         "/predict",
         tags=["Predictions"],
         responses=answers_words("What the inference service answers to /predict", "application/json")
@@ -131,7 +131,7 @@ def control_routes(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         """Hands a pair on to the inference service's /predict (same form, same answer)."""
         return await infer.predict(request)
 
-    return router
+    return routes
 
 
 def read_command(body: bytes) -> Command:

@@ -236,6 +236,80 @@ class VersionsPage(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[VersionView, ...]
 
 
+class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to an upload."""
+
+    status: str = "ok"
+    path: str
+    """Where it lies; also names it to /trigger-preprocess."""
+    id: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class Preparing(msgspec.Struct, frozen=True, kw_only=True):
+    """An import was queued."""
+
+    status: str = "started"
+    message: str
+    dataset: str
+    job: str
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the training was given."""
+
+    model: str
+    epochs: int
+    img_size: int
+    batch: int
+
+
+class Training(msgspec.Struct, frozen=True, kw_only=True):
+    """A training was queued."""
+
+    status: str = "started"
+    message: str
+    config: TrainingConfig
+    job: str
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended."""
+
+    type: str
+    """`Complete` or `Failed`."""
+    status: str
+    reason: str
+    message: str
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A job in the documented shape; counts are 0 or 1."""
+
+    active: int
+    succeeded: int
+    failed: int
+    conditions: tuple[Condition, ...]
+
+
+class JobLogs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The end of a job's log; with one of the summaries, by its kind."""
+
+    logs: str
+    preprocess_summary: dict[str, Any] | None = None
+    """`{status, splits, total_images, total_polygons}`"""
+    training_summary: dict[str, Any] | None = None
+    """`{status, epochs_completed, total_epochs, final_metrics, best_metrics, ...}`"""
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """The process answers."""
+
+    ok: bool = True
+
+
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
     """Answer to a decision: the event that was appended."""
 

@@ -18,9 +18,9 @@ def json_response(value: object, *, status: int = 200) -> Response:
     )
 
 
-def answers(kind: type, description: str) -> dict[int | str, dict[str, Any]]:
+def answers(kind: type, description: str, *, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """For FastAPI's `responses=`: a `kind` is the answer."""
-    return {200: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
+    return {status: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
 
 
 def answers_words(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
@@ -43,7 +43,7 @@ def takes_form(fields: dict[str, str]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI, kinds: list[type]) -> None:
-    """Adds the schemas of `kinds` to the app's OpenAPI document."""
+    """Adds the schemas of `kinds` to the app's OpenAPI document, and takes out what it never answers."""
     generate = app.openapi
     _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
 
@@ -52,6 +52,10 @@ def describe(app: FastAPI, kinds: list[type]) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in components.items():
             schemas.setdefault(name, schema)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)  # `api.errors` answers 400 with a Problem instead
+        for operation in (each for path in document["paths"].values() for each in path.values()):
+            operation["responses"].pop("422", None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

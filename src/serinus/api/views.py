@@ -170,7 +170,7 @@ def _title(record: JobRecord) -> str:
     if isinstance(spec, PrepareJob):
         return "Import"
     note = f": {spec.note}" if spec.note else ""
-    return f"Training, {spec.epochs} epochs{note}"
+    return f"Training, {spec.epochs} epoch{'' if spec.epochs == 1 else 's'}{note}"
 
 
 def _outcome(record: JobRecord) -> str:

@@ -159,7 +159,7 @@ def entry(event: Event, version_of: dict[int, int]) -> Entry:
         what=what,
         tone=tone,
         who=event.actor,
-        why=event.reason,
+        why=event.body.note if isinstance(event.body, Published) else event.reason,
         numbers=getattr(event.body, "numbers", {}),
         event=event,
     )
@@ -177,10 +177,11 @@ def headline(state: State, clock: float) -> Headline:
             detail="The first start publishes the packaged base model as version 1. "
             "Start the inference service, or publish a version.",
         )
-    detail = f"Version {state.current} answers every request. The next version you train comes as a canary."
-    if (last := state.last) is not None:
-        detail = f"{_ended(last, state.current)} Version {state.current} answers every request."
-    return Headline(mode=Mode.PRODUCTION, tone=Tone.GOOD, title="All is well in production", detail=detail)
+    ended = "" if state.last is None else _ended(state.last, state.current)
+    detail = f"{ended} Version {state.current} answers every request; the next one comes as a canary.".strip()
+    return Headline(
+        mode=Mode.PRODUCTION, tone=Tone.GOOD, title=f"Version {state.current} is in production", detail=detail
+    )
 
 
 def _ended(last: Rollout, current: Version) -> str:

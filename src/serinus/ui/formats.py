@@ -4,6 +4,8 @@ import math
 import re
 from datetime import UTC, datetime
 
+from markupsafe import Markup, escape
+
 _RING = 2 * math.pi * 52
 """Circumference of the countdown ring: radius 52 in the drawing's units."""
 
@@ -32,7 +34,15 @@ def evidence(value: float) -> str:
     """An e-value for people: `0.3`, `12`, `223`, `more than a million`."""
     if value >= 1e6:
         return "more than a million"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    if value >= 100:
+        return f"{math.floor(value):,}"
+    digits = 10 if value >= 1 else 100
+    return f"{math.floor(value * digits) / digits:g}"  # cut, never rounded up to its limit
+
+
+def sentence(words: str) -> str:
+    """A clause as a sentence: a capital first, a full stop last."""
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
 def clock(seconds: float) -> str:
@@ -102,6 +112,11 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def prose(words: str) -> Markup:
+    """Escaped words in which `...` is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
+
+
 FILTERS = {
     "ago": ago,
     "band": band,
@@ -113,9 +128,11 @@ FILTERS = {
     "label": label,
     "number": number,
     "percent": percent,
+    "prose": prose,
     "rate": rate,
     "ring": ring,
     "score": score,
+    "sentence": sentence,
     "size": size,
     "utc": utc,
 }

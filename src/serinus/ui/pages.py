@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from serinus import __version__
 from serinus.ui.formats import FILTERS
 from serinus.ui.headers import SecurityHeaders
+from serinus.ui.reference import documents, operations
 
 _HERE = Path(__file__).parent
 _MODES = {
@@ -89,7 +90,8 @@ def install_pages(app: FastAPI, board: Board, defaults: Defaults = _DEFAULTS) ->
 
     async def docs(request: Request) -> HTMLResponse:
         api = request.app.openapi()
-        return _page(env.get_template("docs.html").render(page="/docs", api=api, groups=_groups(api)))
+        found = {"operations": operations(api), "documents": documents(api), "info": api["info"]}
+        return _page(env.get_template("docs.html").render(page="/docs", **found))
 
     for path, endpoint in (("/", home), ("/live", live), ("/inference", inference), ("/docs", docs)):
         app.add_api_route(path, endpoint, include_in_schema=False, response_class=HTMLResponse)
@@ -109,13 +111,3 @@ def _override(rollout: dict[str, Any] | None) -> str:
     if rollout["seconds_left"] > 0:
         against.insert(0, "the window is not over")
     return f"Promote it although {'; '.join(against)}." if against else ""
-
-
-def _groups(api: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The operations of an OpenAPI document by their tag, in order."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for path, operations in api["paths"].items():
-        for verb, operation in operations.items():
-            for tag in operation.get("tags", ["Other"]):
-                groups.setdefault(tag, []).append({"path": path, "verb": verb, **operation})
-    return groups

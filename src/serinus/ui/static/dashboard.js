@@ -5,27 +5,31 @@
 const link = $("#link");
 let heard = 0;
 let shown = null;
-let busy = false;
+let running = null;
 let again = false;
 
-async function refresh() {
-  if (busy) return void (again = true);
-  busy = true;
+/** Brings the page up to date; settles when it is. Calls that come meanwhile share one more round. */
+function refresh() {
+  again = true;
+  running ??= (async () => {
+    while (again) {
+      again = false;
+      await load();
+    }
+    running = null;
+  })();
+  return running;
+}
+
+async function load() {
   try {
     const reply = await fetch("/live");
-    if (reply.ok) {
-      const fresh = document.createElement("template");
-      fresh.innerHTML = `<div id="live">${await reply.text()}</div>`;
-      morph($("#live"), fresh.content.firstChild);
-    }
+    if (!reply.ok) throw new Error(reply.status);
+    const fresh = document.createElement("template");
+    fresh.innerHTML = `<div id="live">${await reply.text()}</div>`;
+    morph($("#live"), fresh.content.firstChild);
   } catch {
-    shown = null; // the stream's own watch tells the person
-  } finally {
-    busy = false;
-    if (again) {
-      again = false;
-      refresh();
-    }
+    shown = null; // the next message tries again; when there is none, the watch below tells the person
   }
 }
 
@@ -56,26 +60,30 @@ const dialog = $("#decide");
 const form = $("form", dialog);
 let asked = null;
 
-function ask(button) {
-  asked = button.dataset;
-  const fields = form.elements;
+function describe(button) {
+  asked = { ...button.dataset }; // a copy: the page's own button is kept up to date, what was looked at is not
   $("#decide-title").textContent = asked.title;
   $("#decide-what").textContent = asked.what;
   $("#decide-go").textContent = button.textContent.trim();
   $("#decide-go").className = button.className;
-  $("#decide-error").textContent = "";
   $("#decide-override").hidden = !asked.override;
   $("#decide-override span").textContent = asked.override || "";
-  fields.confirm.checked = false;
-  fields.confirm.required = Boolean(asked.override);
-  fields.reason.value = "";
-  fields.actor.value = localStorage.getItem("serinus-name") || "";
-  dialog.showModal();
-  fields.reason.focus();
+  form.elements.confirm.checked = false;
+  form.elements.confirm.required = Boolean(asked.override);
 }
 
+function ask(button) {
+  describe(button);
+  $("#decide-error").textContent = "";
+  form.elements.reason.value = "";
+  form.elements.actor.value = localStorage.getItem("serinus-name") || "";
+  dialog.showModal();
+  form.elements.reason.focus();
+}
+
+$("#decide-cancel").addEventListener("click", () => dialog.close()); // no submit button: Enter must not choose it
+
 form.addEventListener("submit", async (event) => {
-  if (event.submitter?.value === "cancel") return;
   event.preventDefault();
   const { reason, actor, confirm } = form.elements;
   localStorage.setItem("serinus-name", actor.value.trim());
@@ -91,8 +99,11 @@ form.addEventListener("submit", async (event) => {
     dialog.close();
   } catch (error) {
     $("#decide-error").textContent = error.message;
-    const now = $(`#live [data-action="${asked.action}"]`);
-    if (error.status === 409 && now) asked = now.dataset;
+    if (error.status === 409) {
+      await refresh();
+      const now = $(`#live [data-action="${asked.action}"]`);
+      if (now) describe(now);
+    }
   } finally {
     $("#decide-go").disabled = false;
     refresh();

@@ -68,7 +68,7 @@ function present(reply) {
   const { overlay_png_base64: overlay, ...rest } = reply;
   show($("#download"), "href", new Blob([JSON.stringify(rest, null, 2)], { type: "application/json" }));
   $("#overlay").hidden = !overlay;
-  if (overlay) show($("#overlay"), "src", new Blob([Uint8Array.from(atob(overlay), (c) => c.charCodeAt(0))]));
+  if (overlay) show($("#overlay"), "src", new Blob([Uint8Array.from(atob(overlay), (c) => c.charCodeAt(0))], { type: "image/png" }));
   $("#result").hidden = false;
   $("#result").focus();
 }

@@ -3,7 +3,11 @@
 The versions are drafts without a real model: the control app never opens one.
 """
 
+import asyncio
+import hashlib
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ from serinus.core.ids import Version
 from serinus.evidence.analysis import observe
 from serinus.evidence.counts import Cell, latency_bin
 from serinus.jobs.local import LocalJobs
-from serinus.rollout.events import Held, Promoted, Rejected, RolledBack, RolloutStarted, Verified
+from serinus.rollout.events import Event, Held, Promoted, Rejected, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.store import FrozenSlice, Replica, Routes, Store
 from serinus.ui import install_pages
@@ -31,7 +35,7 @@ import sys, time
 from pathlib import Path
 folder = Path(sys.argv[sys.argv.index("--job") + 1])
 from serinus.jobs.report import JobReporter
-report = JobReporter(folder, every_seconds=0)
+report = JobReporter(folder, clock=time.time, every_seconds=0)
 epochs = 10
 for epoch in range(1, 5):
     print(f"epoch {epoch}/{epochs}  loss {2.4 / epoch:.3f}  mAP50 {0.2 + epoch / 10:.3f}")
@@ -65,7 +69,7 @@ class Stage:
             store=self.store,
             jobs=self.jobs,
             settings=ControlSettings(
-                infer_url="http://127.0.0.1:9", data_dir=self.data, **({"poll_seconds": 0.05} | settings)
+                **({"infer_url": "http://infer", "data_dir": self.data, "poll_seconds": 0.05} | settings)
             ),
             clock=self.clock,
             new_id=self.new_id,
@@ -78,7 +82,7 @@ class Stage:
 
     def new_id(self) -> str:
         self._ids += 1
-        return f"{self._ids:032x}"
+        return hashlib.sha256(str(self._ids).encode()).hexdigest()[:32]
 
     def client(self, address: str = "127.0.0.1", host: str = "127.0.0.1:8080") -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app=self.app, client=(address, 5000))
@@ -158,7 +162,7 @@ class Stage:
         assert self.store.freeze(frozen)
         self.now += seconds
 
-    def decide(self, kind: str, reason: str) -> None:
+    def decide(self, kind: str, reason: str) -> Event:
         """The controller decides: promote, roll_back, hold or reject."""
         rollout = self.store.state().rollout
         assert rollout is not None
@@ -179,7 +183,7 @@ class Stage:
             "hold": Held(rollout=number, code=ReasonCode.INSUFFICIENT, numbers=numbers),
             "reject": Rejected(rollout=number, code=ReasonCode.QUALITY_GATE, report={}),
         }[kind]
-        self.store.append(body, actor="controller", reason=reason)
+        return self.store.append(body, actor="controller", reason=reason)
 
     def heartbeat(self, name: str = "infer-7f3a", failed: dict[str, str] | None = None) -> None:
         """A replica says that it has loaded what serves."""
@@ -205,6 +209,22 @@ class Stage:
         self.store.put_routes(
             Routes(seq=self.store.state().seq, rollout=rollout.number, phase=rollout.phase, clock=clock)
         )
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until `holds`; the queue of jobs moves on meanwhile."""
+        async with asyncio.timeout(30):
+            while not holds():
+                await asyncio.to_thread(self.jobs.advance)
+                await asyncio.sleep(0.02)
+
+    def end_jobs(self) -> None:
+        """Ends what still runs, and waits for it."""
+        for job in self.jobs.list():
+            if job.active:
+                self.jobs.cancel(job.id)
+        while any(job.active for job in self.jobs.list()):
+            self.jobs.advance()
+            time.sleep(0.02)
 
     def dataset(self, name: str = "ds-0c1f2e3d4b5a", pairs: int = 180) -> None:
         """A prepared data set, as far as the control app reads it."""

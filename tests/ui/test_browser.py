@@ -1,0 +1,230 @@
+"""The pages in a real browser: no errors, live updates, the way through a decision, a pair inspected."""
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from tests.api.inference import PNG, inference
+from tests.api.stage import Stage
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+]
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Site:
+    """A stage behind a real server, and a way to stop and start it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        config = uvicorn.Config(stage.app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    stage = Stage(tmp_path, inference=inference())
+    site = Site(stage)
+    yield site
+    site.stop()
+    stage.end_jobs()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
+    """A page that must stay without errors and must ask nobody but its own server."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(20_000)
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    foreign: list[str] = []
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(("http://127.0.0.1:", "blob:")) else foreign.append(request.url)
+        ),
+    )
+    page.errors = errors
+    yield page
+    page.close()
+    assert errors == []
+    assert foreign == []
+
+
+def see(page: playwright.Page, selector: str, words: str) -> None:
+    playwright.expect(page.locator(selector)).to_contain_text(words, timeout=20_000)
+
+
+def test_the_dashboard_follows_what_happens(site: Site, page: playwright.Page) -> None:
+    site.stage.base()
+    page.goto(site.url)
+    see(page, "#link", "live")
+    see(page, "#title", "Version 1 is in production")
+    site.stage.canary("new roofs")
+    see(page, "#title", "Version 2 is on trial")
+    see(page, "#version-2", "new roofs")
+    site.stage.traffic((41, 0), (40, 0), seconds=30)
+    see(page, "#canary-requests", "41")
+    see(page, "#ring", "2:30")
+    page.locator("#evidence-numbers summary").click()
+    site.stage.traffic((9, 1), (9, 0), seconds=30)
+    see(page, "#canary-requests", "50")
+    see(page, "#canary-failures", "1")
+    assert page.locator("#evidence-numbers").get_attribute("open") is not None
+
+
+def test_a_promotion_asks_why_and_refuses_an_old_page(site: Site, page: playwright.Page) -> None:
+    stage = site.stage
+    stage.base()
+    stage.canary()
+    stage.traffic((12, 0), (12, 0), seconds=30)
+    page.goto(site.url)
+    see(page, "#link", "live")
+    page.click("#act-promote")
+    dialog = page.locator("#decide")
+    playwright.expect(dialog).to_be_visible()
+    see(page, "#decide-title", "Promote version 2?")
+    see(page, "#decide-override", "the window is not over")
+    page.click("#decide-go")  # no reason yet: the browser does not send it
+    playwright.expect(dialog).to_be_visible()
+    page.fill("[name=reason]", "seen on the ground <b>myself</b>")
+    page.fill("[name=actor]", "alice")
+    page.check("[name=confirm]")
+    seq = stage.decide("hold", "meanwhile, somebody else").seq
+    page.click("#decide-go")
+    see(page, "#decide-error", "moved on")
+    page.errors.clear()  # the browser notes the 409 itself
+    assert stage.store.state().seq == seq
+    page.locator("#act-resume").wait_for(state="attached")
+    playwright.expect(
+        page.locator("[name=confirm]")
+    ).not_to_be_checked()  # what it is against may have changed
+    assert page.input_value("[name=reason]") == "seen on the ground <b>myself</b>"
+    page.check("[name=confirm]")
+    page.click("#decide-go")
+    playwright.expect(dialog).to_be_hidden()
+    see(page, "#title", "Version 2 is in production")
+    see(page, "#history", "seen on the ground <b>myself</b>")
+    see(page, "#history", "alice via ui")
+    page.click("#act-undo")
+    page.fill("[name=reason]", "no, after all")
+    page.keyboard.press("Enter")
+    see(page, "#title", "Version 1 is in production")
+    page.click("#history summary >> nth=0")
+    assert stage.store.state().current == 1
+
+
+def test_escape_and_cancel_decide_nothing(site: Site, page: playwright.Page) -> None:
+    site.stage.base()
+    site.stage.canary()
+    page.goto(site.url)
+    see(page, "#link", "live")
+    for leave in (lambda: page.keyboard.press("Escape"), lambda: page.click("#decide-cancel")):
+        page.click("#act-rollback")
+        page.fill("[name=reason]", "no")
+        leave()
+        playwright.expect(page.locator("#decide")).to_be_hidden()
+    assert site.stage.store.state().rollout is not None
+
+
+def test_upload_train_and_cancel(site: Site, page: playwright.Page, tmp_path: Path) -> None:
+    site.stage.base()
+    archive = tmp_path / "hurricane.zip"
+    archive.write_bytes(b"z" * 300_000)
+    page.goto(site.url)
+    page.set_input_files("#upload [name=file]", archive)
+    page.click("#upload button")
+    see(page, "#upload-progress", "Uploaded")
+    see(page, "#newest-upload", "hurricane.zip")
+    page.fill("#train [name=note]", "first try")
+    page.click("#train button")
+    see(page, "#train-status", "Training 10 epochs")
+    see(page, "#jobs", "epoch 4 of 10")
+    page.click("[data-cancel]")
+    see(page, "#jobs", "cancelled")
+    assert page.input_value("#train [name=note]") == "first try"  # typed text survives the updates
+
+
+def test_a_lost_stream_is_told(site: Site, page: playwright.Page) -> None:
+    site.stage.base()
+    page.goto(site.url)
+    see(page, "#link", "live")
+    site.stop()
+    see(page, "#link", "last seen")
+    page.errors.clear()  # the browser notes the lost connection itself
+
+
+def test_a_pair_is_inspected(site: Site, page: playwright.Page, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(PNG)
+    page.goto(f"{site.url}/inference")
+    page.set_input_files("[name=pre_disaster]", picture)
+    page.set_input_files("[name=post_disaster]", picture)
+    page.click("#pair button")
+    see(page, "#result-words", "7 buildings, 71 % of them damaged.")
+    see(page, "#model", "canary, version 3")
+    see(page, "#warnings", "smaller than")
+    playwright.expect(page.locator("#detections tbody tr")).to_have_count(7)
+    wide = page.locator("#overlay").evaluate("image => image.decode().then(() => image.naturalWidth)")
+    assert wide == 256
+    with page.expect_download() as download:
+        page.click("#download")
+    assert b"overlay_png_base64" not in Path(download.value.path()).read_bytes()
+    assert b'"request_id"' in Path(download.value.path()).read_bytes()
+
+
+def test_phone_width_needs_no_sideways_scrolling(site: Site, page: playwright.Page) -> None:
+    site.stage.publish("w" * 300, initial=True)
+    site.stage.canary("x" * 300)
+    site.stage.traffic((5, 1), (5, 0))
+    page.set_viewport_size({"width": 360, "height": 800})
+    for path in ("/", "/inference", "/docs"):
+        page.goto(site.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_without_javascript_the_state_is_there(site: Site, browser: playwright.Browser) -> None:
+    site.stage.base()
+    site.stage.canary()
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto(site.url)
+    see(plain, "#title", "Version 2 is on trial")
+    playwright.expect(plain.locator("noscript p")).to_be_visible()
+    playwright.expect(plain.locator("#act-promote")).to_be_hidden()
+    context.close()

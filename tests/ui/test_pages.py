@@ -1,0 +1,265 @@
+"""The pages hold what matters, in every state, and nothing that people wrote becomes markup."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from serinus.core.enums import Stratum
+from serinus.ui.headers import HEADERS
+from tests.api.stage import Stage
+
+pytestmark = pytest.mark.anyio
+HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'`{{7*7}}</li></pre>"""
+STATIC = Path(__file__).parents[2] / "src/serinus/ui/static"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.end_jobs()
+
+
+class Page(HTMLParser):
+    """The text and the tags of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        self.text = re.sub(r"\s+", " ", self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    @property
+    def actions(self) -> set[str]:
+        return {str(a["data-action"]) for tag, a in self.tags if tag == "button" and "data-action" in a}
+
+
+async def page(stage: Stage, path: str = "/") -> Page:
+    async with stage.client() as client:
+        reply = await client.get(path)
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    return Page(reply.text)
+
+
+async def test_empty_teaches(stage: Stage) -> None:
+    home = await page(stage)
+    assert "No version yet" in home.text
+    assert "How a version earns its place" in home.text
+    assert "serinus data synth" in home.text
+    assert "No jobs yet" in home.text
+    assert home.actions == set()
+
+
+async def test_production(stage: Stage) -> None:
+    stage.base()
+    stage.heartbeat()
+    home = await page(stage)
+    assert "Version 1 is in production" in home.text
+    assert "No canary now" in home.text
+    assert "loaded on 1 replica" in home.text
+    assert "0.612" in home.text
+    assert home.actions == set()
+
+
+async def test_verifying(stage: Stage) -> None:
+    stage.base()
+    stage.verifying("new roofs")
+    home = await page(stage)
+    assert "Version 2 is being checked" in home.text
+    assert home.actions == {"rollback"}
+
+
+async def test_canary_shows_traffic_clock_and_evidence(stage: Stage) -> None:
+    stage.base()
+    stage.canary("new roofs", share=0.25)
+    stage.traffic((1204, 3), (1198, 0), seconds=55.0)
+    stage.traffic((11, 0), (9, 0), stratum=Stratum.PROBES)
+    stage.heartbeat()
+    home = await page(stage)
+    assert "Version 2 is on trial" in home.text
+    assert "2:00" in home.text
+    for words in ("25 %", "75 %", "1,215", "1,207", "new roofs", "canary 11 sent, 0 failed"):
+        assert words in home.text
+    assert "Evidence of harm" in home.text
+    assert "of 200" in home.text
+    assert "of 20" in home.text
+    assert home.actions == {"promote", "rollback", "pause"}
+    expects = {a["data-expect"] for _, a in home.tags if "data-action" in a}
+    assert expects == {str(stage.store.state().seq)}
+
+
+async def test_a_promotion_against_the_evidence_is_told_before_it_is_made(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((3, 0), (4, 0), seconds=10)
+    early = await page(stage)
+    (promote,) = [a for _, a in early.tags if a.get("data-action") == "promote"]
+    assert "the window is not over" in str(promote["data-override"])
+    assert "too little proof of health" in str(promote["data-override"])
+    stage.traffic((300, 0), (300, 0), seconds=180)
+    stage.now += 1
+    ready = await page(stage)
+    (promote,) = [a for _, a in ready.tags if a.get("data-action") == "promote"]
+    assert promote["data-override"] == ""
+
+
+async def test_held(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((2, 0), (3, 0), seconds=200)
+    stage.decide("hold", "Only 2 canary requests in five windows")
+    home = await page(stage)
+    assert "Version 2 is held: there is too little evidence" in home.text
+    assert "Only 2 canary requests in five windows" in home.text
+    assert home.actions == {"promote", "rollback", "resume"}
+
+
+async def test_after_a_rollback_the_reason_and_the_numbers_stay(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((11, 11), (12, 0))
+    stage.decide("roll_back", "11 of 11 canary requests failed")
+    home = await page(stage)
+    assert "Version 1 is in production" in home.text
+    assert "Version 2 was rolled back: it failed too many requests" in home.text
+    assert "How version 2 was decided" in home.text
+    assert "11 of 11 canary requests failed" in home.text
+    assert "canary failures" in home.text
+
+
+async def test_after_a_promotion_it_can_be_undone(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((200, 0), (200, 0), seconds=180)
+    stage.decide("promote", "0 of 200 canary requests failed")
+    home = await page(stage)
+    assert "Version 2 is in production" in home.text
+    assert home.actions == {"undo"}
+
+
+@pytest.mark.parametrize("path", ["/", "/live"])
+async def test_what_people_write_never_becomes_markup(stage: Stage, path: str) -> None:
+    stage.publish(HOSTILE, initial=True)
+    stage.canary(HOSTILE)
+    stage.traffic((2, 0), (3, 0), seconds=200)
+    stage.decide("hold", HOSTILE)
+    digest = stage.store.state().versions[stage.store.state().current].digest  # type: ignore[index]
+    stage.heartbeat("infer-1", failed={digest: HOSTILE})
+    async with stage.client() as client:
+        stored = await client.post("/upload-dataset", files={"file": (HOSTILE, b"zip")})
+        await client.post("/trigger-train", data={"note": HOSTILE})
+        paused = await client.post("/api/rollout/resume", json={"reason": HOSTILE, "actor": HOSTILE[:60]})
+        html = (await client.get(path)).text
+    assert (stored.status_code, paused.status_code) == (200, 200)
+    shown = Page(html)
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    assert shown.text.count("<script>alert(1)</script>") >= 5  # as words: notes, reasons, names
+    assert "{{7*7}}" in shown.text
+    assert all(tag != "img" or a.get("src") == "/static/icon.svg" for tag, a in shown.tags)
+    assert not [a for _, a in shown.tags for name in a if name.startswith("on")]
+
+
+@pytest.mark.parametrize("path", ["/", "/inference", "/docs", "/static/app.css", "/api/state", "/nowhere"])
+async def test_security_headers_are_everywhere(stage: Stage, path: str) -> None:
+    stage.base()
+    async with stage.client() as client:
+        reply = await client.get(path)
+    for name, value in HEADERS.items():
+        assert reply.headers[name] == value
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/inference", "/docs"])
+async def test_pages_need_nothing_foreign_and_nothing_inline(stage: Stage, path: str) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((5, 1), (5, 0))
+    found = await page(stage, path)
+    for tag, attrs in found.tags:
+        assert "style" not in attrs, (tag, attrs)
+        assert tag != "style"
+        if tag == "script":
+            assert str(attrs["src"]).startswith("/static/")
+        for name in ("src", "href", "action"):
+            if value := attrs.get(name):
+                assert value.startswith(("/", "#")), (tag, value)
+
+
+@pytest.mark.parametrize("path", ["/", "/inference", "/docs"])
+async def test_pages_are_labelled(stage: Stage, path: str) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((5, 1), (5, 0))
+    found = await page(stage, path)
+    ids = [a["id"] for _, a in found.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    for tag, attrs in found.tags:
+        for name in ("aria-labelledby", "aria-describedby"):
+            assert name not in attrs or attrs[name] in ids, (tag, attrs)
+        if tag == "img":
+            assert "alt" in attrs
+        if tag == "svg":
+            assert attrs.get("aria-hidden") == "true" or attrs.get("aria-label")
+    assert sum(tag == "h1" for tag, _ in found.tags) == 1
+    assert "Decision support, verify on the ground" in found.text
+
+
+async def test_a_running_job_shows_its_progress(stage: Stage) -> None:
+    async with stage.client() as client:
+        await client.post("/upload-dataset", files={"file": ("a.zip", b"zip")})
+        job = (await client.post("/trigger-train", data={"epochs": "10"})).json()["job"]
+    await stage.until(lambda: stage.jobs.describe(job).progress.step == 4)
+    home = await page(stage)
+    assert "epoch 4 of 10 · about 0:38 left" in home.text
+    assert "epoch 4/10" in home.text
+    assert job in {a.get("data-cancel") for _, a in home.tags}
+    (bar,) = [a for tag, a in home.tags if tag == "progress" and a.get("value") != "0"]
+    assert bar["value"] == "0.4"
+
+
+async def test_docs_name_every_endpoint(stage: Stage) -> None:
+    shown = await page(stage, "/docs")
+    async with stage.client() as client:
+        api = (await client.get("/openapi.json")).json()
+    for path in api["paths"]:
+        assert path in shown.text
+    ids = {a["id"] for _, a in shown.tags if "id" in a}
+    links = {str(a["href"])[1:] for tag, a in shown.tags if tag == "a" and str(a.get("href")).startswith("#")}
+    assert links <= ids | {"main"}
+
+
+async def test_live_is_rendered_again_only_when_something_changed(stage: Stage) -> None:
+    stage.base()
+    async with stage.client() as client:
+        first = (await client.get("/live")).text
+        same = (await client.get("/live")).text
+        stage.canary("changed")
+        changed = (await client.get("/live")).text
+    assert first == same
+    assert "Version 2 is on trial" in changed
+
+
+def test_the_pages_stay_small() -> None:
+    scripts = sum(len(path.read_text().splitlines()) for path in STATIC.glob("*.js"))
+    assert scripts <= 320
+    assert all(path.stat().st_size < 40_000 for path in STATIC.iterdir())
