@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -378,3 +379,19 @@ def test_two_imports_at_once_end_in_one_data_set(tmp_path):
     assert outer.id == inner[0].id
     assert [path.name for path in datasets.iterdir()] == [outer.id]
     assert load_pair(Dataset.open(datasets, outer.id), outer.pairs()[0])[0].shape == (48, 64, 3)
+
+
+def test_one_member_at_a_time_is_in_memory(tmp_path):
+    files = {}
+    for tile in range(20):
+        files |= pair(tile) | {name(tile, when, "png"): picture(tile, 256, 256) for when in ("pre", "post")}
+    archive = pack(tmp_path / "upload.zip", files)
+    del files
+    tracemalloc.start()
+    try:
+        import_archive(archive, tmp_path / "datasets", clock=clock)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert archive.stat().st_size > 4_000_000
+    assert peak < 2_500_000

@@ -1,6 +1,5 @@
 """Puts a data set on disk: durable before it is visible, and nothing half-done stays."""
 
-import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,11 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serinus.core.errors import Unavailable
 from serinus.data.dataset import IMAGES, ISSUES, MANIFEST, REPORT, Dataset, Manifest, Pair
 from serinus.data.report import Issue, Report, issues_csv
 from serinus.imagery.decode import encode_png
 
 _PREFIX = ".import-"
+_ATTEMPTS = 100
 
 
 def store(
@@ -81,23 +82,41 @@ def workspace(datasets_dir: Path) -> Iterator[Path]:
     A living import holds a lock on its folder.
     """
     for left in datasets_dir.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(left):
+        if (descriptor := _lock(left)) is not None:
             shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=datasets_dir))
+            os.close(descriptor)
+    work, descriptor = _claim(datasets_dir)
     try:
-        with _locked(work):
-            # Made under the lock: had a sweep come before the lock, this fails, and loudly.
-            (work / IMAGES).mkdir()
-            yield work
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        os.close(descriptor)
 
 
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _claim(datasets_dir: Path) -> tuple[Path, int]:
+    """A new folder and the lock on it; another import's sweep may come between the two."""
+    for _ in range(_ATTEMPTS):
+        work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=datasets_dir))
+        descriptor = _lock(work)
+        if descriptor is not None:
+            try:
+                (work / IMAGES).mkdir()
+            except FileNotFoundError:
+                os.close(descriptor)
+            else:
+                return work, descriptor
+    raise Unavailable("Too many imports start at once.", remedy="Try again.")
+
+
+def _lock(directory: Path) -> int | None:
+    """A descriptor that locks the folder while it is open; None when another does, or the folder is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
+    except BlockingIOError:
         os.close(descriptor)
+        return None
+    return descriptor

@@ -208,7 +208,7 @@ def cloud(canvas: Canvas, building: Building, rng: np.random.Generator) -> None:
     left, top = max(0, int(building.x) - reach), max(0, int(building.y) - reach)
     area = canvas[top * SCALE : (top + 2 * reach) * SCALE, left * SCALE : (left + 2 * reach) * SCALE]
     ys, xs = np.mgrid[0 : area.shape[0], 0 : area.shape[1]].astype(np.float32) / SCALE
-    distance = np.hypot(xs + left - building.x, ys + top - building.y) / (building.width * 0.68)
+    distance = np.hypot(xs + left - building.x, ys + top - building.y) / (building.width * 0.62)
     side = 2 * reach * SCALE
     ragged = distance + 0.5 * (
         value_noise(rng, side, side / SCALE / 14, 3)[: area.shape[0], : area.shape[1]] - 0.5

@@ -193,7 +193,7 @@ def _buildings(
     """
     wanted = int(rng.integers(8, 19)) * size // BASE_SIZE
     stretches = [
-        (road, start, end)
+        (road.width, *start.tolist(), *end.tolist())
         for road in roads
         for start, end in pairwise(road.points)
         if start.min() >= 0 and start.max() <= size
@@ -206,6 +206,8 @@ def _buildings(
         lot = _lot(rng, size, stretches, beside=attempt < wanted * 40)
         reach = math.hypot(lot.width, lot.depth) / 2
         if min(lot.x, lot.y) < reach + 3 or max(lot.x, lot.y) > size - reach - 4:
+            continue
+        if taken[int(lot.y), int(lot.x)]:
             continue
         area = np.s_[
             int(lot.y - reach - 4) : int(lot.y + reach + 5), int(lot.x - reach - 4) : int(lot.x + reach + 5)
@@ -221,27 +223,32 @@ def _buildings(
 
 
 def _lot(
-    rng: np.random.Generator, size: int, stretches: list[tuple[Road, Points, Points]], *, beside: bool
+    rng: np.random.Generator,
+    size: int,
+    stretches: list[tuple[float, float, float, float, float]],
+    *,
+    beside: bool,
 ) -> Lot:
-    road, start, end = stretches[int(rng.integers(len(stretches)))]
-    chance = rng.random(9).tolist()
+    """A place beside one of `stretches` (road width, x and y of its start and of its end), or anywhere."""
+    chance = rng.random(10).tolist()
+    road_width, x1, y1, x2, y2 = stretches[int(chance[9] * len(stretches))]
     long = 19 + 21 * chance[0]
     short = max(14.0, long * (0.5 + 0.35 * chance[1]))
-    door = start + chance[2] * (end - start)
-    turn = math.atan2(end[1] - start[1], end[0] - start[0])
+    door = (x1 + chance[2] * (x2 - x1), y1 + chance[2] * (y2 - y1))
+    turn = math.atan2(y2 - y1, x2 - x1)
     deep = chance[3] < 0.3
-    away = road.width / 2 + 4 + 6 * chance[4] + (long if deep else short) / 2
+    away = road_width / 2 + 4 + 6 * chance[4] + (long if deep else short) / 2
     away *= 1 if chance[5] < 0.5 else -1
     centre = (door[0] - away * math.sin(turn), door[1] + away * math.cos(turn))
     if not beside:
         centre = (size * chance[6], size * chance[7])
     return Lot(
-        x=float(centre[0]),
-        y=float(centre[1]),
+        x=centre[0],
+        y=centre[1],
         angle=turn + (math.pi / 2 if deep else 0.0) + 0.16 * (chance[8] - 0.5),
         width=long,
         depth=short,
-        door=(float(door[0]), float(door[1])),
+        door=door,
     )
 
 
