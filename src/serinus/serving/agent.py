@@ -91,7 +91,7 @@ class Agent:
 
     def tick(self) -> None:
         """One round."""
-        self._with_store(self._read)
+        errors = [self._with_store(self._read)]
         snapshot = self._residency.reconcile(self._state, self._trips)
         closed = self._counters.close()
         if self._judged_harmful(closed):
@@ -103,8 +103,9 @@ class Agent:
         )
         self._metrics.journal.set(snapshot.seq)
         self._reports.add(closed)
-        self._with_store(self._reports.send)
-        self._with_store(self._send_heartbeat)
+        errors.append(self._with_store(self._reports.send))
+        errors.append(self._with_store(self._send_heartbeat))
+        self._note(next((error for error in errors if error is not None), None))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -153,20 +154,22 @@ class Agent:
         self._store.put_replica(beat)
         self._beat, self._beat_at = beat, monotonic()
 
-    def _with_store(self, work: Callable[[], None]) -> None:
-        """Does `work`; when the store cannot be used, says so once and goes on."""
+    def _with_store(self, work: Callable[[], None]) -> OSError | SerinusError | None:
+        """Does `work`; gives the error when the store cannot be used."""
         try:
             work()
         except (OSError, SerinusError) as error:
-            if self._store_ok:
-                log.exception(
-                    "The store cannot be used; this replica goes on.", extra=fields(cause=cause_of(error))
-                )
-            self._store_ok = False
-        else:
-            if not self._store_ok:
-                log.info("The store can be used again.")
-            self._store_ok = True
+            return error
+        return None
+
+    def _note(self, error: OSError | SerinusError | None) -> None:
+        """Says once that the store went away, and once that it came back."""
+        if error is not None and self._store_ok:
+            words = "The store cannot be used; this replica goes on with what is loaded."
+            log.error(words, exc_info=error, extra=fields(cause=cause_of(error)))
+        elif error is None and not self._store_ok:
+            log.info("The store can be used again.")
+        self._store_ok = error is None
         self._metrics.store_ok.set(self._store_ok)
 
 

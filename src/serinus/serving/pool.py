@@ -160,9 +160,10 @@ class Pool:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
+        urgent = spec._replace(nice=0)  # from here on requests wait for whoever starts
         for _ in range(self._workers - 1):
-            self._begin(lambda: self._serve(spec, None))
-        self._serve(spec, worker)
+            self._begin(lambda: self._serve(urgent, None))
+        self._serve(urgent, worker)
 
     def _prepared(self) -> WorkerSpec | None:
         while not self._closing.is_set():

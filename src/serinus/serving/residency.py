@@ -169,7 +169,7 @@ class Residency:
                 model=self._store.artifact(digest) / _MODEL,
                 contract=resident.contract,
                 threads=settings.worker_threads,
-                nice=settings.worker_nice,
+                nice=0 if self._snapshot.current is None else settings.worker_nice,
                 memory_bytes=settings.worker_memory_bytes,
                 load_seconds=settings.load_timeout_seconds,
                 infer_seconds=settings.predict_timeout_seconds,
