@@ -1,0 +1,154 @@
+"""Closed slices: whole, in order, counted once."""
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serinus.core.enums import Arm, FailureKind, Stratum
+from serinus.evidence.counts import latency_bin, merge
+from serinus.observe.counters import Counters
+
+USERS = Stratum.USERS
+
+
+class Time:
+    """A monotonic clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(slice_seconds: float = 1.0, deadline: float = 10.0) -> tuple[Counters, Time]:
+    time = Time()
+    return Counters(slice_seconds, time, deadline_seconds=deadline), time
+
+
+def test_a_request_belongs_to_the_slice_of_its_arrival() -> None:
+    counters, time = make()
+    ticket = counters.arrive(1, Arm.CANARY, USERS, 0.5)
+    time.now += 2.5
+    later = counters.arrive(1, Arm.CURRENT, USERS, 0.5)
+    counters.fail(later, FailureKind.CRASH)
+    time.now += 1
+    assert counters.close() == [], "the first slice still waits, so the later one waits too"
+    assert counters.in_flight(Arm.CANARY, 1) == 1
+    assert counters.succeed(ticket) == 3.5
+    first, second = counters.close()
+    assert first.rollout == second.rollout == 1
+    assert [(c.arm, c.share, c.ok, c.failed) for c in first.slice] == [
+        (Arm.CANARY, 0.5, {latency_bin(3.5): 1}, {})
+    ]
+    assert [(c.arm, c.failed) for c in second.slice] == [(Arm.CURRENT, {FailureKind.CRASH: 1})]
+    assert counters.close() == []
+    assert counters.in_flight(Arm.CANARY, 1) == 0
+
+
+def test_past_its_deadline_a_request_has_failed_and_a_late_answer_is_ignored() -> None:
+    counters, time = make(deadline=5.0)
+    ticket = counters.arrive(1, Arm.CANARY, USERS, 0.5)
+    time.now += 5.5
+    ((_, slice_),) = counters.close()
+    assert slice_[0].failed == {FailureKind.TIMEOUT: 1}
+    counters.succeed(ticket)
+    counters.fail(ticket, FailureKind.CRASH)
+    time.now += 5
+    assert counters.close() == []
+
+
+def test_the_open_slice_stays_open() -> None:
+    counters, time = make()
+    counters.succeed(counters.arrive(1, Arm.CURRENT, USERS, 0.5))
+    time.now += 0.9
+    assert counters.close() == []
+    time.now += 0.1
+    assert len(counters.close()) == 1
+
+
+def test_bad_input_leaves_no_trace() -> None:
+    counters, time = make()
+    ticket = counters.arrive(1, Arm.CANARY, USERS, 0.5)
+    counters.discard(ticket)
+    counters.discard(ticket)
+    time.now += 2
+    assert counters.close() == []
+
+
+def test_rollouts_strata_and_shares_are_kept_apart() -> None:
+    counters, time = make()
+    for rollout, stratum, share in (
+        (1, USERS, 0.5),
+        (2, USERS, 0.5),
+        (2, Stratum.PROBES, 0.5),
+        (2, USERS, 0.1),
+    ):
+        counters.succeed(counters.arrive(rollout, Arm.CANARY, stratum, share))
+    time.now += 2
+    found = {closed.rollout: closed.slice for closed in counters.close()}
+    assert len(found[1]) == 1
+    assert {(c.stratum, c.share) for c in found[2]} == {(USERS, 0.5), (Stratum.PROBES, 0.5), (USERS, 0.1)}
+
+
+def test_the_end_of_the_process_closes_everything() -> None:
+    counters, _ = make()
+    counters.arrive(1, Arm.CANARY, USERS, 0.5)
+    ((_, slice_),) = counters.close(everything=True)
+    assert slice_[0].failed == {FailureKind.TIMEOUT: 1}
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 3), st.floats(0, 8), st.sampled_from(["ok", "fail", "bad"])), max_size=40)
+)
+def test_every_request_is_counted_exactly_once(requests: list[tuple[float, float, str]]) -> None:
+    counters, time = make(deadline=6.0)
+    waiting = []
+    slices = []
+    settled = {"ok": 0, "fail": 0, "bad": 0}
+    for pause, duration, outcome in requests:
+        time.now += pause
+        waiting.append((time.now + duration, outcome, counters.arrive(1, Arm.CANARY, USERS, 0.5)))
+        for due in sorted((w for w in waiting if w[0] <= time.now), key=lambda w: w[0]):
+            waiting.remove(due)
+            settle(counters, due[1], due[2])
+            settled[due[1]] += 1
+        slices += counters.close()
+    time.now += 100
+    slices += counters.close()
+    for _, outcome, ticket in waiting:
+        settle(counters, outcome, ticket)
+    whole = merge(closed.slice for closed in slices)
+    counted = sum(c.successes + c.failures for c in whole)
+    # What was discarded before its deadline is no request; everything else is one.
+    assert counted == len(requests) - settled["bad"]
+    assert sum(c.successes for c in whole) <= settled["ok"]
+
+
+def settle(counters: Counters, outcome: str, ticket) -> None:
+    if outcome == "ok":
+        counters.succeed(ticket)
+    elif outcome == "fail":
+        counters.fail(ticket, FailureKind.EXCEPTION)
+    else:
+        counters.discard(ticket)
+
+
+def test_threads_lose_nothing() -> None:
+    counters, time = make(slice_seconds=0.001)
+    closed = []
+
+    def work() -> None:
+        for _ in range(500):
+            counters.succeed(counters.arrive(1, Arm.CANARY, USERS, 0.5))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        time.now += 0.001
+        closed += counters.close()
+    time.now += 1
+    closed += counters.close()
+    assert sum(c.successes for c in merge(one.slice for one in closed)) == 8 * 500
