@@ -6,6 +6,7 @@ versions give the same weights.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -21,12 +22,16 @@ SPEC = TrainSpec(epochs=8, batch=8, img_size=SIZE, seed=SEED, threads=2)
 
 
 def make(out: Path) -> Path:
-    """Writes the draft to `out`, which must not exist."""
+    """Writes the draft to `out`; what was there is replaced once the new one is ready. Gives `out`."""
     with tempfile.TemporaryDirectory(prefix="serinus-base-") as scratch:
         archive = Path(scratch) / "base.zip"
         write_zip(archive, DISASTER, PAIRS, SIZE, SEED)
         dataset = import_archive(archive, Path(scratch) / "datasets", clock=lambda: 0.0)
-        return train(SPEC, dataset, out, progress=_show)
+        draft = train(SPEC, dataset, Path(scratch) / "base", progress=_show)
+        if out.exists():
+            shutil.rmtree(out)
+        shutil.copytree(draft, out)
+    return out
 
 
 def _show(progress: Progress) -> None:
