@@ -23,6 +23,7 @@ Mask = NDArray[np.float32]
 CARS: tuple[Colour, ...] = ((232, 232, 230), (40, 42, 46), (150, 30, 30), (60, 84, 130), (176, 178, 180))
 SHADE = 0.52
 """How much of the light a full shadow takes."""
+_LIGHT = np.asarray(255 - SHADE * np.arange(256), np.uint8)
 
 
 def pixels(points: Points) -> NDArray[np.int32]:
@@ -48,8 +49,8 @@ def blend(ground: Ground, colour: Colour | Ground, share: NDArray[np.floating]) 
 
 def darken(canvas: Canvas, shadow: NDArray[np.uint8], sigma: float) -> None:
     """Takes light away in place where `shadow` (255 inside, blurred here) lies."""
-    light = 255 - cv2.GaussianBlur(shadow, (0, 0), sigma) * SHADE
-    cv2.multiply(canvas, cv2.merge([light.astype(np.uint8)] * 3), dst=canvas, scale=1 / 255)
+    light = cv2.LUT(cv2.GaussianBlur(shadow, (0, 0), sigma), _LIGHT)
+    cv2.multiply(canvas, cv2.merge([light] * 3), dst=canvas, scale=1 / 255)
 
 
 def step(values: Mask, low: float, high: float) -> Mask:

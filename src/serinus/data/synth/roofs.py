@@ -108,8 +108,7 @@ def damaged(canvas: Canvas, house: Building, colour: Colour, sun: Sun, hazard: H
 
 
 def _paint(patch: _Patch, roof: Ground) -> None:
-    inside = patch.shape > 0
-    patch.area[inside] = np.clip(roof[inside], 0, 255).astype(np.uint8)
+    np.copyto(patch.area, np.clip(roof, 0, 255).astype(np.uint8), where=patch.shape[..., None] > 0)
 
 
 def _patch(canvas: Canvas, house: Building) -> _Patch:
@@ -145,7 +144,7 @@ def _roof(patch: _Patch, house: Building, colour: Colour, sun: Sun) -> Ground:
         sides = (np.sign(u), np.sign(v))
     shade = _shade(house, sun, wing, (gap_u, gap_v), sides)
     rng = np.random.Generator(np.random.PCG64(house.seed + 1))
-    grain = rng.normal(0, 0.025, u.shape)
+    grain = 0.025 * rng.standard_normal(u.shape, np.float32)
     rows = 0.035 * np.sin(np.where(wing, u, v) * (2 * math.pi / 2.6))
     edge = np.minimum(gap_u, gap_v)
     if house.roof is RoofKind.FLAT:
@@ -233,19 +232,29 @@ def _rubble(patch: _Patch, house: Building, colour: Colour, hazard: Hazard, rng:
     mixed = patch.area.astype(np.float32)
     blend(mixed, np.asarray(floor, np.float32), bed * 0.92)
     patch.area[:] = np.clip(mixed, 0, 255).astype(np.uint8)
-    tones = [*RUBBLE[hazard], colour] if hazard is not Hazard.FIRE else list(RUBBLE[hazard])
-    for _ in range(int(house.width * house.depth / 4)):
-        u, v = rng.normal(0, 0.33, 2) * (house.width, house.depth)
-        if max(abs(u) - house.width / 2, abs(v) - house.depth / 2) > 3:
-            continue
-        length, thick, turn = rng.uniform(1.0, 3.6), rng.uniform(0.6, 1.6), rng.uniform(0, math.pi)
-        cos, sin = math.cos(house.angle), math.sin(house.angle)
-        centre = np.array((house.x + u * cos - v * sin, house.y + u * sin + v * cos)) * SCALE - patch.corner
-        along = np.array((math.cos(turn), math.sin(turn))) * length * SCALE / 2
-        aside = np.array((-math.sin(turn), math.cos(turn))) * thick * SCALE / 2
-        piece = np.rint(
-            [centre - along - aside, centre + along - aside, centre + along + aside, centre - along]
-        )
-        tone = np.asarray(tones[int(rng.integers(len(tones)))], float) * rng.uniform(0.8, 1.15)
-        cv2.fillPoly(patch.area, [(piece + 1).astype(np.int32)], (tone * 0.35).tolist())
-        cv2.fillPoly(patch.area, [piece.astype(np.int32)], tone.tolist())
+    _pieces(patch, house, _tones(colour, hazard), rng)
+
+
+def _tones(colour: Colour, hazard: Hazard) -> NDArray[np.float64]:
+    """Colours of the rubble, [N, 3]; fire leaves nothing of the roof's own."""
+    return np.array(RUBBLE[hazard] if hazard is Hazard.FIRE else (*RUBBLE[hazard], colour), float)
+
+
+def _pieces(patch: _Patch, house: Building, tones: NDArray[np.float64], rng: np.random.Generator) -> None:
+    """Beams and sheets in all directions, each with a dark rim; thickest in the middle."""
+    count = int(house.width * house.depth / 4)
+    spots = rng.normal(0, 0.33, (count, 2)) * (house.width, house.depth)
+    beyond = np.abs(spots) - np.array((house.width, house.depth)) / 2
+    spots = spots[beyond.max(axis=1) <= 3]
+    count = len(spots)
+    cos, sin = math.cos(house.angle), math.sin(house.angle)
+    centres = (spots @ np.array(((cos, sin), (-sin, cos))) + (house.x, house.y)) * SCALE - patch.corner
+    turns = rng.uniform(0, math.pi, count)
+    along = np.column_stack((np.cos(turns), np.sin(turns))) * rng.uniform(1.0, 3.6, (count, 1)) * SCALE / 2
+    aside = np.column_stack((-np.sin(turns), np.cos(turns))) * rng.uniform(0.6, 1.6, (count, 1)) * SCALE / 2
+    corners = np.stack((-along - aside, along - aside, along + aside, -along), axis=1) + centres[:, None]
+    shapes = np.rint(corners).astype(np.int32)
+    paints = tones[rng.integers(len(tones), size=count)] * rng.uniform(0.8, 1.15, (count, 1))
+    for shape, paint, rim in zip(shapes, paints.tolist(), (paints * 0.35).tolist(), strict=True):
+        cv2.fillPoly(patch.area, [shape + 1], rim)
+        cv2.fillPoly(patch.area, [shape], paint)
