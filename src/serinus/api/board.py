@@ -248,7 +248,7 @@ class _Journal:
     def __init__(self, deps: ControlDeps) -> None:
         self._store = deps.store
         self._seen = 0
-        self._version_of: dict[int, int] = {}
+        self._version_of: dict[int, Version] = {}
         self._recent: deque[Entry] = deque(maxlen=_ENTRIES)
         self._lock = threading.Lock()
 

@@ -75,6 +75,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
                 "/upload-dataset": settings.max_upload_bytes + _ENVELOPE_BYTES,
                 "/api/predict": settings.max_predict_bytes,
             },
+            limit_settings={"/upload-dataset": "MAX_UPLOAD_MB"},
             token_needed=True,
             token=settings.token,
         ),

@@ -1,28 +1,27 @@
 """The words for what happened and what is going on: the same in the API, the pages and the history. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
 
+from serinus.control.history import what
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import (
     Body,
-    EpochReset,
     Event,
     Held,
     Paused,
     Promoted,
     Published,
     Rejected,
-    Resumed,
     RolledBack,
-    RolloutStarted,
-    ShareChanged,
     Undone,
     Verified,
 )
 from serinus.rollout.state import Rollout, State
+from serinus.rollout.transitions import kind_name
 
 
 class Tone(StrEnum):
@@ -93,44 +92,15 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
-def _what(body: Body, state_of: dict[int, int]) -> tuple[str, Tone]:  # noqa: PLR0911
-    def version(rollout: int) -> str:
-        return f"Version {state_of[rollout]}" if rollout in state_of else "The canary"
-
-    match body:
-        case Published():
-            words = " as the first version" if body.initial else ""
-            return f"Version {body.version} published{words}", Tone.PLAIN
-        case RolloutStarted():
-            also = f", rollout {body.supersedes} superseded" if body.supersedes is not None else ""
-            return f"Version {body.version}: checks before traffic began{also}", Tone.PLAIN
-        case Verified():
-            return (
-                f"{version(body.rollout)} is the canary, with {percent(body.share)} of the traffic",
-                Tone.WAIT,
-            )
-        case Rejected():
-            return f"{version(body.rollout)} rejected before traffic: {CODES[body.code]}", Tone.BAD
-        case Paused():
-            return f"{version(body.rollout)} paused", Tone.WAIT
-        case Resumed():
-            return f"{version(body.rollout)} resumed", Tone.PLAIN
-        case Held():
-            return f"{version(body.rollout)} held: {CODES[body.code]}", Tone.WAIT
-        case ShareChanged():
-            return f"{version(body.rollout)} now gets {percent(body.share)} of the traffic", Tone.PLAIN
-        case EpochReset():
-            return "A failure of both versions is over; the evidence starts anew", Tone.PLAIN
-        case Promoted():
-            words = " by hand, against the evidence" if body.override else ""
-            return f"Version {body.version} promoted{words}", Tone.GOOD
-        case RolledBack():
-            return f"Version {body.version} rolled back: {CODES[body.code]}", Tone.BAD
-        case Undone():
-            return (
-                f"Promotion of version {body.undone} undone; version {body.version} is current again",
-                Tone.BAD,
-            )
+_TONES: dict[type[Body], Tone] = {
+    Verified: Tone.WAIT,
+    Paused: Tone.WAIT,
+    Held: Tone.WAIT,
+    Rejected: Tone.BAD,
+    RolledBack: Tone.BAD,
+    Undone: Tone.BAD,
+    Promoted: Tone.GOOD,
+}
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,18 +119,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The whole event, as it is in the journal."""
 
 
-def entry(event: Event, version_of: dict[int, int]) -> Entry:
+def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
     """An event in words; `version_of` maps a rollout's number to its version."""
-    what, tone = _what(event.body, version_of)
+    body = event.body
+    version = version_of.get(body.rollout) if not isinstance(body, Published | Undone) else body.version
     return Entry(
         seq=event.seq,
         time=event.time,
-        kind=str(event.body.__struct_config__.tag),
-        what=what,
-        tone=tone,
+        kind=kind_name(type(body)),
+        what=what(body, version),
+        tone=_TONES.get(type(body), Tone.PLAIN),
         who=event.actor,
-        why=event.body.note if isinstance(event.body, Published) else event.reason,
-        numbers=getattr(event.body, "numbers", {}),
+        why=event.reason,
+        numbers=body.numbers if isinstance(body, Promoted | RolledBack | Held) else {},
         event=event,
     )
 

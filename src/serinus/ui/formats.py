@@ -40,9 +40,14 @@ def evidence(value: float) -> str:
     return f"{math.floor(value * digits) / digits:g}"  # cut, never rounded up to its limit
 
 
+def capital(words: str) -> str:
+    """A capital first."""
+    return words[:1].upper() + words[1:]
+
+
 def sentence(words: str) -> str:
     """A clause as a sentence: a capital first, a full stop last."""
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""
+    return f"{capital(words).rstrip('.')}." if words else ""
 
 
 def clock(seconds: float) -> str:
@@ -120,6 +125,7 @@ def prose(words: str) -> Markup:
 FILTERS = {
     "ago": ago,
     "band": band,
+    "capital": capital,
     "clock": clock,
     "count": count,
     "evidence": evidence,

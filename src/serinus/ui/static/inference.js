@@ -51,7 +51,7 @@ function present(reply) {
   $("#warnings").replaceChildren(...warnings.map((warning) => element("li", warning)));
   const model = reply.model || {};
   const canary = reply.model_used === "canary";
-  $("#model").className = `chip ${canary ? "wait" : ""}`;
+  $("#model").className = `chip ${canary ? "wait" : "blue"}`;
   $("#model").textContent = `${canary ? "◆" : "●"} ${reply.model_used}, version ${model.version ?? "?"} · ${(model.sha256 || "").slice(0, 12)}`;
   $("#request-id").textContent = reply.request_id || "";
   const spent = reply.timing_ms?.total ?? reply.timing_ms;
