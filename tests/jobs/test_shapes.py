@@ -7,6 +7,7 @@ import pytest
 from serinus.core.enums import JobKind, JobState
 from serinus.jobs import (
     JobRecord,
+    JobReporter,
     PrepareJob,
     PrepareOutput,
     Progress,
@@ -15,6 +16,7 @@ from serinus.jobs import (
     job_logs,
     job_status,
 )
+from serinus.jobs.folder import Folder
 from serinus.jobs.render import render
 
 
@@ -103,3 +105,20 @@ def test_preprocess_logs() -> None:
             "status": "succeeded", "splits": {"train": 7}, "total_images": 14, "total_polygons": 90,
         },
     }  # fmt: skip
+
+
+def test_progress_is_throttled_and_completed_steps_stay(tmp_path: Path) -> None:
+    now = [0.0]
+    reporter = JobReporter(tmp_path, clock=lambda: 5.0, every_seconds=1.0, monotonic=lambda: now[0])
+    progress = Folder(tmp_path).progress
+    reporter.progress(0.25, "epoch 1 of 2", step=1, steps=2)
+    now[0] = 0.5
+    reporter.progress(0.3, "too soon")
+    assert progress() == Progress(fraction=0.25, message="epoch 1 of 2", eta_seconds=0.0, step=1, steps=2)
+    now[0] = 10.0
+    reporter.progress(0.5, "measuring", steps=2)
+    assert progress() == Progress(fraction=0.5, message="measuring", eta_seconds=10.0, step=1, steps=2)
+    reporter.progress(7.0, "the last word is always written")
+    last = progress()
+    assert last is not None
+    assert last.fraction == 1.0

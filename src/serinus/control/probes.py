@@ -58,6 +58,7 @@ class HttpProber:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = f"{url.rstrip('/')}/predict"
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # its line for each probe would bury the rest
         self._headers = {STRATUM_HEADER: PROBE, **(headers or {})}
         self._timeout = timeout_seconds
         self._monotonic = monotonic

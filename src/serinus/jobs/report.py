@@ -28,6 +28,7 @@ class JobReporter:
         self._monotonic = monotonic
         self._began = monotonic()
         self._written: float | None = None
+        self._step = 0
 
     def progress(
         self,
@@ -40,6 +41,7 @@ class JobReporter:
         eta_seconds: float | None = None,
     ) -> None:
         """Notes how far the job is, `fraction` in [0, 1]. `eta_seconds` None: reckoned from the pace."""
+        self._step = max(self._step, step)  # what is completed stays so in phases that count no steps
         now = self._monotonic()
         if self._written is not None and now - self._written < self._every and fraction < 1.0:
             return
@@ -52,7 +54,7 @@ class JobReporter:
                 fraction=fraction,
                 message=message,
                 eta_seconds=eta_seconds,
-                step=step,
+                step=self._step,
                 steps=steps,
                 metrics=dict(metrics or {}),
             )
