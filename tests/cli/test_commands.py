@@ -1,0 +1,124 @@
+"""The command line as scripts meet it: JSON on stdout, talk on stderr, exit codes."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serinus.bootstrap import edge
+from serinus.cli.app import app, run
+from serinus.cli.exits import Exit
+from serinus.rollout.events import RolledBack, RolloutStarted, Verified
+from serinus.rollout.policy import Policy
+from serinus.store import Store
+from tests import models
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    found = Store.open(tmp_path / "models", clock=edge.now, new_id=edge.new_id)
+    found.publish(models.healthy(tmp_path / "base"), note="base", actor="test", initial=True)
+    return found
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = Exit.DONE) -> Any:
+    assert run([*words, "--json"]) == code, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_publish_list_show(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draft = models.healthy(tmp_path / "v2", seed=2)
+    record = said(capsys, "publish", str(draft), "--note", "brighter")
+    assert (record["version"], record["state"], record["note"]) == (2, "published", "brighter")
+    listed = said(capsys, "versions", "list")
+    assert [item["version"] for item in listed] == [2, 1]
+    shown = said(capsys, "versions", "show", "2")
+    assert shown["manifest"]["note"] == "brighter"
+    assert run(["versions", "list"]) == Exit.DONE
+    assert "brighter" in capsys.readouterr().out
+
+
+def test_steering_and_its_exit_codes(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rollout", "promote"]) == Exit.USAGE
+    assert "no rollout" in capsys.readouterr().err.lower()
+
+    version = store.publish(models.healthy(tmp_path / "v2", seed=2), note="", actor="test")
+    store.append(
+        RolloutStarted(rollout=1, version=version, policy=Policy()), actor="controller", reason="next"
+    )
+    store.append(Verified(rollout=1, share=0.5), actor="controller", reason="all checks passed")
+    assert said(capsys, "rollout", "status")["canary"]["version"] == version
+    assert said(capsys, "rollout", "status", "--wait", "--timeout", "0.3", code=Exit.TIMED_OUT)
+
+    said(capsys, "rollout", "pause", "--reason", "lunch")
+    assert said(capsys, "rollout", "status", "--wait", code=Exit.HELD)["rollout"]["phase"] == "paused"
+    seq = store.state().seq
+    assert run(["rollout", "resume", "--expect", str(seq - 1)]) == Exit.USAGE, "a stale view may not decide"
+    capsys.readouterr()
+    said(capsys, "rollout", "resume", "--expect", str(seq))
+    event = said(capsys, "rollout", "rollback", "--reason", "looks odd")
+    assert "looks odd" in event["reason"] and event["actor"].endswith("via cli")
+    assert isinstance(list(store.events())[-1].body, RolledBack)
+    assert said(capsys, "rollout", "status", "--wait", code=Exit.ROLLED_BACK)["rollout"] is None
+    history = said(capsys, "rollout", "history")
+    assert [row["kind"] for row in history][-4:] == ["verified", "paused", "resumed", "rolled_back"]
+
+
+def test_data_from_seed_to_data_set_to_golden_set(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "a.zip"
+    words = ("data", "synth", "--pairs", "12", "--size", "128", "--seed", "3", "--out", str(archive))
+    said(capsys, *words)
+    report = said(capsys, "data", "import", str(archive))
+    assert report["pairs_usable"] == 12
+    assert [item["dataset_id"] for item in said(capsys, "data", "list")] == [report["dataset_id"]]
+    golden = said(capsys, "golden", "add", "first", "--data", report["dataset_id"])
+    assert golden["pairs"] == 12
+    assert said(capsys, "golden", "list")[0]["name"] == "first"
+
+
+def test_errors_say_what_to_do_and_show_no_traceback(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.zip").write_bytes(b"not a zip")
+    for words in (
+        ["data", "import", str(tmp_path / "bad.zip")],
+        ["publish", str(tmp_path)],
+        ["versions", "show", "77"],
+        ["golden", "add", "x", "--data", "ds-000000000000"],
+        ["train", "--data", "newest"],
+        ["no-such-command"],
+    ):
+        assert run(words) in (Exit.USAGE, Exit.FAILED), words
+        told = capsys.readouterr()
+        assert told.err and not told.out and "Traceback" not in told.err, words
+
+
+def test_wrong_settings_are_the_operators_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WINDOW_SECONDS", "-1")
+    assert run(["settings"]) == Exit.FAILED
+    assert "WINDOW_SECONDS" in capsys.readouterr().err
+
+
+def documented_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line.removesuffix("&").strip() for line in lines if line.startswith("serinus ")]
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_every_command_of_the_readme_is_one(line: str) -> None:
+    words = shlex.split(line.replace("ID", "ds-0123456789ab"))[1:]
+    app.parse_args(words, exit_on_error=False, print_error=False)
