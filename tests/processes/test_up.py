@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -66,3 +67,15 @@ def test_what_dies_is_started_again(place: Installation) -> None:
 
         eventually(back, f"{name} is back", tell=place.log)
     eventually(place.ready, "ready again", tell=place.log)
+
+
+def test_open_dashboards_do_not_keep_it_from_stopping(tmp_path: Path) -> None:
+    place = Installation(tmp_path)
+    place.up()
+    with httpx.stream("GET", f"{place.ui}/api/events", timeout=30) as stream:
+        assert stream.status_code == 200
+        lines = stream.iter_lines()
+        next(lines)
+        place.down()
+        for _ in lines:
+            pass

@@ -48,4 +48,5 @@ def run(settings: Settings, parent: int | None = None) -> None:
     """Serve until SIGTERM."""
     die_with_parent(parent)
     logs.setup(format=settings.log_format, level=settings.log_level)
-    serve(build(settings), settings.ui_host, settings.ui_port)
+    app = build(settings)
+    serve(app, settings.ui_host, settings.ui_port, stopping=app.state.board.close)

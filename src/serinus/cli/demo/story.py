@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +40,28 @@ class Story:
     def tell(self) -> None:
         """All of it."""
         with self.screen.chapter("Synthetic data: a hurricane, with 100 golden pairs kept apart") as chapter:
-            archive = self._archive("hurricane", HURRICANE, 180, TRAIN_SEED)
-            hurricane = self._import(archive)
-            self._golden("hurricane", HURRICANE)
+            with ThreadPoolExecutor() as both:
+                golden = both.submit(self._golden, "hurricane", HURRICANE)
+                hurricane = self._import(self._archive("hurricane", HURRICANE, 150, TRAIN_SEED))
+                golden.result()
             chapter.outcome = f"data set {hurricane}"
         with self.screen.chapter("Train version 2 on it, while version 1 serves") as chapter:
-            second = self._train(hurricane, epochs=8, note="first model for the hurricane", chapter=chapter)
+            second = self._train(hurricane, epochs=6, note="first model for the hurricane", chapter=chapter)
         self._rollout(second, VersionState.CURRENT, "Canary: version 2 gets half of the traffic")
 
         with self.screen.chapter("The world changes: users now look at a wildfire") as chapter:
             self.traffic.pairs = live_pairs(WILDFIRE)
-            mixed = self._import(self._mixed("both"))
-            self._golden("wildfire", WILDFIRE)
+            with ThreadPoolExecutor() as both:
+                golden = both.submit(self._golden, "wildfire", WILDFIRE)
+                mixed = self._import(self._mixed("both"))
+                golden.result()
             chapter.outcome = f"data set {mixed}, second golden set"
         with self.screen.chapter("Fine-tune version 3 on both") as chapter:
             third = self._train(mixed, epochs=4, note="learns the wildfire too", chapter=chapter)
         self._rollout(third, VersionState.CURRENT, "Canary: version 3")
 
         with self.screen.chapter("Version 4 is trained on shuffled labels") as chapter:
-            shuffled = self._import(self._archive("shuffled", HURRICANE, 120, TRAIN_SEED, "shuffled"))
+            shuffled = self._import(self._archive("shuffled", HURRICANE, 80, TRAIN_SEED, "shuffled"))
             fourth = self._train(shuffled, epochs=3, note="labels went wrong", chapter=chapter)
         self._rollout(fourth, VersionState.REJECTED, "Quality gate: version 4 before it sees traffic")
         if self.traffic.tally.answered[fourth]:
@@ -83,8 +87,8 @@ class Story:
         from serinus.data.synth import Disaster, SynthSet, write_sets
 
         path = self.home.root / f"{name}.zip"
-        wildfire = SynthSet(disaster=Disaster.WILDFIRE, pairs=120, size=SIZE, seed=TRAIN_SEED)
-        hurricane = SynthSet(disaster=Disaster.HURRICANE, pairs=60, size=SIZE, seed=TRAIN_SEED)
+        wildfire = SynthSet(disaster=Disaster.WILDFIRE, pairs=100, size=SIZE, seed=TRAIN_SEED)
+        hurricane = SynthSet(disaster=Disaster.HURRICANE, pairs=50, size=SIZE, seed=TRAIN_SEED)
         write_sets(path, [wildfire, hurricane])
         return path
 
