@@ -266,9 +266,12 @@ def test_a_replica_stops_a_harmful_canary_by_itself(tmp_path: Path) -> None:
         version = publish(made.store, models.raising(tmp_path / "bad"))
         rollout = start_canary(made.store, version)
         made.wait_serves(1, version)
-        while rollout not in made.agent.trips:
-            answers = ask(made, 8)
-            assert all(a.role == "current" for a in answers)
+
+        def asked_until_it_trips() -> bool:
+            assert all(a.role == "current" for a in ask(made, 8))
+            return rollout in made.agent.trips
+
+        wait_for(asked_until_it_trips, "the trip")
         wait_for(lambda: made.residency.snapshot.share == 0, "the share to be 0 here")
         assert {a.assigned for a in ask(made, 20)} == {"current"}
         wait_for(

@@ -190,15 +190,15 @@ def _plain_authority(host: str, origin: str) -> str:
 
 def _token_matches(headers: Headers, token: str) -> bool:
     scheme, _, value = headers.get("authorization", "").partition(" ")
-    given = value.strip()
+    given = value.strip().encode("latin-1")  # the bytes as they came: Starlette decodes headers so
     if scheme.lower() == "basic":
         try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+            given = base64.b64decode(given, validate=True).partition(b":")[2]
+        except binascii.Error:
             return False
     elif scheme.lower() != "bearer":
         return False
-    return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+    return bool(token) and hmac.compare_digest(given, token.encode())
 
 
 class _BodyTooLarge(TooLarge):

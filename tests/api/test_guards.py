@@ -1,0 +1,252 @@
+"""Who may ask what, before an app sees the request."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from starlette.datastructures import Headers
+
+from serinus.api import errors, guards
+from serinus.api.guards import GuardRules
+from serinus.bootstrap.edge import new_id
+from serinus.core.errors import Forbidden
+from serinus.observe import logs
+
+LOCAL = ("127.0.0.1", 5000)
+REMOTE = ("192.0.2.7", 5000)
+
+
+def app(rules: GuardRules) -> FastAPI:
+    made = FastAPI()
+
+    @made.api_route("/echo", methods=["GET", "POST", "PUT", "DELETE"])
+    async def echo(request: Request) -> dict[str, Any]:
+        return {"bytes": len(await request.body()), "id": logs.request_id()}
+
+    @made.post("/ignore")
+    async def ignore() -> dict[str, str]:
+        return {}
+
+    @made.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        return {"ok": True}
+
+    @made.get("/bug")
+    async def bug() -> None:
+        raise ZeroDivisionError("a secret of the house")
+
+    errors.install(made)
+    guards.install(made, rules, new_id)
+    return made
+
+
+def ask(
+    method: str,
+    path: str,
+    *,
+    rules: GuardRules | None = None,
+    client: tuple[str, int] = LOCAL,
+    host: str = "localhost:9000",
+    **more: Any,
+) -> httpx.Response:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app(rules or GuardRules()), client=client)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as http:
+            return await http.request(method, path, **more)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:9000",
+        "127.0.0.1:80",
+        "127.8.9.1",
+        "[::1]:9000",
+        "app.localhost",
+        "infer:9000",
+        "a.b.example.org",
+    ],
+)
+def test_own_names_are_served(host: str) -> None:
+    rules = GuardRules(allowed_hosts=("infer", "*.example.org"))
+    assert ask("GET", "/echo", host=host, rules=rules).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [],
+        [""],
+        ["evil.example"],
+        ["localhost.evil.example"],
+        ["127.0.0.1.evil.example"],
+        ["example.org"],
+        ["localhost", "evil.example"],
+        ["localhost/evil"],
+        ["localhost:x"],
+        ["0.0.0.0"],
+        ["192.0.2.7"],
+    ],
+)
+def test_foreign_or_broken_names_are_not(hosts: list[str]) -> None:
+    with pytest.raises(Forbidden):
+        guards.check_host(hosts, ("*.example.org",))
+
+
+def test_a_foreign_name_gets_a_problem_and_health_is_exempt() -> None:
+    reply = ask("GET", "/echo", host="evil.example")
+    assert reply.status_code == 403
+    assert "ALLOWED_HOSTS" in reply.json()["remedy"]
+    assert ask("GET", "/healthz", host="evil.example").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "http://localhost:9000"},
+        {"origin": "HTTP://LOCALHOST:9000"},
+        {"origin": "http://localhost:9000", "sec-fetch-site": "same-origin"},
+        {"sec-fetch-site": "none"},
+        {"origin": "http://localhost:8080"},
+    ],
+)
+def test_own_pages_and_tools_may_change_state(headers: dict[str, str]) -> None:
+    rules = GuardRules(allowed_origins=("http://localhost:8080",))
+    assert ask("POST", "/echo", headers=headers, rules=rules).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "http://localhost:3000"},
+        {"origin": "http://localhost"},
+        {"origin": "https://localhost:9000.evil.example"},
+        {"origin": "file://"},
+        {"sec-fetch-site": "cross-site"},
+        {"origin": "http://localhost:9000", "sec-fetch-site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_foreign_pages_may_not(method: str, headers: dict[str, str]) -> None:
+    assert ask(method, "/echo", headers=headers).status_code == 403
+    assert ask("GET", "/echo", headers=headers).status_code == 200
+
+
+def test_behind_a_proxy_that_ends_tls_the_default_port_fits() -> None:
+    found = Headers({"host": "serinus.example", "origin": "https://serinus.example"})
+    guards.check_origin(found)
+    with pytest.raises(Forbidden):
+        guards.check_origin(Headers({"host": "serinus.example:8443", "origin": "https://serinus.example"}))
+
+
+TOKEN = GuardRules(token_needed=True, token="s3cret ü")
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"alice:{password}".encode()).decode()
+
+
+def test_from_this_machine_no_token_is_needed() -> None:
+    assert ask("POST", "/echo", rules=TOKEN).status_code == 200
+    assert ask("POST", "/echo", rules=TOKEN, client=("::1", 1)).status_code == 200
+    assert ask("POST", "/echo", rules=TOKEN, client=("::ffff:127.0.0.1", 1)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (None, 401),
+        ("Bearer wrong", 401),
+        ("Bearer ", 401),
+        ("Basic !!!", 401),
+        (basic("wrong"), 401),
+        ("Digest s3cret", 401),
+        (basic("s3cret ü"), 200),
+        ("Bearer s3cret ü".encode(), 200),
+    ],
+)
+def test_from_beyond_a_change_needs_the_token(authorization: str | bytes | None, status: int) -> None:
+    headers = {} if authorization is None else {b"authorization": authorization}
+    reply = ask("POST", "/echo", rules=TOKEN, client=REMOTE, headers=headers)
+    assert reply.status_code == status
+    if status == 401:
+        assert reply.headers["www-authenticate"].startswith("Basic ")
+        assert reply.json()["status"] == 401
+    assert ask("GET", "/echo", rules=TOKEN, client=REMOTE).status_code == 200
+    assert ask("POST", "/echo", rules=GuardRules(), client=REMOTE).status_code == 200
+
+
+def test_without_a_configured_token_there_is_no_change_from_beyond() -> None:
+    rules = GuardRules(token_needed=True)
+    for headers in ({}, {"authorization": "Bearer "}, {"authorization": basic("")}):
+        reply = ask("POST", "/echo", rules=rules, client=REMOTE, headers=headers)
+        assert reply.status_code == 401
+        assert "API_TOKEN" in reply.json()["remedy"]
+
+
+async def chunks(count: int, size: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield bytes(size)
+
+
+LIMITED = GuardRules(
+    max_body_bytes=1000, body_limits={"/ignore": 10}, limit_settings={"/ignore": "MAX_OTHER_MB"}
+)
+
+
+@pytest.mark.parametrize(
+    "content", [lambda: bytes(1001), lambda: chunks(11, 100)], ids=["declared", "streamed"]
+)
+def test_a_body_over_the_limit_is_a_413(content: Callable[[], Any]) -> None:
+    reply = ask("POST", "/echo", rules=LIMITED, content=content())
+    assert reply.status_code == 413
+    assert "MAX_BODY_MB" in reply.json()["remedy"]
+    assert reply.json()["request_id"] == reply.headers["x-request-id"]
+
+
+def test_a_body_at_the_limit_passes_and_paths_have_their_own() -> None:
+    assert ask("POST", "/echo", rules=LIMITED, content=bytes(1000)).json()["bytes"] == 1000
+    assert ask("POST", "/echo", rules=LIMITED, content=chunks(10, 100)).json()["bytes"] == 1000
+    reply = ask("POST", "/ignore", rules=LIMITED, content=bytes(11))
+    assert (reply.status_code, "MAX_OTHER_MB" in reply.json()["remedy"]) == (413, True)
+
+
+def test_two_lengths_are_refused() -> None:
+    headers = {"content-length": "3", "transfer-encoding": "chunked"}
+    assert ask("POST", "/echo", headers=headers, content=b"abc").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("abc-1._", True), ("a b", False), ("x" * 65, False), ("", False)]
+)
+def test_a_request_id_is_taken_over_when_it_is_one(given: str, kept: bool) -> None:
+    reply = ask("GET", "/echo", headers={"x-request-id": given})
+    found = reply.headers["x-request-id"]
+    assert found == reply.json()["id"]
+    assert (found == given) is kept
+    assert found
+
+
+def test_a_bug_is_a_500_that_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    reply = ask("GET", "/bug")
+    assert reply.status_code == 500
+    assert "secret" not in reply.text
+    assert reply.json()["request_id"] == reply.headers["x-request-id"]
+    assert "a secret of the house" in caplog.text
+
+
+def test_an_unknown_peer_is_not_of_this_machine() -> None:
+    assert not guards.is_loopback(None)
+    assert not guards.is_loopback(("", 0))
+    assert not guards.is_loopback(("unix", 0))
