@@ -406,6 +406,19 @@ def test_only_results_can_be_fetched_and_old_ones_go(tmp_path: Path) -> None:
     run(test, tmp_path, outputs_kept=2)
 
 
+def test_the_docs_page_shows_everything_and_asks_nobody_else(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        page = (await made.client.get("/docs")).text
+        document = (await made.client.get("/openapi.json")).json()
+        for name in (*document["paths"], *document["components"]["schemas"]):
+            assert name in page
+        assert "curl -F pre_disaster=@pre.png" in page
+        assert 'src="' not in page
+        assert "http" not in page
+
+    run(test, tmp_path, empty=True)
+
+
 def test_the_contract_of_the_api_is_complete(tmp_path: Path) -> None:
     async def test(made: Service) -> None:
         document = (await made.client.get("/openapi.json")).json()

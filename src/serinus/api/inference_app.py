@@ -11,12 +11,13 @@ from time import monotonic
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.datastructures import FormData, UploadFile
 
 from serinus import __version__
 from serinus.api import errors, guards
 from serinus.api.batch import Batch, draw, result_path
+from serinus.api.docs_page import docs_page
 from serinus.api.findings import findings
 from serinus.api.forms import files_of, read_form
 from serinus.api.inference_documents import (
@@ -50,6 +51,11 @@ _STRATUM_HEADER = "x-serinus-stratum"
 _PROBE = "probe"
 _ERRORS_SHOWN = 20
 _PAIR = ("pre_disaster", "post_disaster")
+_EXAMPLES = {
+    "/predict": "curl -F pre_disaster=@pre.png -F post_disaster=@post.png localhost:9000/predict",
+    "/batch_predict": "curl -F zipfile=@pairs.zip localhost:9000/batch_predict",
+    "/model-status": "curl localhost:9000/model-status",
+}
 
 
 class Replica:
@@ -118,12 +124,20 @@ def build_app(
         title="Serinus inference",
         summary="Building damage from pairs of pictures, by the current version or its canary.",
         version=__version__,
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
     )
     app.state.replica = replica
     _add_predictions(app, replica)
     _add_status(app, replica)
     describe(app, DOCUMENTS)
+    app.add_api_route(
+        "/docs",
+        lambda: HTMLResponse(docs_page(app.openapi(), _EXAMPLES)),
+        include_in_schema=False,
+        response_class=HTMLResponse,
+    )
     errors.install(app)
     guards.install(
         app,
