@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from serinus.core.enums import ReasonCode, Stratum
 from serinus.evidence.analysis import Analysis, Params, Verdict, begin, judge, observe, reset_epoch
 from serinus.evidence.counts import Slice, merge
-from serinus.evidence.stratum import OVER_AFTER
+from serinus.evidence.outage import OVER_AFTER, is_over
 from tests.evidence.requests import both, canary, current
 from tests.evidence.strategies import slices
 
@@ -103,17 +103,25 @@ def test_a_replicas_own_limit_is_higher() -> None:
 
 def test_both_failing_is_held_not_blamed() -> None:
     found = verdict(*[both(0, 2, 0, 2)] * 10)
-    assert (found.blame, found.shared_failure, found.good, found.outage_over) == (None, True, False, False)
+    assert (found.blame, found.shared_failure, found.good) == (None, True, False)
     assert "not to blame" in found.words
     assert "20 of 20 of current" in found.words
 
 
+def test_a_canary_that_fails_alone_is_no_shared_failure_at_any_request() -> None:
+    for canary_failures in range(1, 12):
+        found = verdict(*[both(0, 1, 2, 0)] * canary_failures)
+        assert not found.shared_failure
+        assert not found.good
+
+
 def test_an_outage_is_over_when_both_arms_are_well_again() -> None:
     outage = [both(0, 2, 0, 2)] * 10
-    assert not verdict(*outage, both(OVER_AFTER, 0, 0, OVER_AFTER)).outage_over
-    assert not verdict(*outage, both(OVER_AFTER, 0, OVER_AFTER - 1, 0)).outage_over
-    found = verdict(*outage, both(OVER_AFTER, 0, OVER_AFTER, 1))
-    assert (found.shared_failure, found.outage_over) == (True, True)
+    assert not is_over([both(OVER_AFTER, 0, 0, OVER_AFTER), *outage], 0.05)
+    assert not is_over([both(OVER_AFTER, 0, OVER_AFTER - 1, 0), *outage], 0.05)
+    assert is_over([both(OVER_AFTER, 0, OVER_AFTER, 1), *outage], 0.05)
+    assert not is_over([probes(OVER_AFTER, 0, OVER_AFTER, 0), both(0, 2, 0, 2)][::-1], 0.05)
+    assert not is_over([both(1, 0, 1, 0)] * (OVER_AFTER - 1), 0.05)
 
 
 def test_a_canary_that_stays_down_when_the_outage_is_over_is_blamed() -> None:

@@ -1,5 +1,6 @@
 """What is done when: every row of the semantics table."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,6 @@ GOOD = Verdict(good=True, words="0 of 80 canary requests failed")
 UNDECIDED = Verdict(blockers=("too little proof",), words="too little proof")
 BLAMED = Verdict(blame=ReasonCode.ERRORS, words="11 of 11 canary requests failed")
 SHARED = Verdict(shared_failure=True, words="both versions fail")
-OVER = Verdict(shared_failure=True, outage_over=True, words="both versions fail")
 MISMATCH = Verdict(mismatch=True, blockers=("split",), words="the split is not the one declared")
 ALARM = Verdict(alarm=True, blockers=("alarm",), words="4 of 30 canary requests failed")
 
@@ -194,7 +194,8 @@ def test_a_shared_failure_holds_and_ends_by_itself() -> None:
     carry_out(history, decision, 20.0)
     assert isinstance(decide(history.state, situation(SHARED, 20.0)), Hold)
 
-    decision = decide(history.state, situation(OVER, 20.0))
+    over = msgspec.structs.replace(situation(SHARED, 20.0), outage_over=True)
+    decision = decide(history.state, over)
     assert isinstance(decision, ResetEpoch)
     rollout = carry_out(history, decision, 20.0).rollout
     assert rollout is not None
@@ -202,7 +203,8 @@ def test_a_shared_failure_holds_and_ends_by_itself() -> None:
 
 
 def test_another_hold_does_not_end_by_an_outage_that_is_over() -> None:
-    assert isinstance(decide(held().state, situation(OVER)), Hold)
+    over = msgspec.structs.replace(situation(SHARED), outage_over=True)
+    assert isinstance(decide(held().state, over), Hold)
 
 
 def test_a_hold_is_promoted_only_by_hand_or_after_resume() -> None:
@@ -258,7 +260,6 @@ verdicts = st.one_of(
         good=st.booleans(),
         alarm=st.booleans(),
         shared_failure=st.booleans(),
-        outage_over=st.booleans(),
         mismatch=st.booleans(),
         words=st.just("w"),
         blockers=st.just(("b",)),
@@ -272,6 +273,7 @@ situations = st.builds(
     load_failure=st.sampled_from(["", "", "", "no"]),
     tripped=st.booleans(),
     ready=st.booleans(),
+    outage_over=st.booleans(),
 )
 policies = st.builds(
     Policy,

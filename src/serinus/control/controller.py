@@ -175,9 +175,7 @@ class Controller:
         )
         self._probe(state, rollout, at)
         verdict = at.verdict(readings.in_flight)
-        if rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE:
-            over = recovered(self._store, rollout, at.last)
-            verdict = msgspec.structs.replace(verdict, outage_over=over)
+        shared = rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE
         situation = Situation(
             now=now,
             clock=at.clock,
@@ -185,6 +183,7 @@ class Controller:
             load_failure=readings.load_failure,
             tripped=readings.tripped,
             ready=readings.ready,
+            outage_over=shared and recovered(self._store, rollout, at.last),
         )
         decision = decide(state, situation)
         body = body_of(decision, rollout, at, verdict)

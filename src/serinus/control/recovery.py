@@ -1,13 +1,10 @@
-"""Whether a failure of both versions is over.
+"""The frozen slices since a rollout was held, for the question whether a shared failure is over."""
 
-The verdict knows while its alarm still stands. But the good requests that prove the recovery also calm the
-alarm, mostly before they are many enough, and a hold must not outlast both. So the newest requests since the
-hold are looked at themselves, in the frozen slices.
-"""
+from collections.abc import Iterator
+from itertools import islice
 
-from serinus.core.enums import Arm, Stratum
-from serinus.evidence.promotion import Tally
-from serinus.evidence.stratum import OVER_AFTER, tallies
+from serinus.evidence.counts import Slice
+from serinus.evidence.outage import is_over
 from serinus.rollout.state import Rollout
 from serinus.store import FrozenSlice, Store
 
@@ -16,20 +13,13 @@ _MOST_SLICES = 1000
 
 
 def recovered(store: Store, rollout: Rollout, last: FrozenSlice | None) -> bool:
-    """Whether the newest 50 requests of each arm since the hold fail at half of the error limit or less.
+    """Whether both versions are well again since the rollout was held. `last`: the newest frozen slice."""
+    slices = islice(_since(store, rollout, last), _MOST_SLICES)
+    return is_over(slices, rollout.policy.max_error_rate)
 
-    Every stratum that has requests among them must be well: healthy probes do not speak for users that fail.
-    """
-    counts = {(stratum, arm): Tally() for stratum in Stratum for arm in Arm}
-    held_at, one, seen = rollout.held_at or 0.0, last, 0
-    while one is not None and one.time > held_at and seen < _MOST_SLICES:
-        seen += 1
-        for stratum in Stratum:
-            canary, current = tallies([cell for cell in one.slice if cell.stratum is stratum])
-            counts[stratum, Arm.CANARY] += canary
-            counts[stratum, Arm.CURRENT] += current
-        if all(sum(counts[stratum, arm].requests for stratum in Stratum) >= OVER_AFTER for arm in Arm):
-            limit = rollout.policy.max_error_rate / 2
-            return all(tally.failures <= tally.requests * limit for tally in counts.values())
+
+def _since(store: Store, rollout: Rollout, last: FrozenSlice | None) -> Iterator[Slice]:
+    held_at, one = rollout.held_at or 0.0, last
+    while one is not None and one.time > held_at:
+        yield one.slice
         one = store.frozen(rollout.number, one.k - 1) if one.k > 0 else None
-    return False

@@ -8,6 +8,7 @@ import msgspec
 from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
 from serinus.evidence.analysis import Params, begin, judge, observe, reset_epoch
 from serinus.evidence.counts import Cell, Share, Slice, latency_bin, merge
+from serinus.evidence.outage import is_over
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +48,17 @@ def replay(rows: Iterable[Row], params: Params, slice_seconds: float | None = No
     """
     analysis = begin(params)
     position = 0
+    since_outage: list[Slice] = []
     for slice_, requests in _slices(rows, slice_seconds):
         position += requests
         analysis = observe(analysis, slice_, params)
         verdict = judge(analysis, params)
         if verdict.blame:
             return Outcome(decision=ReplayDecision.ROLLBACK, position=position, why=verdict.blame)
-        if verdict.outage_over:
-            analysis = reset_epoch(analysis, params)
+        if verdict.shared_failure or since_outage:
+            since_outage.append(slice_)
+        if since_outage and is_over(reversed(since_outage), params.max_error_rate):
+            analysis, since_outage = reset_epoch(analysis, params), []
     good = judge(analysis, params).good
     return Outcome(decision=ReplayDecision.PROMOTE if good else ReplayDecision.EXTEND)
 

@@ -10,15 +10,12 @@ from typing import TypeAlias
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.evidence import assignment, errors, latency, promotion
+from serinus.evidence import assignment, errors, latency, outage, promotion
 from serinus.evidence.counts import Cell
 from serinus.evidence.errors import ErrorEvidence
 from serinus.evidence.latency import LatencyEvidence
 from serinus.evidence.promotion import Recent, Tally
 from serinus.evidence.wealth import Wealth
-
-OVER_AFTER = 50
-"""Newest requests of each arm that must look fine before a shared failure counts as over."""
 
 Cells: TypeAlias = Sequence[Cell]
 
@@ -38,15 +35,8 @@ class StratumEvidence(msgspec.Struct, frozen=True, kw_only=True):
     current: Tally = Tally()
     recent: Recent = Recent()
     """Canary; what the promotion test looks at a second time."""
-    newest_canary: Recent = Recent()
     newest_current: Recent = Recent()
-
-    def outage_over(self, p0: float) -> bool:
-        """Whether the newest `OVER_AFTER` requests of both arms fail at half of p0 or less."""
-        totals = (self.newest_canary.total, self.newest_current.total)
-        return all(
-            total.requests >= OVER_AFTER and total.failures <= total.requests * p0 / 2 for total in totals
-        )
+    """Current; what tells a shared failure from the canary's own."""
 
 
 def start(*, judge_latency: bool) -> StratumEvidence:
@@ -100,8 +90,7 @@ def _observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEvide
         canary=canary_so_far,
         current=evidence.current + current,
         recent=promotion.remember(evidence.recent, canary, promotion.recent_of(canary_so_far.requests)),
-        newest_canary=promotion.remember(evidence.newest_canary, canary, OVER_AFTER),
-        newest_current=promotion.remember(evidence.newest_current, current, OVER_AFTER),
+        newest_current=promotion.remember(evidence.newest_current, current, outage.OVER_AFTER),
     )
 
 

@@ -10,7 +10,7 @@ import math
 import msgspec
 
 from serinus.core.enums import ReasonCode, Stratum
-from serinus.evidence import assignment, errors, latency, promotion
+from serinus.evidence import assignment, errors, latency, outage, promotion
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
 
@@ -31,9 +31,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     alarm: bool = False
     """Evidence speaks against the canary, though not enough to blame it."""
     shared_failure: bool = False
-    """The canary fails, but not more than current: hold."""
-    outage_over: bool = False
-    """There was a shared failure, and both arms look fine again."""
+    """The canary fails, and so does current: hold."""
     mismatch: bool = False
     """The traffic is not split as declared."""
     blockers: tuple[str, ...] = ()
@@ -69,7 +67,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     limit_proved: float
     contradicts: bool
     """What was seen here forbids that others vouch for the canary."""
-    outage_over: bool
+    current_fails: bool
+    """Its newest requests fail more often than p0."""
 
     @property
     def e_errors(self) -> float:
@@ -81,7 +80,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shared_failure(self) -> bool:
-        return self.e_abs >= self.limit_errors and not self.errors_blamed
+        return self.e_abs >= self.limit_errors and self.current_fails and not self.errors_blamed
 
     @property
     def mismatch(self) -> bool:
@@ -131,7 +130,7 @@ def read(stratum: Stratum, evidence: StratumEvidence, p0: float, scale: float, i
         limit_proved=latency.PROVED * doubled,
         contradicts=evidence.errors.e_abs >= CONTRADICTED
         or (feared.failures >= CONTRADICTED_FAILURES and feared.failures > p0 * feared.requests),
-        outage_over=evidence.outage_over(p0),
+        current_fails=outage.fails(evidence.newest_current, p0),
     )
 
 
@@ -151,7 +150,6 @@ def verdict_of(users: Reading, probes: Reading, *, canary: Tally, current: Tally
         good=good,
         alarm=any(one.alarm for one in strata) or (users.contradicts and not users.proved),
         shared_failure=bool(shared),
-        outage_over=bool(shared) and all(one.outage_over for one in shared),
         mismatch=mismatch,
         blockers=blockers,
         on_probes=on_probes,

@@ -34,6 +34,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """A replica stopped sending traffic to this canary on its own evidence."""
     ready: bool = True
     """All replicas have the canary loaded."""
+    outage_over: bool = False
+    """Both versions are well again since the rollout was held for a shared failure."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -92,7 +94,7 @@ def decide(state: State, situation: Situation) -> Decision:
     if rollout.phase is RolloutPhase.PAUSED:
         return Hold("paused: promotion is frozen, rollback stays armed", None)
     if rollout.phase is RolloutPhase.HELD:
-        return _held(rollout, situation, verdict)
+        return _held(rollout, situation)
     return _canary(rollout, situation, verdict)
 
 
@@ -123,8 +125,8 @@ def _condemned(situation: Situation, verdict: Verdict) -> RollBack | None:
     return None
 
 
-def _held(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decision:
-    if rollout.code is ReasonCode.SHARED_FAILURE and verdict.outage_over:
+def _held(rollout: Rollout, situation: Situation) -> Decision:
+    if rollout.code is ReasonCode.SHARED_FAILURE and situation.outage_over:
         return ResetEpoch("both versions are well again; the evidence starts afresh")
     if rollout.share == 0.0:
         return Hold("held without traffic: resume, promote or roll back by hand", None)

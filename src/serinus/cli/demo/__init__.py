@@ -1,12 +1,16 @@
 """`serinus demo`: the main job, told on real processes, real training, real HTTP and real files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from serinus.cli.show import say
+
+if TYPE_CHECKING:
+    from serinus.cli.demo.traffic import Traffic
 
 
 def demo(
@@ -64,20 +68,15 @@ def demo(
         say(f"Stop it with: serinus down --model-dir {home / 'models'}")
 
 
-def _summary(history: list[dict[str, str]], traffic: "object") -> None:
+def _summary(history: list[dict[str, str]], traffic: "Traffic") -> None:
     """Counts per version, decisions with their reasons, the users' failed requests."""
-    from serinus.cli.demo.traffic import Traffic
-
-    assert isinstance(traffic, Traffic)
     console = Console()
     answers = Table("version", "answers", "of these in place of the canary", box=None, header_style="bold")
-    for version in sorted(traffic.tally.answered):
-        answers.add_row(
-            str(version), str(traffic.tally.answered[version]), str(traffic.tally.fallbacks[version])
-        )
-    decisions = Table("what", "why", box=None, header_style="bold")
+    for version, count in sorted(traffic.tally.answered.items()):
+        answers.add_row(str(version), str(count), str(traffic.tally.fallbacks[version]))
+    decisions = Table("what", "why", box=None, header_style="bold", padding=(0, 2, 1, 0))
     for row in history:
-        if row["actor"] == "controller":
+        if row["actor"] == "controller" and row["kind"] != "rollout_started":
             decisions.add_row(row["what"], row["why"])
     console.print(Panel(answers, title="Answers to users", expand=False))
     console.print(Panel(decisions, title="Decisions", expand=False))

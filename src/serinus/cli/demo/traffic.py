@@ -43,7 +43,7 @@ class Tally:
 class Traffic:
     """`users` threads that together send `rate` requests a second until `stop`."""
 
-    def __init__(self, url: str, pairs: Sequence[Pair], *, users: int = 2, rate: float = 4.0) -> None:
+    def __init__(self, url: str, pairs: Sequence[Pair], *, users: int = 3, rate: float = 8.0) -> None:
         self.tally = Tally()
         self.pairs = pairs
         """What they look at; replace it and the world has changed."""
