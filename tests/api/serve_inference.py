@@ -10,6 +10,8 @@ from serinus.observe import logs
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Store
 
+LIMIT_BYTES = 4_000_000
+
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     logs.setup(format=logs.LogFormat.JSON, level="INFO")
@@ -20,6 +22,7 @@ if __name__ == "__main__":
         heartbeat_seconds=0.2,
         predict_timeout_seconds=float(sys.argv[3]),
         crash_limit=100,
+        max_body_bytes=LIMIT_BYTES,
     )
     store = Store.open(root / "store", clock=now, new_id=new_id)
     serve(build_app(settings, store, clock=now, new_id=new_id, coin=coin), "127.0.0.1", int(sys.argv[2]))

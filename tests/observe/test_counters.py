@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.evidence.counts import latency_bin, merge
-from serinus.observe.counters import Counters
+from serinus.observe.counters import Closed, Counters, Ticket
 
 USERS = Stratum.USERS
 
@@ -104,29 +104,29 @@ def test_the_end_of_the_process_closes_everything() -> None:
 )
 def test_every_request_is_counted_exactly_once(requests: list[tuple[float, float, str]]) -> None:
     counters, time = make(deadline=6.0)
-    waiting = []
-    slices = []
-    settled = {"ok": 0, "fail": 0, "bad": 0}
+    waiting: list[tuple[float, str, Ticket]] = []
+    slices: list[Closed] = []
+    discarded = 0
     for pause, duration, outcome in requests:
         time.now += pause
         waiting.append((time.now + duration, outcome, counters.arrive(1, Arm.CANARY, USERS, 0.5)))
-        for due in sorted((w for w in waiting if w[0] <= time.now), key=lambda w: w[0]):
+        for due in [each for each in waiting if each[0] <= time.now]:
             waiting.remove(due)
+            discarded += due[1] == "bad" and not due[2].settled
             settle(counters, due[1], due[2])
-            settled[due[1]] += 1
         slices += counters.close()
     time.now += 100
     slices += counters.close()
     for _, outcome, ticket in waiting:
         settle(counters, outcome, ticket)
+    time.now += 100
+    assert counters.close() == []
     whole = merge(closed.slice for closed in slices)
-    counted = sum(c.successes + c.failures for c in whole)
-    # What was discarded before its deadline is no request; everything else is one.
-    assert counted == len(requests) - settled["bad"]
-    assert sum(c.successes for c in whole) <= settled["ok"]
+    assert sum(c.successes + c.failures for c in whole) == len(requests) - discarded
+    assert sum(c.successes for c in whole) <= sum(outcome == "ok" for *_, outcome in requests)
 
 
-def settle(counters: Counters, outcome: str, ticket) -> None:
+def settle(counters: Counters, outcome: str, ticket: Ticket) -> None:
     if outcome == "ok":
         counters.succeed(ticket)
     elif outcome == "fail":
