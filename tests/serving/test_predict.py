@@ -261,6 +261,25 @@ def test_nothing_loaded_yet_is_said(tmp_path: Path) -> None:
         ask(made)
 
 
+def test_the_very_first_version_may_come_as_a_canary_with_all_the_traffic(tmp_path: Path) -> None:
+    with House(tmp_path) as made:
+        version = made.healthy(1)
+        start_canary(made.store, version, share=1.0)
+        wait_for(lambda: made.residency.snapshot.canary, "the canary")
+        assert ask(made)[0].role == "canary"
+        os.kill(made.pids(version)[0], signal.SIGSTOP)
+
+        async def run() -> None:
+            answer = asyncio.create_task(made.predictor.predict(*pair()))
+            while not made.counters.in_flight(Arm.CANARY, 1):
+                await asyncio.sleep(0.01)
+            os.kill(made.pids(version)[0], signal.SIGKILL)
+            with pytest.raises(Unavailable):
+                await answer
+
+        asyncio.run(run())
+
+
 def test_a_replica_stops_a_harmful_canary_by_itself(tmp_path: Path) -> None:
     with house(tmp_path) as made:
         version = publish(made.store, models.raising(tmp_path / "bad"))

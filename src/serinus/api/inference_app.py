@@ -280,10 +280,11 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         responses=answers(Readiness, "Ready.") | answers(Readiness, "No version is loaded.", status=503),
     )
     async def readyz() -> Response:
-        current = replica.residency.snapshot.current
-        if current is None:
+        snapshot = replica.residency.snapshot
+        serving = snapshot.current or (snapshot.canary if snapshot.share >= 1 else None)
+        if serving is None:
             return json_response(Readiness(ready=False), status=503)
-        return json_response(Readiness(ready=True, version=current.version))
+        return json_response(Readiness(ready=True, version=serving.version))
 
     @app.get(
         "/metrics",

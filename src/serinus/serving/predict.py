@@ -97,6 +97,10 @@ class Predictor:
         decoded = monotonic()
         with self._residency.lease() as lease:
             arm = lease.snapshot.assign(self._coin())
+            if arm not in lease.seats:
+                raise Unavailable(
+                    "No version is loaded yet.", remedy="Ask /readyz; try again soon.", retry_after=2.0
+                )
             rollout = lease.snapshot.rollout
             ticket = (
                 self._counters.arrive(rollout, arm, stratum, lease.snapshot.share)
@@ -154,10 +158,11 @@ class Predictor:
                 self._counters.fail(ticket, error.kind)
             self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - asked)
             _log_failure(arm, seat, error)
+            rescued = arm is Arm.CANARY or error.kind is FailureKind.CRASH
+            if not rescued or Arm.CURRENT not in lease.seats:
+                raise _for_user(error) from error
             if arm is Arm.CANARY:
                 self._metrics.fallbacks.inc()
-            elif error.kind is not FailureKind.CRASH:
-                raise _for_user(error) from error
         else:
             if ticket is not None:
                 self._counters.succeed(ticket)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm
-from serinus.core.errors import Unavailable
 from serinus.core.ids import Clock, Digest
 from serinus.rollout.state import State
 from serinus.serving.pool import Pool, PoolState
@@ -107,7 +106,7 @@ class Residency:
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
-        """The snapshot of now, held. Raises Unavailable while no version is loaded."""
+        """The snapshot of now, held."""
         with self._lock:
             snapshot = self._snapshot
             residents = {
@@ -123,10 +122,6 @@ class Residency:
                 for arm, resident in residents.items()
                 if resident.contract is not None and (target := snapshot.target(arm)) is not None
             }
-            if Arm.CURRENT not in seats:
-                raise Unavailable(
-                    "No version is loaded yet.", remedy="Ask /readyz; try again soon.", retry_after=2.0
-                )
             yield Lease(snapshot, seats)
         finally:
             with self._lock:
