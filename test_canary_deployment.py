@@ -24,9 +24,7 @@ from typing import Any
 try:
     import httpx
 except ImportError:
-    sys.exit(
-        "This script needs httpx: run it with .venv/bin/python, or `pip install httpx`."
-    )
+    sys.exit("This script needs httpx: run it with .venv/bin/python, or `pip install httpx`.")
 
 UI_URL = "http://localhost:8080"
 INFER_URL = "http://localhost:9000"
