@@ -4,8 +4,8 @@
     python test_canary_deployment.py --ui-url http://localhost:8080 --infer-url http://localhost:9000
 
 1. status before; 2. upload a data set and train (5 epochs, batch 4); 3. watch the canary appear;
-4. send requests and test the split with a binomial bound; 5. wait for the promotion; 6. check the final state.
-Exits with 0 when all held, 1 when a check failed, 2 when nothing answers (and says what to start).
+4. send requests and test the split with a binomial bound; 5. wait for the promotion; 6. check the final
+state. Exits with 0 when all held, 1 when a check failed, 2 when nothing answers (and says what to start).
 Needs only `httpx`; without `--dataset` it makes a synthetic data set with the `serinus` command.
 """
 
