@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from serinus.bootstrap import edge
+from serinus.bootstrap.settings import Settings, load
 from serinus.core.enums import RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.state import Rollout, State
@@ -86,6 +87,15 @@ class Installation:
             "OMP_NUM_THREADS": "1",
             **self.settings,
         }
+
+    def documented(self, keep: tuple[str, ...] = ()) -> None:
+        """From now on the defaults that the documents name, and the packaged base model."""
+        defaults = {"WINDOW_SECONDS": "180", "TICK_SECONDS": "1", "POLL_SECONDS": "0.5", "SLICE_SECONDS": "1"}
+        shortened = {name: value for name, value in self.settings.items() if name in keep}
+        self.settings = {**self.settings, **defaults, "BASE_WEIGHTS": "", **shortened}
+
+    def as_settings(self) -> Settings:
+        return load(model_dir=self.root / "models", data_dir=self.root / "data")
 
     @property
     def infer(self) -> str:
@@ -175,6 +185,22 @@ class Installation:
 
     def publish(self, draft: Path, note: str = "") -> Version:
         return self.store.publish(draft, note=note, actor="test")
+
+    def upload(self, archive: Path) -> None:
+        with archive.open("rb") as file:
+            reply = httpx.post(f"{self.ui}/upload-dataset", files={"file": (archive.name, file)}, timeout=60)
+        assert reply.status_code == 200, reply.text
+
+    def start_training(self, epochs: int, batch: int) -> None:
+        reply = httpx.post(f"{self.ui}/trigger-train", data={"epochs": epochs, "batch": batch}, timeout=60)
+        assert reply.status_code == 202, reply.text
+
+    def wait_version(self, number: int) -> Version:
+        eventually(lambda: number in self.state().versions, f"version {number} exists", 900, self._tell)
+        return Version(number)
+
+    def steer(self, action: str) -> httpx.Response:
+        return httpx.post(f"{self.ui}/api/rollout/{action}", json={"reason": "test"}, timeout=60)
 
     def state(self) -> State:
         return self.store.state()

@@ -1,9 +1,10 @@
 """Imports and trainings, alone or as a job that reports to a folder."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from serinus.store import Store
 if TYPE_CHECKING:
     from serinus.training.trainer import Progress
 
+_STALE_SECONDS = 7 * 24 * 3600.0
 Move = Callable[[float, float, str], None]
 """Moves a progress bar: done, total, words."""
 
@@ -152,8 +154,7 @@ def train_and_publish(
             threads=settings.train_threads,
             note=note,
         )
-        drafts = settings.data_dir / "drafts"
-        drafts.mkdir(parents=True, exist_ok=True)
+        drafts = _drafts(settings)
         with tempfile.TemporaryDirectory(dir=drafts) as folder:
             draft = train(
                 spec,
@@ -172,6 +173,17 @@ def train_and_publish(
         if reporter:
             reporter.succeed(output)
         return published
+
+
+def _drafts(settings: Settings) -> Path:
+    """The folder for models that are not published yet, without what killed trainings left there."""
+    folder = settings.data_dir / "drafts"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if edge.now() - old.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 def _tell(at: "Progress", progress: Move, reporter: JobReporter | None) -> None:

@@ -10,13 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serinus.artifact.manifest import Contract, Manifest
+from serinus.artifact.manifest import Manifest
 from serinus.artifact.validate import check_contract
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
 from serinus.core.errors import Corrupt, InvalidInput, ModelFault, NotFound
 from serinus.core.ids import Digest
 from serinus.engine import trial
+from serinus.engine.output import mismatch
 from serinus.store import Store
 
 GOLDEN_RESULTS = "training/golden.npz"
@@ -81,7 +82,13 @@ def golden_results(artifact: Path, manifest: Manifest, settings: ControllerSetti
     if expected is None:
         return Check(name=name, words="It loads and answers in the sandbox; it brings no golden results.")
     for index, (wanted, answer) in enumerate(zip(expected, found, strict=True)):
-        difference = _difference(wanted, answer, manifest.contract)
+        difference = mismatch(
+            wanted,
+            answer,
+            floor=manifest.contract.score_threshold,
+            confidence=SCORE_TOLERANCE,
+            pixels=BOX_TOLERANCE,
+        )
         if difference:
             words = (
                 f"On golden picture {index} it answers differently than when it was trained: {difference}."
@@ -122,25 +129,3 @@ def _golden_results(
             remedy="Export it again.",
         )
     return list(images), list(detections)
-
-
-def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], contract: Contract) -> str:
-    """How the two answers differ, in words; empty when they agree.
-
-    Every detection that is clearly shown must have a partner in the other answer, whatever the order: two of
-    nearly the same confidence may change places on another machine.
-    """
-    for ours, theirs, words in (
-        (expected, found, "a detection is missing"),
-        (found, expected, "a detection is new"),
-    ):
-        for row in ours[ours[:, 4] >= contract.score_threshold + SCORE_TOLERANCE]:
-            near = (
-                (np.abs(theirs[:, :4] - row[:4]).max(axis=1, initial=0) <= BOX_TOLERANCE)
-                & (np.abs(theirs[:, 4] - row[4]) <= SCORE_TOLERANCE)
-                & (theirs[:, 5] == row[5])
-            )
-            if not near.any():
-                x, y, confidence = float(row[0]), float(row[1]), float(row[4])
-                return f"{words} at ({x:.0f}, {y:.0f}), confidence {confidence:.2f}"
-    return ""
