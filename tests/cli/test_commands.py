@@ -45,6 +45,15 @@ def test_publish_list_show(store: Store, tmp_path: Path, capsys: pytest.CaptureF
     assert "brighter" in capsys.readouterr().out
 
 
+def test_the_first_publish_of_all_has_the_base_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "fresh"))
+    record = said(capsys, "publish", str(models.healthy(tmp_path / "v2", seed=2)))
+    assert record["version"] == 2
+    assert [item["state"] for item in said(capsys, "versions", "list")] == ["published", "current"]
+
+
 def test_steering_and_its_exit_codes(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes.installation import Installation, eventually
+from tests.processes.installation import Installation, eventually, free_port
 
 pytestmark = pytest.mark.processes
 
@@ -42,6 +42,12 @@ def test_a_port_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
         taken.listen()
         said = start_and_fail(place)
     assert str(place.infer_port) in said and "--infer-port" in said and "Traceback" not in said
+
+
+def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
+    port = free_port()
+    said = start_and_fail(Installation(tmp_path, infer_port=port, ui_port=port))
+    assert str(port) in said and "--ui-port" in said
 
 
 def test_killed_up_leaves_nobody_on_its_ports(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ def rollout_view(rollout: Rollout, at: Standing | None, routes: Routes | None) -
         clock=clock,
         window_seconds=rollout.policy.window_seconds,
         seconds_left=max(0.0, rollout.policy.window_seconds - clock),
-        arms=_arms(rollout, numbers, ""),
-        probes=_arms(rollout, numbers, f"{Stratum.PROBES}_"),
+        arms=_arms(rollout, numbers, Stratum.USERS),
+        probes=_arms(rollout, numbers, Stratum.PROBES),
         evidence=evidence,
     )
 
@@ -108,8 +108,9 @@ def evidence_view(at: Standing, last: FrozenSlice) -> EvidenceView:
     )
 
 
-def _arms(rollout: Rollout, numbers: Mapping[str, float], prefix: str) -> tuple[ArmView, ...]:
-    if f"{prefix}canary_requests" not in numbers:
+def _arms(rollout: Rollout, numbers: Mapping[str, float], stratum: Stratum) -> tuple[ArmView, ...]:
+    """Both arms as one stratum saw them; nothing before the first evidence, and where no probe was sent."""
+    if not numbers or (stratum is Stratum.PROBES and f"{stratum}_canary_requests" not in numbers):
         return ()
     of = {
         Arm.CURRENT: (rollout.baseline, 1 - rollout.share),
@@ -120,8 +121,8 @@ def _arms(rollout: Rollout, numbers: Mapping[str, float], prefix: str) -> tuple[
             arm=arm,
             version=version,
             share=share,
-            requests=int(numbers[f"{prefix}{arm}_requests"]),
-            failures=int(numbers[f"{prefix}{arm}_failures"]),
+            requests=int(numbers.get(f"{stratum}_{arm}_requests", 0)),
+            failures=int(numbers.get(f"{stratum}_{arm}_failures", 0)),
         )
         for arm, (version, share) in of.items()
     )

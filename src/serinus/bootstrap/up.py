@@ -155,7 +155,7 @@ def _children(settings: Settings) -> list[Child]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=1.0).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=1.0, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
@@ -203,6 +203,11 @@ def _cancel_jobs(settings: Settings, console: Console) -> None:
 def up(settings: Settings) -> None:
     """Run the tree until SIGTERM or Ctrl-C. Raises Misconfigured when it cannot start."""
     console = Console(stderr=True)
+    if (settings.infer_host, settings.infer_port) == (settings.ui_host, settings.ui_port):
+        raise Misconfigured(
+            f"Inference and dashboard cannot share {settings.ui_host}:{settings.ui_port}.",
+            remedy="Choose another --infer-port or --ui-port.",
+        )
     with sole_owner(settings.model_dir):
         require_free_port(settings.infer_host, settings.infer_port, "--infer-port")
         require_free_port(settings.ui_host, settings.ui_port, "--ui-port")

@@ -23,9 +23,11 @@ def publish(directory: Path, /, *, note: str = "", where: Where = HERE, output: 
     note
         What changed, for people.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import ensure_base, open_store
 
-    store = open_store(where.settings())
+    settings = where.settings()
+    store = open_store(settings)
+    ensure_base(store, settings)
     version = store.publish(directory, note=note, actor=f"{getpass.getuser()} via cli")
     record = store.state().versions[version]
     emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))

@@ -107,13 +107,6 @@ class Home:
             text=True,
         )
 
-    def state(self) -> dict[str, Any]:
-        """What the control API says (`GET /api/state`); empty when it does not answer."""
-        try:
-            return dict(httpx.get(f"{self.ui_url}/api/state", timeout=5.0).json())
-        except (httpx.HTTPError, ValueError):
-            return {}
-
     def version_state(self, version: Version) -> str:
         """The state of one version, in the registry's word."""
         for item in self.run("versions", "list"):
@@ -123,8 +116,8 @@ class Home:
 
     def _ready(self) -> bool:
         try:
-            infer = httpx.get(f"{self.infer_url}/readyz", timeout=2.0).status_code
-            ui = httpx.get(f"{self.ui_url}/healthz", timeout=2.0).status_code
+            infer = httpx.get(f"{self.infer_url}/readyz", timeout=2.0, trust_env=False).status_code
+            ui = httpx.get(f"{self.ui_url}/healthz", timeout=2.0, trust_env=False).status_code
         except httpx.HTTPError:
             return False
         return infer == ui == httpx.codes.OK

@@ -64,7 +64,7 @@ class Traffic:
             thread.join()
 
     def _user(self) -> None:
-        with httpx.Client(timeout=60.0) as client:
+        with httpx.Client(timeout=60.0, trust_env=False) as client:
             while not self._stop.is_set():
                 pairs = self.pairs
                 before, after = pairs[next(self._next) % len(pairs)]
