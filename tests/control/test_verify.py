@@ -1,6 +1,9 @@
 """What the checks before traffic refuse, and why; real models in real sandboxes."""
 
+import io
+import pickle
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +54,53 @@ def unreadable(folder: Path) -> Path:
     return draft
 
 
+def damaged(damage: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+    """A version whose golden results became something else before it was published."""
+
+    def make(folder: Path) -> Path:
+        draft = models.healthy(folder, seed=1)
+        path = draft / "training" / "golden.npz"
+        path.write_bytes(damage(path.read_bytes()))
+        return draft
+
+    return make
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
+
+
+def no_archive(_: bytes) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((1, 64, 64, 6), np.uint8))
+    return stream.getvalue()
+
+
+def bomb(_: bytes) -> bytes:
+    """300 MiB of zeros in 300 kB."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("images.npy", "detections.npy"):
+            with archive.open(name, "w") as member:
+                for _ in range(150):
+                    member.write(bytes(1 << 20))
+    return stream.getvalue()
+
+
+def claims_too_much(_: bytes) -> bytes:
+    """Its header promises a terabyte of pictures that are not there."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 1024, 1024, 1)}
+    )
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in ("images.npy", "detections.npy"):
+            archive.writestr(name, header.getvalue())
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("draft", "words"),
     [
@@ -60,6 +110,12 @@ def unreadable(folder: Path) -> Path:
         (models.crashing, "took its process down"),
         (drifted, "answers differently than when it was trained"),
         (unreadable, "cannot be read"),
+        (damaged(lambda data: data[: len(data) // 2]), "cannot be read"),
+        (damaged(flipped), "cannot be read"),
+        (damaged(no_archive), "cannot be read"),
+        (damaged(lambda _: pickle.dumps([1, 2])), "cannot be read"),
+        (damaged(claims_too_much), "cannot be read"),
+        (damaged(bomb), "the limit is 256 MiB"),
     ],
 )
 def test_a_broken_version_never_sees_traffic(world: World, draft: Callable[[Path], Path], words: str) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from serinus.artifact.manifest import Manifest
 from serinus.artifact.validate import check_contract
+from serinus.control import recorded
+from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
 from serinus.core.errors import Corrupt, InvalidInput, ModelFault, NotFound
@@ -20,7 +22,6 @@ from serinus.engine import trial
 from serinus.engine.output import mismatch
 from serinus.store import Store
 
-GOLDEN_RESULTS = "training/golden.npz"
 SCORE_TOLERANCE = 0.01
 """Confidences may differ by this much from those of the trainer's machine."""
 BOX_TOLERANCE = 1.0
@@ -109,23 +110,7 @@ def _golden_results(
     if GOLDEN_RESULTS not in manifest.files:
         side = -(-min(contract.size, 256) // contract.stride) * contract.stride
         return [np.zeros((side, side, len(contract.channels)), np.uint8)], None
-    try:
-        with np.load(artifact / GOLDEN_RESULTS, allow_pickle=False) as arrays:
-            images, detections = arrays["images"], arrays["detections"]
-    except (ValueError, KeyError, EOFError) as error:
-        raise ModelFault(f"{GOLDEN_RESULTS} cannot be read: {error}.", remedy="Export it again.") from error
-    fits = (
-        images.dtype == np.uint8
-        and images.ndim == 4
-        and images.shape[3] == len(contract.channels)
-        and detections.dtype == np.float32
-        and detections.ndim == 3
-        and len(images) == len(detections) > 0
-    )
-    if not fits:
-        raise ModelFault(
-            f"{GOLDEN_RESULTS} holds images {images.dtype} {images.shape} and detections "
-            f"{detections.dtype} {detections.shape}, which do not fit the contract.",
-            remedy="Export it again.",
-        )
+    images, detections = recorded.read(artifact)
+    if images.shape[3] != len(contract.channels) or not len(images) == len(detections) > 0:
+        raise recorded.unfit(images, detections)
     return list(images), list(detections)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from serinus.control.checks import GOLDEN_RESULTS
+from serinus.control import recorded
 from serinus.control.probes import ProbePair
+from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Digest
 from serinus.evidence.analysis import Analysis
@@ -35,7 +34,8 @@ def rate(rollout: Rollout, analysis: Analysis, users_suffice: int) -> float:
 def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
     """Pairs of the golden sets, or, where there are none, those that current brought from its training.
 
-    At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, OSError.
+    At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, ModelFault,
+    OSError.
     """
     golden = [(one.path, pair) for one in store.golden_sets() for pair in one.pairs]
     if golden:
@@ -46,6 +46,7 @@ def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
         ]
     if GOLDEN_RESULTS not in store.manifest(current).files:
         return []
-    with np.load(store.artifact(current) / GOLDEN_RESULTS, allow_pickle=False) as arrays:
-        stacked = arrays["images"][:_MOST_PAIRS]
-    return [ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:])) for image in stacked]
+    images, _ = recorded.read(store.artifact(current))
+    return [
+        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:])) for image in images[:_MOST_PAIRS]
+    ]
