@@ -11,6 +11,7 @@ import pytest
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, TooLarge, Unavailable
 from serinus.evidence.counts import Slice, merge
+from serinus.rollout.events import ShareChanged
 from serinus.serving.predict import Prediction
 from tests import models
 from tests.serving.house import House, house, pair, promote, publish, start_canary, wait_for
@@ -259,6 +260,38 @@ def test_a_full_queue_refuses_users_of_current_and_not_those_of_the_canary(tmp_p
 def test_nothing_loaded_yet_is_said(tmp_path: Path) -> None:
     with House(tmp_path) as made, pytest.raises(Unavailable, match="No version"):
         ask(made)
+
+
+def test_while_current_is_not_loaded_the_canary_answers_and_current_is_blamed(tmp_path: Path) -> None:
+    made = House(tmp_path, coins=[TO_CURRENT, TO_CANARY])
+    first = made.healthy(1, initial=True)
+    model = made.store.artifact(made.store.state().versions[first].digest) / "model.onnx"
+    model.unlink()
+    with made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        wait_for(lambda: made.residency.snapshot.canary, "the canary")
+        answers = ask(made, 4, concurrency=1)
+        slice_ = observed(made, rollout, 4)
+    assert [(a.assigned, a.role, a.fallback) for a in answers] == [
+        ("current", "canary", True),
+        ("canary", "canary", False),
+    ] * 2
+    assert failures(slice_, Arm.CURRENT) == {FailureKind.UNAVAILABLE: 2}
+    assert failures(slice_, Arm.CANARY) == {}
+
+
+def test_a_canary_without_a_share_does_not_stand_in(tmp_path: Path) -> None:
+    made = House(tmp_path)
+    first = made.healthy(1, initial=True)
+    (made.store.artifact(made.store.state().versions[first].digest) / "model.onnx").unlink()
+    with made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.store.append(ShareChanged(rollout=rollout, share=0.0), actor="test", reason="test")
+        wait_for(lambda: (s := made.residency.snapshot).canary and s.share == 0, "the canary without share")
+        with pytest.raises(Unavailable, match="No version"):
+            ask(made)
 
 
 def test_the_very_first_version_may_come_as_a_canary_with_all_the_traffic(tmp_path: Path) -> None:

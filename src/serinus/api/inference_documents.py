@@ -76,7 +76,7 @@ class Findings(_Document, frozen=True, kw_only=True):
     damaged_pct: float
     """Share of buildings of any class but the first (no damage), in percent; 0 without buildings."""
     fallback: bool
-    """The canary failed this request; current answered."""
+    """The assigned version could not answer this request; the other one did."""
     warnings: list[str]
 
 

@@ -53,7 +53,7 @@ class Metrics:
         )
         self.fallbacks = Counter(
             "serinus_fallbacks",
-            "Requests that the canary failed and current answered.",
+            "Requests that the assigned version could not answer and the other one did.",
             registry=self.registry,
         )
         self.refused = Counter(

@@ -2,7 +2,7 @@
 
 decode -> stack -> lease a snapshot -> toss the coin -> fit -> ask the arm's version -> check -> original
 pixels. What the canary fails is counted against it and answered by current; what a crash of current took is
-asked once more.
+asked once more. While current is not loaded its requests count against it, and the canary answers them.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Prediction(NamedTuple):
     """Its role."""
     assigned: Arm
     fallback: bool
-    """The canary failed and current answered."""
+    """The assigned version could not, and the other one answered."""
     timing: Timing
 
 
@@ -97,10 +97,6 @@ class Predictor:
         decoded = monotonic()
         with self._residency.lease() as lease:
             arm = lease.snapshot.assign(self._coin())
-            if arm not in lease.seats:
-                raise Unavailable(
-                    "No version is loaded yet.", remedy="Ask /readyz; try again soon.", retry_after=2.0
-                )
             rollout = lease.snapshot.rollout
             ticket = (
                 self._counters.arrive(rollout, arm, stratum, lease.snapshot.share)
@@ -149,7 +145,9 @@ class Predictor:
         self, lease: Lease, arm: Arm, stacked: npt.NDArray[np.uint8], ticket: Ticket | None
     ) -> tuple[Arm, npt.NDArray[np.float32]]:
         """Who answered, and what. The first try decides what is counted; fall-back and retry are not."""
-        seat = lease.seats[arm]
+        seat = lease.seats.get(arm)
+        if seat is None:
+            return Arm.CANARY, await self._stand_in(lease, arm, stacked, ticket)
         asked = monotonic()
         try:
             detections = await self._ask(seat, arm, stacked)
@@ -169,6 +167,27 @@ class Predictor:
             self._metrics.ok(arm, seat.target.version, monotonic() - asked)
             return arm, detections
         return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], stacked)
+
+    async def _stand_in(
+        self, lease: Lease, arm: Arm, stacked: npt.NDArray[np.uint8], ticket: Ticket | None
+    ) -> npt.NDArray[np.float32]:
+        """The canary's answer while current, which the coin chose, is not loaded: counted against current.
+
+        A canary whose share was taken away answers nobody.
+        """
+        if ticket is not None:
+            self._counters.fail(ticket, FailureKind.UNAVAILABLE)
+        canary = lease.seats.get(Arm.CANARY)
+        if canary is None or arm is Arm.CANARY or lease.snapshot.share == 0:
+            raise Unavailable(
+                "No version is loaded yet.", remedy="Ask /readyz; try again soon.", retry_after=2.0
+            )
+        self._metrics.fallbacks.inc()
+        try:
+            return await self._ask(canary, Arm.CANARY, stacked, rescue=True)
+        except VersionFailed as error:
+            _log_failure(Arm.CANARY, canary, error)
+            raise _for_user(error) from error
 
     async def _rescue(self, current: Seat, stacked: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Current's answer to what the canary failed or a crash took; one crash more is forgiven."""
