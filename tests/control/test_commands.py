@@ -4,7 +4,7 @@ import pytest
 
 from serinus.control import commands
 from serinus.control.history import history
-from serinus.control.ledger import Ledger
+from serinus.control.ledger import Ledger, standing
 from serinus.control.overview import overview
 from serinus.control.registry import version_detail, versions
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase, VersionState
@@ -55,6 +55,30 @@ def test_a_hold_is_resumed_and_the_evaluation_counts_anew(world: World) -> None:
     world.step(seconds=5)
     assert world.rollout.phase is RolloutPhase.CANARY
     assert world.until_over(users=20, seconds=20).phase is RolloutPhase.PROMOTED
+
+
+def test_a_hold_because_of_the_split_is_resumed_once_the_split_is_repaired(canary: World) -> None:
+    canary.replica.coin = 1.0
+    canary.step(users=20, seconds=3)
+    assert (canary.rollout.phase, canary.rollout.code) == (RolloutPhase.HELD, ReasonCode.ASSIGNMENT)
+    canary.replica.coin = None
+    canary.step(users=20, seconds=3)
+    assert canary.rollout.phase is RolloutPhase.HELD
+    commands.resume(canary.store, actor=ALICE, reason="the balancer is repaired")
+    assert not standing(canary.store, canary.rollout).verdict().mismatch
+    canary.step(users=20, seconds=3)
+    assert canary.rollout.phase is RolloutPhase.CANARY
+    assert canary.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+
+
+def test_a_split_that_stays_wrong_is_held_again(canary: World) -> None:
+    canary.replica.coin = 1.0
+    canary.step(users=20, seconds=3)
+    commands.resume(canary.store, actor=ALICE)
+    assert canary.rollout.phase is RolloutPhase.CANARY
+    canary.step(users=2, seconds=9)
+    assert (canary.rollout.phase, canary.rollout.code) == (RolloutPhase.HELD, ReasonCode.ASSIGNMENT)
+    assert canary.rollout.split_restarts == 1
 
 
 def test_promotion_before_the_window_needs_confirmation_and_a_reason(canary: World) -> None:

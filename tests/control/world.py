@@ -41,6 +41,8 @@ class FakeReplica:
         self.broken: dict[Digest, str] = {}
         self.trips: tuple[int, ...] = ()
         self.loads = True
+        self.coin: float | None = None
+        """Share that it really gives the canary; None: the declared one."""
         self.probe_rate = 0.0
         self._owed = 0.0
         self._slices: dict[int, int] = {}
@@ -63,8 +65,9 @@ class FakeReplica:
 
     def _cells(self, stratum: Stratum, requests: int, share: float) -> list[Cell]:
         counts: dict[Arm, list[int]] = {Arm.CANARY: [0, 0], Arm.CURRENT: [0, 0]}
+        coin = share if self.coin is None else self.coin
         for _ in range(requests):
-            arm = Arm.CANARY if self._random.random() < share else Arm.CURRENT
+            arm = Arm.CANARY if self._random.random() < coin else Arm.CURRENT
             counts[arm][int(self._random.random() < self.errors[arm])] += 1
         return [
             Cell(

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serinus.core.enums import ReasonCode, Stratum
-from serinus.evidence.analysis import Analysis, Params, Verdict, begin, judge, observe, reset_epoch
+from serinus.evidence.analysis import (
+    Analysis,
+    Params,
+    Verdict,
+    begin,
+    judge,
+    observe,
+    reset_epoch,
+    restart_split,
+)
 from serinus.evidence.counts import Slice, merge
 from serinus.evidence.outage import OVER_AFTER, is_over
 from tests.evidence.requests import both, canary, current
@@ -145,6 +154,26 @@ def test_each_epoch_starts_afresh_with_limits_doubled() -> None:
 def test_an_epoch_reset_keeps_the_alarm_about_the_split() -> None:
     analysis = after((canary(300),))
     assert judge(reset_epoch(analysis, Params()), Params()).mismatch
+
+
+def test_a_restart_of_the_split_keeps_what_the_canary_did() -> None:
+    analysis = after((canary(300, 5),), params=LATENCY)
+    restarted = restart_split(analysis, 1)
+    found = judge(restarted, LATENCY)
+    assert (found.mismatch, found.numbers["e_split"]) == (False, 1.0)
+    assert found.numbers["e_latency"] == pytest.approx(1.0)
+    assert found.numbers["e_abs"] == judge(analysis, LATENCY).numbers["e_abs"]
+    assert found.numbers["canary_requests"] == 305
+    again = observe(restarted, (canary(300),), LATENCY)
+    assert restart_split(again, 1) == again
+    assert not judge(restart_split(again, 2), LATENCY).mismatch
+
+
+def test_a_wrong_split_of_users_is_told_with_their_numbers() -> None:
+    found = verdict((canary(30),), probes(100, 0, 100, 0))
+    assert found.mismatch
+    assert "30 canary requests, 0 of current" in found.words
+    assert found.numbers["e_split"] == found.numbers["users_e_split"] >= 1000
 
 
 def test_a_share_of_one_starts_afresh() -> None:

@@ -129,6 +129,18 @@ def test_a_pause_does_not_lengthen_the_evaluation() -> None:
     assert resumed is not None and resumed.evaluate_from == 0.0
 
 
+def test_only_a_hold_because_of_the_split_restarts_its_evidence() -> None:
+    history = with_canary()
+    for code, restarts in (
+        (ReasonCode.INSUFFICIENT, 0),
+        (ReasonCode.ASSIGNMENT, 1),
+        (ReasonCode.ASSIGNMENT, 2),
+    ):
+        history.append(Held(rollout=1, code=code))
+        resumed = history.append(Resumed(rollout=1)).rollout
+        assert resumed is not None and resumed.split_restarts == restarts
+
+
 def test_without_a_baseline_a_resumed_canary_gets_all_requests() -> None:
     history = History(published(1), started(1, 1), Verified(rollout=1, share=1.0))
     history.append(Held(rollout=1, code=ReasonCode.INSUFFICIENT))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from serinus.core.errors import Conflict
 from serinus.core.ids import Clock, Digest
-from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch
+from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch, restart_split
 from serinus.evidence.counts import merge
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.policy import Policy
@@ -54,7 +54,8 @@ def standing(store: Store, rollout: Rollout) -> Standing:
         return Standing(None, begin(params), params)
     # A restart of the evidence is an event, not a slice: it is applied by whoever goes on after its slice.
     restarted = rollout.epoch > 0 and last.k == rollout.epoch_after
-    return Standing(last, reset_epoch(last.analysis, params) if restarted else last.analysis, params)
+    analysis = reset_epoch(last.analysis, params) if restarted else last.analysis
+    return Standing(last, restart_split(analysis, rollout.split_restarts), params)
 
 
 class WindowClock:

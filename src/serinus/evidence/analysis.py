@@ -19,7 +19,7 @@ from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
 from serinus.evidence.verdict import Verdict, read, verdict_of
 
-__all__ = ["Analysis", "Params", "Verdict", "begin", "judge", "observe", "reset_epoch"]
+__all__ = ["Analysis", "Params", "Verdict", "begin", "judge", "observe", "reset_epoch", "restart_split"]
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     users: StratumEvidence
     probes: StratumEvidence
     slices: int = 0
+    split_restarts: int = 0
+    """How often the evidence about the split was started afresh by hand."""
     canary: Tally = Tally()
     """All requests since `begin`, both strata, all epochs: for people, not for tests."""
     current: Tally = Tally()
@@ -60,6 +62,7 @@ def observe(analysis: Analysis, slice_: Slice, params: Params) -> Analysis:
         users=stratum.observe(analysis.users, _of(slice_, Stratum.USERS), p0),
         probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0),
         slices=analysis.slices + 1,
+        split_restarts=analysis.split_restarts,
         canary=analysis.canary + canary,
         current=analysis.current + current,
     )
@@ -71,6 +74,22 @@ def reset_epoch(analysis: Analysis, params: Params) -> Analysis:
         analysis,
         users=stratum.restart(analysis.users, judge_latency=params.judge_latency),
         probes=stratum.restart(analysis.probes, judge_latency=params.judge_latency),
+    )
+
+
+def restart_split(analysis: Analysis, times: int) -> Analysis:
+    """Fresh evidence about the split, unless it was started afresh `times` times already.
+
+    For a hold because of the split that a person resumed: the old evidence would hold it again at once. With
+    the declared split such a hold has a probability of 1/1000 at most, so no limit is doubled.
+    """
+    if analysis.split_restarts >= times:
+        return analysis
+    return msgspec.structs.replace(
+        analysis,
+        users=stratum.restart_split(analysis.users),
+        probes=stratum.restart_split(analysis.probes),
+        split_restarts=times,
     )
 
 

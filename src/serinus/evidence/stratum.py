@@ -55,6 +55,15 @@ def restart(evidence: StratumEvidence, *, judge_latency: bool) -> StratumEvidenc
     )
 
 
+def restart_split(evidence: StratumEvidence) -> StratumEvidence:
+    """Fresh evidence about the split, and about latency, which compares the arms through the split.
+
+    What counts the canary's own failures stays: no split makes it wrong.
+    """
+    speed = latency.start() if evidence.latency else None
+    return msgspec.structs.replace(evidence, split=assignment.start(), latency=speed)
+
+
 def observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEvidence:
     """The evidence after one slice. `cells` are of this stratum.
 

@@ -137,13 +137,14 @@ def read(stratum: Stratum, evidence: StratumEvidence, p0: float, scale: float, i
 def verdict_of(users: Reading, probes: Reading, *, canary: Tally, current: Tally) -> Verdict:
     """Weighs the strata. `canary` and `current` are the totals for people."""
     strata = (users, probes)
-    mismatch = any(one.mismatch for one in strata)
+    missplit = sorted((one for one in strata if one.mismatch), key=lambda one: -one.e_split)
+    mismatch = bool(missplit)
     blamed = _blamed(strata, mismatch)
     shared = [one for one in strata if one.shared_failure]
     vouching = _vouching(users, probes)
     blockers = _blockers(strata, vouching, mismatch)
     good = blamed is None and not blockers
-    deciding = blamed[0] if blamed else shared[0] if shared else vouching
+    deciding = blamed[0] if blamed else next(iter((*shared, *missplit)), vouching)
     on_probes = good and vouching is probes
     return Verdict(
         blame=blamed[1] if blamed else None,

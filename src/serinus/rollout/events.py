@@ -57,7 +57,10 @@ class Paused(_Body, frozen=True, kw_only=True, tag="paused"):
 
 
 class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
-    """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`."""
+    """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`.
+
+    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh.
+    """
 
     rollout: int
     clock: float = 0.0

@@ -36,6 +36,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """How often the evidence was restarted after a shared failure."""
     epoch_after: int = -1
     """Evidence of the epoch begins after this slice."""
+    split_restarts: int = 0
+    """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
     code: ReasonCode | None = None
     reason: str = ""
 

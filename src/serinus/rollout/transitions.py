@@ -267,7 +267,12 @@ def _step(
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is _HELD else rollout.evaluate_from
-            return replace(_back_to_canary(rollout), evaluate_from=counted_from, reason=event.reason)
+            return replace(
+                _back_to_canary(rollout),
+                evaluate_from=counted_from,
+                split_restarts=rollout.split_restarts + (rollout.code is ReasonCode.ASSIGNMENT),
+                reason=event.reason,
+            )
         case EpochReset():
             return replace(
                 _back_to_canary(rollout),

@@ -192,6 +192,7 @@ class _Judge:
         if rollout.epoch != self._epoch:
             self._epoch = rollout.epoch
             self._analysis = evidence.reset_epoch(self._analysis, self._params)
+        self._analysis = evidence.restart_split(self._analysis, rollout.split_restarts)
         for slice_ in slices:
             self._analysis = evidence.observe(self._analysis, slice_, self._params)
         if not slices:

@@ -1,9 +1,11 @@
 """The worker processes of one loaded version, and the bounded queue before them.
 
 Each worker has a thread that starts it, feeds it, and starts it again when it dies. What a version cannot do
-(load, stay alive) is a state of its pool; what it fails on a request is that request's `VersionFailed`.
+(load) is a state of its pool; what it fails on a request is that request's `VersionFailed`. A worker that dies
+once it served is started again for ever: one picture must not take a version away from everybody.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -20,14 +22,16 @@ from serinus.core.enums import FailureKind
 from serinus.core.errors import Corrupt, ModelFault, NotFound
 from serinus.core.ids import Version
 from serinus.observe.logs import cause_of, fields
-from serinus.serving.worker_handle import VersionFailed, WorkerProcess, WorkerSpec
+from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.25
 _FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 3.0
 _SYSTEM_PAUSE_SECONDS = 1.0
+WAITED_TOO_LONG = "the request waited too long in the queue."
+_RESTARTING = "the workers are being restarted."
 
 Rows = npt.NDArray[np.float32]
 
@@ -44,6 +48,7 @@ class PoolState(StrEnum):
 class _Task(NamedTuple):
     image: npt.NDArray[np.uint8]
     start_by: float
+    wait_for_worker: bool
     answer: "Future[Rows]"
 
 
@@ -62,12 +67,12 @@ class Pool:
         *,
         workers: int,
         queue_size: int,
-        crash_limit: int,
+        start_limit: int,
     ) -> None:
         self.version = version
         self._prepare = prepare
         self._workers = workers
-        self._crash_limit = crash_limit
+        self._start_limit = start_limit
         self._queue_size = queue_size
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -75,6 +80,9 @@ class Pool:
         self._state = PoolState.LOADING
         self._failure = ""
         self._deaths = 0
+        """Of workers that were ready, in a row, without an answer between."""
+        self._failed_starts = 0
+        """In a row."""
         self._processes: set[WorkerProcess] = set()
         self._ready: set[WorkerProcess] = set()
         self._threads: list[threading.Thread] = []
@@ -101,6 +109,7 @@ class Pool:
         """Queues uint8 [1, H, W, C]; the future gives float32 [K, 6], unchecked, or VersionFailed.
 
         A worker must be free before `start_by` (monotonic seconds); from then on the model's own time counts.
+        Nobody looks at that clock while all workers are being started: who waits cancels the future itself.
         `wait_for_worker`: wait also when all workers are being restarted. `rescue`: wait also in a full
         queue, since the request was admitted before and another version failed it. Raises VersionFailed
         (`unavailable`) when the queue is full or nobody can take the request.
@@ -108,13 +117,16 @@ class Pool:
         if self._state not in (PoolState.READY, PoolState.LOADING):
             raise VersionFailed(FailureKind.UNAVAILABLE, f"version {self.version} is not loaded.")
         if not wait_for_worker and not self._ready:
-            raise VersionFailed(FailureKind.UNAVAILABLE, "the workers are being restarted.")
-        if not rescue and self._tasks.qsize() >= self._queue_size:
+            raise VersionFailed(FailureKind.UNAVAILABLE, _RESTARTING)
+        if not rescue and self._is_full():
             raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
-        task = _Task(image, start_by, Future())
+        task = _Task(image, start_by, wait_for_worker, Future())
         self._tasks.put(task)
+        # It may have ended, or lost its last worker, between the looks above and the put.
         if self._closing.is_set():
-            self._refuse_all()  # it ended between the look above and the put
+            self._refuse_all()
+        elif not self._ready:
+            self._sift()
         return task.answer
 
     def close(self) -> None:
@@ -181,15 +193,24 @@ class Pool:
         """Feeds a worker, and the next one when it died, until the pool is closed."""
         while not self._closing.is_set():
             worker = worker or self._start(spec)
-            if worker is not None:
-                self._feed(worker)
-                self._end(worker)
-                worker = None
+            if worker is None:
+                continue
+            self._feed(worker)
+            self._end(worker)
+            worker = None
             if not self._closing.is_set():
-                self._count_death()
+                self._deaths += 1
+                log.warning(
+                    "A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths)
+                )
+                self._pause(self._deaths - 1)
 
     def _start(self, spec: WorkerSpec) -> WorkerProcess | None:
-        """A worker that is ready, or None. The first load that fails fails the version."""
+        """A worker that is ready, or None after a pause.
+
+        A first load that fails fails the version, unless the worker died of it: that may be the machine's
+        doing (memory ran out), and is tried again, like the start of a worker in a dead one's place.
+        """
         try:
             worker = WorkerProcess(spec)
         except OSError as error:  # the machine is short of something: not the version's fault
@@ -206,19 +227,32 @@ class Pool:
         except ModelFault as error:
             self._end(worker)
             if not self._closing.is_set():
+                self._failed_starts += 1
                 log.warning("A worker did not start.", extra=self._fields(error))
-                if self._state is PoolState.LOADING:
+                hopeless = self._state is PoolState.LOADING and not isinstance(error, DiedLoading)
+                if hopeless or self._failed_starts >= self._start_limit:
                     self._fail(error.message)
+                else:
+                    self._pause(self._failed_starts)
             return None
         with self._lock:
+            self._failed_starts = 0
             self._ready.add(worker)
         return worker
 
     def _end(self, worker: WorkerProcess) -> None:
+        self._retire(worker)
         with self._lock:
             self._processes.discard(worker)
-            self._ready.discard(worker)
         worker.close()
+
+    def _retire(self, worker: WorkerProcess) -> None:
+        """Nobody is sent to the worker any more; without another one who need not wait is told so."""
+        with self._lock:
+            self._ready.discard(worker)
+            alone = not self._ready
+        if alone:
+            self._sift()
 
     def _feed(self, worker: WorkerProcess) -> None:
         """Gives the worker one task after the other until it is dead or the pool is closed."""
@@ -231,27 +265,34 @@ class Pool:
                 continue
             try:
                 if monotonic() > task.start_by:
-                    raise VersionFailed(FailureKind.TIMEOUT, "the request waited too long in the queue.")
+                    raise VersionFailed(FailureKind.TIMEOUT, WAITED_TOO_LONG)
                 found = worker.infer(task.image)
             except VersionFailed as error:
-                # Out of the ready ones before the asker hears of it: who asks again must not land here.
-                if not worker.is_alive():
-                    with self._lock:
-                        self._ready.discard(worker)
-                task.answer.set_exception(error)
+                failure = error
+            except Exception as error:
+                # A bug of ours: who asked is told, and nobody knows what the worker will say next.
+                log.exception("The thread of a worker failed.", extra=fields(version=self.version))
+                worker.kill()
+                failure = VersionFailed(FailureKind.UNAVAILABLE, f"internal error: {cause_of(error)}")
             else:
                 self._deaths = 0
                 task.answer.set_result(found)
+                continue
+            # Out of the ready ones before the asker hears of it: who asks again must not land here.
+            if not worker.is_alive():
+                self._retire(worker)
+            task.answer.set_exception(failure)
 
-    def _count_death(self) -> None:
-        """A worker died or did not start: wait before the next, longer each time, or give up."""
-        self._deaths += 1
-        log.warning("A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths))
-        if self._deaths >= self._crash_limit:
-            self._fail(f"crash loop: its workers died {self._deaths} times without one answer between.")
-            return
-        if self._deaths > 1:
-            self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** (self._deaths - 2), _LONGEST_PAUSE_SECONDS))
+    def _pause(self, failures: int) -> None:
+        """Waits before the next start, longer after each failure; not at all after none."""
+        if failures > 0:
+            self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS))
+
+    def _is_full(self) -> bool:
+        if self._tasks.qsize() < self._queue_size:
+            return False
+        self._sift()
+        return self._tasks.qsize() >= self._queue_size
 
     def _fail(self, words: str) -> None:
         """The version cannot be used: all workers stop, who waits is told."""
@@ -267,14 +308,33 @@ class Pool:
         self._refuse_all()
 
     def _refuse_all(self) -> None:
-        error = VersionFailed(FailureKind.UNAVAILABLE, f"version {self.version} is not loaded.")
-        while True:
-            try:
-                task = self._tasks.get_nowait()
-            except queue.Empty:
-                return
-            if task.answer.set_running_or_notify_cancel():
-                task.answer.set_exception(error)
+        words = f"version {self.version} is not loaded."
+        for task in self._take_all():
+            _refuse(task, words)
+
+    def _sift(self) -> None:
+        """Drops what nobody waits for; while no worker is ready, refuses what need not wait for one."""
+        for task in self._take_all():
+            if task.answer.cancelled():
+                continue
+            if task.wait_for_worker or self._ready:
+                self._tasks.put(task)
+            else:
+                _refuse(task, _RESTARTING)
+        if self._closing.is_set():
+            self._refuse_all()
+
+    def _take_all(self) -> list[_Task]:
+        taken: list[_Task] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(self._tasks.get_nowait())
+        return taken
 
     def _fields(self, error: BaseException) -> dict[str, dict[str, object]]:
         return fields(version=self.version, cause=cause_of(error))
+
+
+def _refuse(task: _Task, words: str) -> None:
+    if task.answer.set_running_or_notify_cancel():
+        task.answer.set_exception(VersionFailed(FailureKind.UNAVAILABLE, words))

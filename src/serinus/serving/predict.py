@@ -8,7 +8,7 @@ asked once more. While current is not loaded its requests count against it, and 
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
@@ -26,6 +26,7 @@ from serinus.imagery.stack import fit, stack6, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
+from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.residency import Lease, Residency, Seat
 from serinus.serving.routing import Target
 from serinus.serving.settings import InferenceSettings
@@ -190,15 +191,12 @@ class Predictor:
             raise _for_user(error) from error
 
     async def _rescue(self, current: Seat, stacked: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Current's answer to what the canary failed or a crash took; one crash more is forgiven."""
-        for last in (False, True):
-            try:
-                return await self._ask(current, Arm.CURRENT, stacked, rescue=True)
-            except VersionFailed as error:
-                _log_failure(Arm.CURRENT, current, error)
-                if last or error.kind is not FailureKind.CRASH:
-                    raise _for_user(error) from error
-        raise AssertionError("the loop ends by return or raise")
+        """Current's answer to what the canary failed or a crash took; asked once, for the pair may kill."""
+        try:
+            return await self._ask(current, Arm.CURRENT, stacked, rescue=True)
+        except VersionFailed as error:
+            _log_failure(Arm.CURRENT, current, error)
+            raise _for_user(error) from error
 
     async def _ask(
         self, seat: Seat, arm: Arm, stacked: npt.NDArray[np.uint8], *, rescue: bool = False
@@ -208,7 +206,7 @@ class Predictor:
         fitted = await self.in_thread(lambda: fit(stacked, size=contract.size, stride=contract.stride))
         start_by = monotonic() + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        found = await asyncio.wrap_future(future)
+        found = await self._answered(future, start_by)
         _, height, width, _ = fitted.image.shape
         try:
             output.check(
@@ -222,6 +220,22 @@ class Predictor:
             raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
         shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
         return to_original(shown, fitted)
+
+    async def _answered(self, future: "Future[Rows]", start_by: float) -> Rows:
+        """Waits until `start_by` for a worker, then as long as a worker may take. Raises VersionFailed."""
+        answer = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait([answer], timeout=max(0.0, start_by - monotonic()))
+            if not answer.done() and future.cancel():
+                raise VersionFailed(FailureKind.TIMEOUT, WAITED_TOO_LONG)
+            # The pool kills a worker that is late; a second more is for its thread to say so.
+            return await asyncio.wait_for(answer, self._settings.predict_timeout_seconds + 1.0)
+        except TimeoutError as error:
+            raise VersionFailed(
+                FailureKind.TIMEOUT, "no answer came back from the worker's thread."
+            ) from error
+        finally:
+            answer.cancel()
 
 
 def _decode_pair(pre: bytes, post: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:

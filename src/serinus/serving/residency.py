@@ -175,7 +175,7 @@ class Residency:
             prepare,
             workers=settings.workers,
             queue_size=settings.queue_size,
-            crash_limit=settings.crash_limit,
+            start_limit=settings.start_limit,
         )
 
 

@@ -38,8 +38,8 @@ class InferenceSettings:
     """What a model may allocate in its worker, bytes."""
     worker_nice: int = 10
     """Niceness added while a version loads."""
-    crash_limit: int = 8
-    """So many deaths of a version's workers without one answer between are a crash loop: a load failure."""
+    start_limit: int = 4
+    """So many starts of a version's workers that fail in a row are a load failure."""
     queue_size: int = 64
     """Requests that may wait for one version's workers."""
     max_requests: int = 128

@@ -33,6 +33,10 @@ class VersionFailed(ModelFault):
         self.kind = kind
 
 
+class DiedLoading(ModelFault):
+    """A worker ended while it loaded, without a word: the version's fault or the machine's."""
+
+
 class WorkerSpec(NamedTuple):
     """What a worker loads and may use."""
 
@@ -83,15 +87,18 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def wait_ready(self) -> None:
-        """Blocks until the version is loaded. Raises ModelFault in words when it does not load."""
+        """Blocks until the version is loaded.
+
+        Raises DiedLoading when the process ended meanwhile, ModelFault in words when the version does not load.
+        """
         self._channel.settimeout(self._spec.load_seconds)
         try:
             status, payload = wire.receive_reply(self._channel, max_bytes=self._max_reply)
-        except wire.Hangup as error:
-            raise ModelFault(f"the worker {self._end()} while it loaded the model.") from error
         except TimeoutError as error:
             self.kill()
             raise ModelFault(f"the model did not load within {self._spec.load_seconds:g} s.") from error
+        except (wire.Hangup, OSError) as error:
+            raise DiedLoading(f"the worker {self._end()} while it loaded the model.") from error
         if status is not wire.Status.READY:
             self.kill()
             raise ModelFault(payload.decode("utf-8", "replace"))
@@ -99,11 +106,13 @@ class WorkerProcess:
     def infer(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Detections float32 [K, 6] of uint8 [1, H, W, C], unchecked, within the specified time.
 
-        Raises VersionFailed; after a crash or a time-out the process is gone.
+        Raises VersionFailed; after a crash or a time-out the process is gone. When this machine is short of
+        something (descriptors, memory) the request is `unavailable` and the process is kept if it has not
+        heard of the request.
         """
         self._channel.settimeout(self._spec.infer_seconds)
         try:
-            wire.send_request(self._channel, image)
+            self._send(image)
             status, payload = wire.receive_reply(self._channel, max_bytes=self._max_reply)
         except wire.Hangup as error:
             raise VersionFailed(FailureKind.CRASH, f"the worker {self._end()}.") from error
@@ -112,10 +121,26 @@ class WorkerProcess:
             raise VersionFailed(
                 FailureKind.TIMEOUT, f"the model gave no answer within {self._spec.infer_seconds:g} s."
             ) from error
+        except (OSError, MemoryError) as error:
+            self.kill()  # its reply would be taken for the next request's
+            raise _shortage(error) from error
         if status is wire.Status.OK:
-            return wire.rows(payload)
+            try:
+                return wire.rows(payload)
+            except ValueError as error:
+                raise VersionFailed(
+                    FailureKind.INVALID_OUTPUT, f"the answer is not rows: {error}."
+                ) from error
         kind = FailureKind.INVALID_OUTPUT if status is wire.Status.INVALID else FailureKind.EXCEPTION
         raise VersionFailed(kind, payload.decode("utf-8", "replace"))
+
+    def _send(self, image: npt.NDArray[np.uint8]) -> None:
+        try:
+            wire.send_request(self._channel, image)
+        except TimeoutError:
+            raise
+        except (OSError, MemoryError) as error:
+            raise _shortage(error) from error  # nothing was sent: the worker is as before
 
     def kill(self) -> None:
         """Ends the process now and waits for its end."""
@@ -140,3 +165,9 @@ class WorkerProcess:
             except ValueError:
                 return f"was killed by signal {-code}"
         return f"ended with exit code {code}"
+
+
+def _shortage(error: BaseException) -> VersionFailed:
+    return VersionFailed(
+        FailureKind.UNAVAILABLE, f"this machine is short of something: {error or type(error).__name__}."
+    )
