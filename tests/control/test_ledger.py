@@ -78,7 +78,7 @@ def test_readings() -> None:
     broken = replica("d", 100.0, failed={canary: "no kernel"})
 
     def readings(*replicas: Replica) -> tuple[bool, int, str, bool]:
-        found = read(replicas, canary=canary, rollout=7, fresh_since=90.0)
+        found = read(replicas, canary=canary, rollout=7, now=100.0, fresh_seconds=10.0)
         return found.ready, found.in_flight, found.load_failure, found.tripped
 
     assert readings() == (False, 0, "", False)

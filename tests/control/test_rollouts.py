@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from serinus.control import commands
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase, VersionState
+from serinus.core.errors import Conflict
 from serinus.rollout.events import Promoted, RolledBack, Verified
 from serinus.store import Replica
 from tests import models
@@ -149,6 +151,39 @@ def test_the_clock_runs_only_while_every_replica_has_the_canary(world: World) ->
     world.replica.loads = True
     world.step(users=5, seconds=8)
     assert 5.0 <= world.clock_of_window <= 8.0
+
+
+def test_a_clock_set_back_stalls_no_rollout(world: World) -> None:
+    world.canary()
+    world.step(users=20, seconds=3)
+    world.clock.now -= 3600.0
+    assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+
+
+def test_a_replica_that_died_before_the_clock_was_set_back_is_gone(world: World) -> None:
+    world.canary()
+    world.store.put_replica(Replica(replica="gone-b", time=world.clock(), seq=1))
+    world.clock.now -= 3600.0
+    assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+
+
+def test_a_trip_vetoes_a_promotion_by_hand_after_the_clock_was_set_back(world: World) -> None:
+    world.canary()
+    world.clock.now -= 3600.0
+    world.replica.trips = (world.rollout.number,)
+    world.step(users=20)
+    with pytest.raises(Conflict, match="a replica stopped it on its own evidence"):
+        commands.promote(world.store, actor="alice via cli")
+
+
+def test_a_shared_outage_is_seen_to_be_over_after_the_clock_was_set_back(world: World) -> None:
+    world.canary()
+    world.replica.errors = {Arm.CURRENT: 1.0, Arm.CANARY: 1.0}
+    world.step(users=20, seconds=5)
+    assert world.rollout.code is ReasonCode.SHARED_FAILURE, world.story()
+    world.clock.now -= 3600.0
+    world.replica.errors = {Arm.CURRENT: 0.0, Arm.CANARY: 0.0}
+    assert world.until_over(users=20, seconds=90).phase is RolloutPhase.PROMOTED, world.story()
 
 
 def test_without_replicas_nothing_moves(world: World) -> None:

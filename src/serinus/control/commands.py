@@ -76,7 +76,7 @@ def _objections(store: Store, rollout: Rollout, at: Standing, verdict: Verdict) 
     left = rollout.policy.window_seconds - at.clock
     if left > 0:
         found.append(f"{left:.0f} s of the window are left")
-    if any(rollout.number in replica.trips for replica in store.replicas(newer_than=rollout.started_at)):
+    if any(rollout.number in replica.trips for replica in store.replicas()):
         found.append("a replica stopped it on its own evidence")
     if verdict.blame is not None or verdict.alarm or not verdict.good:
         found.append(verdict.words)

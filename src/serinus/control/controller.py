@@ -162,10 +162,11 @@ class Controller:
     def _judge(self, state: State, rollout: Rollout) -> Tick:
         now = self._clock()
         readings = gather.read(
-            self._store.replicas(newer_than=rollout.started_at),
+            self._store.replicas(),
             canary=state.versions[rollout.version].digest,
             rollout=rollout.number,
-            fresh_since=now - self._settings.replica_fresh_seconds,
+            now=now,
+            fresh_seconds=self._settings.replica_fresh_seconds,
         )
         at = self._ledger.turn(
             rollout,

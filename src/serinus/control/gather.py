@@ -21,10 +21,16 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     """A replica stopped the canary on its own evidence."""
 
 
-def read(replicas: Iterable[Replica], *, canary: Digest, rollout: int, fresh_since: float) -> Readings:
-    """`replicas` may be old ones too: a trip stays a trip when its replica has gone. Times in UTC seconds."""
+def read(
+    replicas: Iterable[Replica], *, canary: Digest, rollout: int, now: float, fresh_seconds: float
+) -> Readings:
+    """`replicas` may be old ones too: a trip stays a trip when its replica has gone.
+
+    `now`: UTC seconds. A heartbeat from as far ahead is no fresher than one from the past: a clock was set
+    back, and who lives writes again.
+    """
     everyone = list(replicas)
-    fresh = [replica for replica in everyone if replica.time > fresh_since]
+    fresh = [replica for replica in everyone if abs(now - replica.time) < fresh_seconds]
     failures = [
         f"{replica.replica}: {replica.failed[canary]}" for replica in fresh if canary in replica.failed
     ]

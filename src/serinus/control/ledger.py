@@ -32,6 +32,11 @@ class Standing(NamedTuple):
         return 0.0 if self.last is None else self.last.clock
 
     @property
+    def k(self) -> int:
+        """Number of the newest frozen slice; -1 when there is none."""
+        return -1 if self.last is None else self.last.k
+
+    @property
     def digest(self) -> str:
         """Of the newest frozen slice, for the event that rests on it; empty when there is none."""
         return "" if self.last is None else self.last.digest
@@ -110,7 +115,7 @@ class Ledger:
             sources[replica] = max(n, sources.get(replica, n))
         frozen = FrozenSlice(
             rollout=rollout.number,
-            k=0 if at.last is None else at.last.k + 1,
+            k=at.k + 1,
             sources=sources,
             slice=counts,
             clock_increment=self._window.pending,

@@ -22,8 +22,8 @@ def body_of(decision: Decision, rollout: Rollout, at: Standing, verdict: Verdict
                 rollout=number, version=version, code=code, numbers=verdict.numbers, evidence=at.digest
             )
         case Suspend(code=code):
-            return Held(rollout=number, code=code, numbers=verdict.numbers)
+            return Held(rollout=number, code=code, k=at.k, numbers=verdict.numbers)
         case ResetEpoch():
-            return EpochReset(rollout=number, k=-1 if at.last is None else at.last.k, clock=at.clock)
+            return EpochReset(rollout=number, k=at.k, clock=at.clock)
         case Advance(share=share):
             return ShareChanged(rollout=number, share=share)

@@ -19,7 +19,8 @@ def recovered(store: Store, rollout: Rollout, last: FrozenSlice | None) -> bool:
 
 
 def _since(store: Store, rollout: Rollout, last: FrozenSlice | None) -> Iterator[Slice]:
-    held_at, one = rollout.held_at or 0.0, last
-    while one is not None and one.time > held_at:
+    # Slices are numbered: a clock that was set back must not make them look older than the hold.
+    one = last
+    while one is not None and one.k > rollout.held_k:
         yield one.slice
         one = store.frozen(rollout.number, one.k - 1) if one.k > 0 else None

@@ -57,7 +57,7 @@ class Upkeep:
             self._store.put_routes(routes)
 
     def _forget_replicas(self) -> None:
-        since = self._clock() - self._forget
-        for replica in self._store.replicas(newer_than=float("-inf")):
-            if replica.time <= since:
+        now = self._clock()
+        for replica in self._store.replicas():
+            if abs(now - replica.time) >= self._forget:
                 self._store.remove_replica(replica.replica)

@@ -71,6 +71,8 @@ class Held(_Body, frozen=True, kw_only=True, tag="held"):
 
     rollout: int
     code: ReasonCode
+    k: int = -1
+    """The newest frozen slice then; what came after it tells whether a shared failure is over."""
     numbers: dict[str, float] = {}
 
 

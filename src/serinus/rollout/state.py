@@ -30,6 +30,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """When it became the canary (time of the `verified` event)."""
     ended_at: float | None = None
     held_at: float | None = None
+    """By the clock of who held it; serves only to say when the hold ends."""
+    held_k: int = -1
+    """The newest frozen slice when it was held last."""
     evaluate_from: float = 0.0
     """Window clock from which `max_evaluation` counts (raised when a hold is resumed)."""
     epoch: int = 0

@@ -263,7 +263,7 @@ def _step(
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
-            return replace(rollout, held_at=event.time, code=body.code, reason=event.reason)
+            return replace(rollout, held_at=event.time, held_k=body.k, code=body.code, reason=event.reason)
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is _HELD else rollout.evaluate_from

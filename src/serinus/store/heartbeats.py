@@ -69,7 +69,7 @@ class Heartbeats:
     def put_replica(self, replica: Replica) -> None:
         self._disk.replace(self._path(replica.replica), msgspec.json.encode(replica), durable=False)
 
-    def replicas(self, newer_than: float) -> list[Replica]:
+    def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
         found = (self._read(path, Replica) for path in sorted(self._folder.glob("*.json")))
         return [replica for replica in found if replica is not None and replica.time > newer_than]

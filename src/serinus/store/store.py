@@ -215,7 +215,7 @@ class Store:
     def put_replica(self, replica: Replica) -> None:
         self._heartbeats.put_replica(replica)
 
-    def replicas(self, newer_than: float) -> list[Replica]:
+    def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
         return self._heartbeats.replicas(newer_than)
 
