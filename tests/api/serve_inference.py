@@ -21,7 +21,6 @@ if __name__ == "__main__":
         slice_seconds=0.2,
         heartbeat_seconds=0.2,
         predict_timeout_seconds=float(sys.argv[3]),
-        crash_limit=100,
         max_body_bytes=LIMIT_BYTES,
     )
     store = Store.open(root / "store", clock=now, new_id=new_id)

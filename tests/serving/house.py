@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import Self
 
 import numpy as np
+import psutil
 
 from serinus.bootstrap.edge import coin, new_id, now
 from serinus.core.ids import Version
@@ -125,6 +126,18 @@ class House:
 
     def pids(self, version: Version) -> list[int]:
         return self.residency.pids(self.store.state().versions[version].digest)
+
+    def loading(self) -> list[psutil.Process]:
+        """Workers that were started and are not ready."""
+        ready = {pid for digest in self.residency.loaded for pid in self.residency.pids(digest)}
+        return [p for p in psutil.Process().children() if p.pid not in ready and _is_worker(p)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "serinus.serving.worker" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def test_a_canary_that_hangs_costs_time_and_no_answer(tmp_path: Path) -> None:
 
 
 def test_a_canary_that_crashes_is_started_again(tmp_path: Path) -> None:
-    with house(tmp_path, coins=[TO_CANARY], crash_limit=50) as made:
+    with house(tmp_path, coins=[TO_CANARY]) as made:
         version = made.healthy(2)
         rollout = start_canary(made.store, version)
         made.wait_serves(1, version)

@@ -2,16 +2,21 @@
 
 import asyncio
 import os
+import resource
 import signal
 from pathlib import Path
+from time import monotonic
 
+import numpy as np
 import psutil
 import pytest
 
 from serinus.core.enums import Arm, FailureKind
+from serinus.core.errors import Unavailable
 from serinus.rollout.events import Undone
 from serinus.rollout.policy import Policy
 from serinus.serving.predict import Prediction
+from serinus.serving.worker_handle import VersionFailed
 from tests import models
 from tests.serving import drafts
 from tests.serving.house import (
@@ -69,19 +74,121 @@ def test_damaged_bytes_are_named_and_never_loaded(tmp_path: Path) -> None:
         assert made.serves(1)
 
 
-def test_a_crash_loop_is_a_load_failure(tmp_path: Path) -> None:
-    with house(tmp_path, coins=[TO_CANARY], crash_limit=3) as made:
+def test_a_canary_that_crashes_live_is_judged_by_its_requests_alone(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], start_limit=2) as made:
         version = publish(made.store, drafts.crashing_live(tmp_path / "bad"))
         rollout = start_canary(made.store, version)
         made.wait_serves(1, version)
         for _ in range(3):
             wait_for(lambda: made.pids(version), "a worker of the canary")
             assert ask(made, size=48)[0].fallback
-        wait_for(lambda: failed(made, version), "the load failure")
-        assert "crash loop" in failed(made, version)
-        made.wait_serves(1)
-        assert ask(made)[0].assigned == "current"
+        wait_for(lambda: made.pids(version), "a new worker of the canary")
+        assert not failed(made, version)
         assert failures(observed(made, rollout, 3), Arm.CANARY)[FailureKind.CRASH] == 3
+
+
+def test_a_picture_that_crashes_current_takes_it_away_from_nobody(tmp_path: Path) -> None:
+    with House(tmp_path, predict_timeout_seconds=20.0) as made:
+        only = publish(made.store, drafts.crashing_live(tmp_path / "bad"), initial=True)
+        made.wait_serves(only)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="SIGFPE"):
+                ask(made, size=48)
+        assert ask(made)[0].target.version == only
+        assert not failed(made, only)
+
+
+def kill_while_loading(made: House, times: int) -> None:
+    for _ in range(times):
+        wait_for(made.loading, "a worker that loads")
+        (worker,) = made.loading()
+        worker.kill()
+        wait_for(lambda gone=worker.pid: gone not in {p.pid for p in made.loading()}, "its end")
+
+
+def test_a_worker_killed_while_it_loads_is_started_again(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = made.healthy(2)
+        start_canary(made.store, version)
+        kill_while_loading(made, 1)
+        made.wait_serves(1, version)
+        assert not failed(made, version)
+
+
+def test_a_load_failure_is_forgotten_when_a_new_rollout_starts(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = made.healthy(2)
+        first = start_canary(made.store, version)
+        kill_while_loading(made, 4)
+        wait_for(lambda: failed(made, version), "the load failure")
+        assert "SIGKILL" in failed(made, version)
+        roll_back(made.store, first, version)
+        start_canary(made.store, version)
+        made.wait_serves(1, version)
+        assert not failed(made, version)
+
+
+def refuse_descriptors(made: House) -> BaseException | None:
+    """What a request gets while this process can open no file."""
+    image = np.zeros((1, 64, 64, 6), np.uint8)
+    with made.residency.lease() as lease:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            answer = lease.seats[Arm.CURRENT].pool.submit(image, monotonic() + 20.0, wait_for_worker=True)
+            return answer.exception(timeout=20.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_shortage_of_descriptors_costs_one_request_and_no_worker(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        workers = made.pids(1)
+        error = refuse_descriptors(made)
+        assert isinstance(error, VersionFailed)
+        assert error.kind is FailureKind.UNAVAILABLE
+        assert len(ask(made)) == 1
+        assert made.pids(1) == workers
+
+
+def test_who_waits_for_currents_worker_waits_no_longer_than_the_queue_allows(tmp_path: Path) -> None:
+    with house(tmp_path, predict_timeout_seconds=0.5) as made:
+        os.kill(made.pids(1)[0], signal.SIGKILL)
+        wait_for(made.loading, "the next worker")
+        (loading,) = made.loading()
+        loading.suspend()
+        with pytest.raises(Unavailable, match="too long in the queue"):
+            ask(made)
+        assert made.loading() == [loading], "the answer did not wait for it"
+        loading.resume()
+        wait_for(lambda: made.pids(1), "the worker")
+
+
+def test_who_waits_for_a_dead_canary_falls_back_before_it_is_back(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], predict_timeout_seconds=20.0) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        (worker,) = made.pids(version)
+        os.kill(worker, signal.SIGSTOP)
+
+        async def run() -> list[Prediction]:
+            answers = [asyncio.create_task(made.predictor.predict(*pair())) for _ in range(5)]
+            while made.counters.in_flight(Arm.CANARY, rollout) < 5:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # from the ticket to the queue
+            os.kill(worker, signal.SIGKILL)
+            while not (loading := made.loading()):
+                await asyncio.sleep(0.005)
+            loading[0].suspend()
+            try:
+                return await asyncio.gather(*answers)
+            finally:
+                loading[0].resume()
+
+        assert all(a.fallback for a in asyncio.run(run()))
+        found = failures(observed(made, rollout, 5), Arm.CANARY)
+        assert found == {FailureKind.CRASH: 1, FailureKind.UNAVAILABLE: 4}
 
 
 def test_a_process_starts_with_the_version_before_when_current_is_damaged(tmp_path: Path) -> None:

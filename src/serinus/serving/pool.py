@@ -1,8 +1,8 @@
 """The worker processes of one loaded version, and the bounded queue before them.
 
 Each worker has a thread that starts it, feeds it, and starts it again when it dies. What a version cannot do
-(load) is a state of its pool; what it fails on a request is that request's `VersionFailed`. A worker that dies
-once it served is started again for ever: one picture must not take a version away from everybody.
+(load) is a state of its pool; what it fails on a request is that request's `VersionFailed`. Who dies of
+requests is started again for ever: one picture must not take a version away from everybody.
 """
 
 import contextlib

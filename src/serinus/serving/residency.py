@@ -52,6 +52,8 @@ class _Failure(NamedTuple):
     words: str
     at: float
     """Monotonic seconds."""
+    rollout: int | None
+    """The rollout in which it failed as the canary, if any."""
 
 
 class Residency:
@@ -138,18 +140,25 @@ class Residency:
             resident.pool.close()
 
     def _collect_failures(self, state: State) -> None:
-        """Remembers what failed; a current version is tried again after a while, a canary is not."""
+        """Remembers what failed; current is tried again after a while, a canary in its next rollout."""
         now = monotonic()
-        failed = {d: r for d, r in self._residents.items() if r.pool.state is PoolState.FAILED}
-        for digest, resident in failed.items():
-            self._failed.setdefault(digest, _Failure(resident.pool.failure, now))
         current = state.versions[state.current].digest if state.current is not None else None
-        failure = self._failed.get(current) if current is not None else None
-        if current is None or failure is None or now - failure.at < self._settings.retry_load_seconds:
-            return
-        del self._failed[current]
+        rollout = state.rollout
+        started = state.versions[rollout.version].digest if rollout is not None else None
+        for digest, resident in self._residents.items():
+            if resident.pool.state is PoolState.FAILED and digest not in self._failed:
+                number = rollout.number if rollout is not None and digest == started else None
+                self._failed[digest] = _Failure(resident.pool.failure, now, number)
+        for digest, failure in list(self._failed.items()):
+            waited = digest == current and now - failure.at >= self._settings.retry_load_seconds
+            anew = rollout is not None and digest == started and failure.rollout != rollout.number
+            if waited or anew:
+                self._forget(digest)
+
+    def _forget(self, digest: Digest) -> None:
+        del self._failed[digest]
         with self._lock:
-            again = self._residents.pop(current, None)
+            again = self._residents.pop(digest, None)
         if again is not None:
             again.pool.close()
 

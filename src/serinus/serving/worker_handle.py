@@ -89,7 +89,7 @@ class WorkerProcess:
     def wait_ready(self) -> None:
         """Blocks until the version is loaded.
 
-        Raises DiedLoading when the process ended meanwhile, ModelFault in words when the version does not load.
+        Raises DiedLoading when the process ended meanwhile, ModelFault when the version does not load.
         """
         self._channel.settimeout(self._spec.load_seconds)
         try:
