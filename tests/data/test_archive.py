@@ -133,6 +133,36 @@ def test_a_bomb_by_its_ratio(tmp_path):
     refused(pack(tmp_path / "a.zip", {"a.png": bytes(4 << 20)}), TooLarge, "times its size")
 
 
+def overlapping(path, members):
+    """An archive whose members are all the same bytes of the file."""
+    pack(path, {"0000.png": bytes(900_000)})
+    data = path.read_bytes()
+    at = data.index(b"PK\x01\x02")
+    end = data.index(b"PK\x05\x06")
+    entries = b"".join(data[at:end].replace(b"0000", b"%04d" % number) for number in range(members))
+    tail = bytearray(data[end:])
+    tail[8:16] = struct.pack("<HHI", members, members, len(entries))
+    path.write_bytes(data[:at] + entries + bytes(tail))
+    return path
+
+
+def test_a_bomb_of_members_that_overlap(tmp_path):
+    path = overlapping(tmp_path / "a.zip", 2)
+    refused(path, match="overlaps", limits=ArchiveLimits(max_ratio=10_000))
+
+
+def test_a_member_that_nobody_can_read_is_told_alone(tmp_path):
+    path = pack(tmp_path / "a.zip", {"odd.png": b"one", "fine.png": b"two"})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 0x20  # "compressed patched data"
+    path.write_bytes(data)
+    with open_archive(path, LIMITS) as archive:
+        odd, fine = archive.members
+        with pytest.raises(UnreadableMember):
+            archive.read(odd)
+        assert archive.read(fine) == b"two"
+
+
 def test_a_bomb_of_many_small_files(tmp_path):
     files = {f"{number}.png": bytes(900_000) for number in range(5)}
     refused(pack(tmp_path / "a.zip", files), TooLarge, "The archive unpacks")

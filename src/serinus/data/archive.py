@@ -7,6 +7,7 @@ out of its folder, a link, encryption, a bomb. Names of members are data; nothin
 import hashlib
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ import msgspec
 from serinus.core.errors import InvalidInput, TooLarge
 
 BLOCK = 1 << 20
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
+"""What `zipfile` raises for odd bytes; NotImplementedError is a RuntimeError."""
+_LOCAL_HEADER = 30
+"""Bytes before each member's name and content, at least."""
 
 
 class ArchiveLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +80,7 @@ class Archive:
             with self._zip.open(self._infos[member.place]) as stream:
                 while block := stream.read(BLOCK):
                     yield block
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        except _UNREADABLE as error:
             raise UnreadableMember(str(error)) from error
 
 
@@ -86,10 +91,10 @@ def open_archive(path: Path, limits: ArchiveLimits) -> Iterator[Archive]:
         _check_directory(file, limits)
         try:
             opened = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise _not_an_archive() from error
         with opened:
-            _check(opened, limits)
+            _check(opened, path.stat().st_size, limits)
             yield Archive(opened)
 
 
@@ -120,7 +125,8 @@ def _check_directory(file: BinaryIO, limits: ArchiveLimits) -> None:
         )
 
 
-def _check(opened: zipfile.ZipFile, limits: ArchiveLimits) -> None:
+def _check(opened: zipfile.ZipFile, packed: int, limits: ArchiveLimits) -> None:
+    """`packed`: bytes of the archive's file, not what its directory claims."""
     infos = opened.infolist()
     if len(infos) > limits.max_files:
         raise TooLarge(
@@ -130,7 +136,8 @@ def _check(opened: zipfile.ZipFile, limits: ArchiveLimits) -> None:
     for info in infos:
         _check_kind(info)
         _check_size(info, limits)
-    total, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    _check_overlaps(infos, packed)
+    total = sum(info.file_size for info in infos)
     if total > limits.max_total_bytes:
         raise TooLarge(
             f"Unpacked the archive would take {total / 1e9:.1f} GB; "
@@ -139,6 +146,17 @@ def _check(opened: zipfile.ZipFile, limits: ArchiveLimits) -> None:
         )
     if total > BLOCK and total > limits.max_ratio * packed:
         raise _bomb("The archive", total, packed, limits)
+
+
+def _check_overlaps(infos: list[zipfile.ZipInfo], end: int) -> None:
+    """Shared bytes are how a small file claims to be a large one (Fifield: *A better zip bomb*, 2019)."""
+    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        if info.header_offset + _LOCAL_HEADER + info.compress_size > end:
+            raise InvalidInput(
+                f"In the archive {info.orig_filename[:120]!r} overlaps with what follows it.",
+                remedy="Pack the folder again with an ordinary zip program.",
+            )
+        end = info.header_offset
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
