@@ -97,6 +97,7 @@ def test_undo_brings_the_previous_version_back_once() -> None:
     state = history.append(Undone(version=Version(1), undone=Version(2)))
     assert states(state) == {1: "current", 2: "retired"}
     assert (state.current, state.previous) == (1, None)
+    assert [state.versions[v].served for v in (Version(1), Version(2))] == [True, False]
     with pytest.raises(IllegalTransition, match="no previous"):
         history.append(Undone(version=Version(2), undone=Version(1)))
 

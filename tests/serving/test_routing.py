@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from serinus.core.enums import Arm, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
+from serinus.rollout.events import Undone, Verified
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State, VersionRecord
 from serinus.serving.routing import RouteSnapshot, Target, route, wanted
+from tests.rollout.histories import History, promoted, published, rolled_back, started
 
 NOTHING: frozenset[int] = frozenset()
 
@@ -20,7 +22,11 @@ def digest(version: int) -> Digest:
 
 def record(version: int, state: VersionState) -> VersionRecord:
     return VersionRecord(
-        version=Version(version), digest=digest(version), state=state, published_at=float(version)
+        version=Version(version),
+        digest=digest(version),
+        state=state,
+        published_at=float(version),
+        served=state in (VersionState.CURRENT, VersionState.RETIRED),
     )
 
 
@@ -102,6 +108,28 @@ def test_when_current_does_not_load_the_one_before_takes_its_place() -> None:
         "the newest that was current, never a rejected one"
     )
     assert names(wanted(third, 9999.0, loaded(4, 3))) == [4, 1]
+
+
+def test_neither_a_superseded_nor_an_undone_version_takes_the_place_of_current() -> None:
+    history = History(published(1, initial=True), published(2), started(1, 2))
+    history.append(published(3))
+    history.append(started(2, 3, supersedes=1))
+    history.append(rolled_back(2, 3))
+    for version, rollout_number in ((4, 3), (5, 4), (6, 5)):
+        history.append(published(version))
+        history.append(started(rollout_number, version))
+        history.append(Verified(rollout=rollout_number, share=0.5))
+        history.append(promoted(rollout_number, version))
+    now = history.append(Undone(version=Version(5), undone=Version(6)))
+    assert [v for v, r in now.versions.items() if r.state is VersionState.RETIRED] == [1, 2, 4, 6]
+    bad = {now.versions[Version(5)].digest}
+    assert names(wanted(now, 9e9, bad)) == [5, 4]
+    bad.add(now.versions[Version(4)].digest)
+    assert names(wanted(now, 9e9, bad)) == [5, 1]
+    every = {record.digest for record in now.versions.values()} - bad
+    snapshot = route(now, loaded=every, tripped=NOTHING, before=RouteSnapshot())
+    assert snapshot.current is not None
+    assert snapshot.current.version == 1
 
 
 def test_who_served_goes_on_until_the_new_one_is_loaded() -> None:

@@ -15,6 +15,8 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     reason: str = ""
     """Why it is in this state, in words."""
+    served: bool = False
+    """It is or was current, and nobody undid that: it may stand in for a current that does not load."""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):

@@ -186,6 +186,7 @@ def _publish(state: State, body: Published, event: Event) -> State:
         published_at=event.time,
         note=body.note,
         reason=event.reason,
+        served=body.initial,
     )
     published = msgspec.structs.replace(state, versions={**state.versions, body.version: record})
     if not body.initial:
@@ -324,7 +325,9 @@ def _undo(state: State, body: Undone, event: Event) -> State:
             f" current is version {state.current}, before it was {state.previous}.",
             remedy=_LOOK_AGAIN,
         )
-    return _replace_current(state, body.version, event, previous=None)
+    after = _replace_current(state, body.version, event, previous=None)
+    undone = msgspec.structs.replace(after.versions[body.undone], served=False)
+    return msgspec.structs.replace(after, versions={**after.versions, body.undone: undone})
 
 
 def _replace_current(state: State, version: Version, event: Event, *, previous: Version | None) -> State:
@@ -332,9 +335,11 @@ def _replace_current(state: State, version: Version, event: Event, *, previous: 
     if state.current is not None:
         retired = f"replaced by version {version}: {event.reason}"
         versions = _with(versions, state.current, VersionState.RETIRED, retired)
+    versions = _with(versions, version, VersionState.CURRENT, event.reason)
+    serving = msgspec.structs.replace(versions[version], served=True)
     return msgspec.structs.replace(
         state,
-        versions=_with(versions, version, VersionState.CURRENT, event.reason),
+        versions={**versions, version: serving},
         current=version,
         previous=previous,
         current_since=event.time,

@@ -96,9 +96,10 @@ def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> 
 
 
 def _once_current(state: State) -> list[VersionRecord]:
-    """Versions that served as current before, the previous one first, then the newest first."""
+    """Versions that served as current before and well, the previous one first, then the newest first."""
     first = [] if state.previous is None else [state.versions[state.previous]]
-    retired = [record for record in state.versions.values() if record.state is VersionState.RETIRED]
+    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
+    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
     return first + sorted(retired, key=lambda record: -record.version)
 
 
