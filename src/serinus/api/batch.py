@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import logging
 import os
 import re
 import tempfile
@@ -24,6 +25,8 @@ from serinus.data.naming import Kind, Part, When, classify
 from serinus.imagery.overlay import overlay
 from serinus.serving.predict import Prediction, Predictor
 from serinus.serving.settings import InferenceSettings
+
+log = logging.getLogger(__name__)
 
 RESULT_NAME = re.compile(r"batch_[0-9a-f]{8,64}\.zip")
 _TRIES = 5
@@ -107,6 +110,14 @@ class Batch:
                     return await self._one(archive, pair, out, writing)
                 except SerinusError as error:
                     return PairError(key=pair.key, error=error.message, remedy=error.remedy)
+                except Exception:
+                    # A bug that one pair brings out must not cost the others their results.
+                    log.exception("A pair of a batch failed.")
+                    return PairError(
+                        key=pair.key,
+                        error="Something went wrong in the server.",
+                        remedy=f"The log has the cause under request_id {self._request_id}.",
+                    )
 
         done = await asyncio.gather(*(one(pair) for pair in pairs))
         return BatchResults(
