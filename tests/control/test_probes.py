@@ -124,6 +124,24 @@ def test_missing_pictures_are_no_error(infer: Infer, caplog: pytest.LogCaptureFi
         until(lambda: bool(infer.seen))
 
 
+def test_the_prober_survives_what_nobody_thought_of(infer: Infer, caplog: pytest.LogCaptureFixture) -> None:
+    def stumbling() -> list[ProbePair]:
+        if "stumbled" in caplog.text:
+            return PAIRS
+        raise KeyError("images is not a file in the archive")
+
+    with HttpProber(infer.url, timeout_seconds=0.05) as prober:
+        prober.aim(50.0, stumbling)
+        until(lambda: bool(infer.seen))
+    assert "images is not a file in the archive" in caplog.text
+
+
+def test_an_address_that_is_none_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with HttpProber("http://[nowhere", timeout_seconds=0.05) as prober:
+        prober.aim(50.0, lambda: PAIRS)
+        until(lambda: "cannot be reached" in caplog.text)
+
+
 def test_the_pictures_are_those_of_the_golden_sets(world: World) -> None:
     write_golden(world.folder / "golden", pairs=40)
     world.store.add_golden("coast", world.folder / "golden", actor="alice")

@@ -79,11 +79,12 @@ class HttpProber:
 
     def aim(self, per_second: float, pairs: Callable[[], Sequence[ProbePair]]) -> None:
         with self._changed:
-            if per_second == self._rate or self._closed:
+            if self._closed:
                 return
-            self._rate, self._pairs = per_second, pairs
-            self._changed.notify_all()
-            if self._thread is None:
+            if per_second != self._rate:
+                self._rate, self._pairs = per_second, pairs
+                self._changed.notify_all()
+            if per_second > 0 and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
                 self._thread.start()
 
@@ -102,6 +103,11 @@ class HttpProber:
                     self._send_while_aimed(client, itertools.cycle(self._pairs()))
                 except (SerinusError, OSError) as error:
                     self._note(f"no pictures to probe with: {error}")
+                    self._pause(self._timeout)
+                except Exception as error:
+                    # Without probes an idle rollout would never end: whatever it was, try again.
+                    log.exception("the prober stumbled; it goes on")
+                    self._note(f"{type(error).__name__}: {error}")
                     self._pause(self._timeout)
 
     def _wait_for_work(self) -> bool:
@@ -140,7 +146,7 @@ class HttpProber:
             refused = (
                 "" if reply.is_success else f"{self._url} answered {reply.status_code}: {reply.text[:200]}"
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             refused = f"{self._url} cannot be reached: {error}"
         self._note(refused)
 
