@@ -10,11 +10,12 @@ import pytest
 
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, TooLarge, Unavailable
+from serinus.core.ids import Version
 from serinus.evidence.counts import Slice, merge
 from serinus.rollout.events import ShareChanged
 from serinus.serving.predict import Prediction
 from tests import models
-from tests.serving.house import House, house, pair, promote, publish, start_canary, wait_for
+from tests.serving.house import House, house, pair, promote, publish, roll_back, start_canary, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -331,6 +332,21 @@ def test_a_replica_stops_a_harmful_canary_by_itself(tmp_path: Path) -> None:
             "the heartbeat",
         )
         assert made.store.state().rollout is not None, "only the controller rolls back for all"
+
+
+def test_a_stopped_canary_stays_stopped_when_the_replica_ends(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = publish(made.store, models.raising(tmp_path / "bad"))
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        wait_for(lambda: ask(made, 8) and rollout in made.agent.trips, "the trip")
+    assert [(r.trips, r.in_flight) for r in made.store.replicas()] == [((rollout,), 0)]
+
+    roll_back(made.store, rollout, version)
+    with House(tmp_path) as again:
+        again.wait_serves(Version(1))
+        wait_for(lambda: len(again.store.replicas()) == 2, "its heartbeat")
+    assert [r.replica for r in made.store.replicas()] == [made.agent.name], "only what it says itself"
 
 
 def test_pictures_in_and_out_are_of_the_same_kind(tmp_path: Path) -> None:

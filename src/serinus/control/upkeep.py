@@ -46,7 +46,7 @@ class Upkeep:
             self._store.refresh_views()
             self._seq = state.seq
         if due:
-            self._forget_replicas()
+            self._forget_replicas(state.rollout.number if state.rollout is not None else None)
             self._healed = now
 
     def _assert_routes(self, routes: Routes) -> None:
@@ -56,8 +56,9 @@ class Upkeep:
         if not same and not newer:
             self._store.put_routes(routes)
 
-    def _forget_replicas(self) -> None:
+    def _forget_replicas(self, rollout: int | None) -> None:
+        """Who was not heard of for long, except who stopped the canary of the active rollout."""
         now = self._clock()
         for replica in self._store.replicas():
-            if abs(now - replica.time) >= self._forget:
+            if abs(now - replica.time) >= self._forget and rollout not in replica.trips:
                 self._store.remove_replica(replica.replica)

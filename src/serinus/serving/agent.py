@@ -82,12 +82,19 @@ class Agent:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the loop, reports the rest, removes the heartbeat. Call when no request is in flight."""
+        """Ends the loop, reports the rest, removes the heartbeat. Call when no request is in flight.
+
+        A heartbeat that says that the active rollout's canary does harm stays: its veto outlives the replica.
+        """
         self._stopping.set()
         self._thread.join()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
-        self._with_store(lambda: self._store.remove_replica(self.name))
+        rollout = self._state.rollout
+        if rollout is not None and rollout.number in self._trips:
+            self._with_store(self._send_heartbeat)
+        else:
+            self._with_store(lambda: self._store.remove_replica(self.name))
 
     def tick(self) -> None:
         """One round."""
