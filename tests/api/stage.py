@@ -226,10 +226,10 @@ class Stage:
             self.jobs.advance()
             time.sleep(0.02)
 
-    def dataset(self, name: str = "ds-0c1f2e3d4b5a", pairs: int = 180) -> None:
-        """A prepared data set, as far as the control app reads it."""
+    def dataset(self, name: str = "ds-0c1f2e3d4b5a", pairs: int = 180, source: str = "") -> None:
+        """A prepared data set, as far as the control app reads it. `source`: sha256 of its archive."""
         folder = self.data / "datasets" / name
         folder.mkdir(parents=True)
         report = {"dataset_id": name, "pairs_usable": pairs, "splits": {"train": pairs}}
         (folder / "report.json").write_bytes(msgspec.json.encode(report))
-        (folder / "manifest.json").write_bytes(b"{}")
+        (folder / "manifest.json").write_bytes(msgspec.json.encode({"source_sha256": source}))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -17,6 +18,7 @@ from serinus.jobs.model import PrepareJob, TrainJob
 from serinus.rollout.events import Promoted
 from tests.api.inference import PNG, inference
 from tests.api.stage import NOON, Stage
+from tests.control.golden import write_golden
 
 pytestmark = pytest.mark.anyio
 
@@ -217,9 +219,8 @@ async def test_the_documented_path_is_upload_then_train(stage: Stage) -> None:
 
 
 async def test_training_takes_what_is_newest_or_named(stage: Stage) -> None:
-    stage.now = 1000.0  # older than the files that follow
     stored = await upload(stage)
-    stage.dataset("ds-0123456789ab")
+    stage.dataset("ds-0123456789ab", source=stored["sha256"])
     async with stage.client() as client:
         prepared = await client.post("/trigger-train", data={"note": "a note", "seed": "7"})
         named = await client.post("/trigger-train", data={"data": stored["id"]})
@@ -229,6 +230,33 @@ async def test_training_takes_what_is_newest_or_named(stage: Stage) -> None:
     )
     assert stage.jobs.describe(named.json()["job"]).spec == TrainJob(upload=stored["path"])
     assert missing.status_code == 404
+
+
+async def test_an_upload_that_came_during_another_import_is_newer_than_its_data_set(stage: Stage) -> None:
+    stage.now = 1000.0  # older than the files of the data set that follows
+    first = await upload(stage)
+    stage.now += 1
+    second = await upload(stage, b"PK another zip")
+    stage.dataset("ds-0123456789ab", source=first["sha256"])
+    async with stage.client() as client:
+        job = (await client.post("/trigger-train")).json()["job"]
+    assert stage.jobs.describe(job).spec == TrainJob(upload=second["path"])
+
+
+async def test_what_was_imported_for_a_golden_set_is_not_trained_on(stage: Stage, tmp_path: Path) -> None:
+    stored = await upload(stage)
+    stage.dataset("ds-test", source=stored["sha256"])
+    write_golden(tmp_path / "golden", pairs=2)
+    stage.store.add_golden("coast", tmp_path / "golden", actor="alice")
+    async with stage.client() as client:
+        nothing = await client.post("/trigger-train")
+        stage.dataset("ds-0123456789ab")
+        os.utime(stage.data / "datasets" / "ds-0123456789ab" / "manifest.json", (1, 1))
+        job = (await client.post("/trigger-train")).json()["job"]
+        named = (await client.post("/trigger-train", data={"data": "ds-test"})).json()["job"]
+    assert nothing.status_code == 400
+    assert stage.jobs.describe(job).spec == TrainJob(dataset="ds-0123456789ab")
+    assert stage.jobs.describe(named).spec == TrainJob(dataset="ds-test")
 
 
 async def test_training_on_nothing_and_on_nonsense_is_refused(stage: Stage) -> None:

@@ -23,6 +23,7 @@ from serinus.api.infer_proxy import Infer
 from serinus.api.schema import answers, answers_words, json_response, takes_form
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
+from serinus.data.sources import imported
 from serinus.jobs.compat import job_logs, job_status
 from serinus.jobs.model import PrepareJob, TrainJob
 
@@ -152,17 +153,21 @@ def _upload(uploads: Uploads, wanted: str) -> Upload:
 
 def _training_data(deps: ControlDeps, uploads: Uploads, wanted: str) -> tuple[str, str]:
     """Data set id and archive to train on; one of them may be empty. Raises InvalidInput, NotFound."""
-    known = datasets(deps.settings.data_dir / "datasets")
+    folder = deps.settings.data_dir / "datasets"
+    known = datasets(folder)
     if wanted:
         if any(each.id == wanted for each in known):
             return wanted, ""
         upload = uploads.find(wanted)
         return "", str(uploads.path(upload).absolute())
     uploaded = uploads.list()
-    if uploaded and (not known or uploaded[-1].time > known[0].time):
+    # By content: the clock says little about an upload that arrived while another one was being imported.
+    if uploaded and uploaded[-1].sha256 not in imported(folder):
         return "", str(uploads.path(uploaded[-1]).absolute())
-    if not known:
+    golden = {one.dataset for one in deps.store.golden_sets()}
+    usable = [each for each in known if each.id not in golden]  # a version trained on the others is refused
+    if not usable:
         raise InvalidInput(
             "There is nothing to train on.", remedy="Upload a data set first (POST /upload-dataset)."
         )
-    return known[0].id, ""
+    return usable[0].id, ""

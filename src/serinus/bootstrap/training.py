@@ -139,11 +139,11 @@ def train_and_publish(
             if reporter:
                 reporter.progress(0.0, f"importing pair {done} of {total}")
 
+        store = open_store(settings)
         if upload is not None:
             dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
         else:
-            dataset = _dataset(settings, data)
-        store = open_store(settings)
+            dataset = _dataset(settings, store, data)
         ensure_base(store, settings)
         spec = TrainSpec(
             epochs=settings.epochs,
@@ -233,13 +233,17 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
     return output, published
 
 
-def _dataset(settings: Settings, name: str) -> Dataset:
+def _dataset(settings: Settings, store: Store, name: str) -> Dataset:
+    """`newest` is the newest that is no golden set: a version trained on one would be refused."""
     folder = settings.data_dir / "datasets"
     if name != "newest":
         return Dataset.open(folder, name)
-    found = list_datasets(folder)
+    golden = {one.dataset for one in store.golden_sets()}
+    found = [dataset for dataset in list_datasets(folder) if dataset.id not in golden]
     if not found:
-        raise NotFound("There is no data set yet.", remedy="`serinus data import FILE.zip` makes one.")
+        raise NotFound(
+            "There is no data set to train on.", remedy="`serinus data import FILE.zip` makes one."
+        )
     return found[-1]
 
 
