@@ -437,6 +437,29 @@ async def test_pause_resume_roll_back(stage: Stage) -> None:
     assert stage.store.state().rollout is None
 
 
+async def test_a_rejected_version_is_started_again_and_takes_the_place_of_another(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    await decide(stage, "rollback")
+    stage.canary()
+    old = stage.store.state().seq
+    reply = await decide(stage, "start", version=2, expect=old, actor="alice")
+    assert (reply["entry"]["who"], reply["entry"]["why"]) == ("alice via ui", "because")
+    rollout, last = stage.store.state().rollout, stage.store.state().last
+    assert rollout is not None and last is not None
+    assert (rollout.version, rollout.phase, rollout.policy) == (
+        2,
+        RolloutPhase.VERIFYING,
+        stage.deps.settings.policy,
+    )
+    assert (last.version, last.phase) == (3, RolloutPhase.SUPERSEDED)
+    await decide(stage, "start", version=3, expect=old, status=409)
+    await decide(stage, "start", version=9, status=404)
+    await decide(stage, "start", version=0, status=400)
+    await decide(stage, "start", status=400)
+    assert stage.store.state().rollouts == 3
+
+
 async def test_promotion_against_the_evidence_needs_confirmation(stage: Stage) -> None:
     stage.base()
     stage.canary()
@@ -637,6 +660,7 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/rollout/undo",
         "/api/rollout/pause",
         "/api/rollout/resume",
+        "/api/rollout/start",
         "/api/jobs/{job}/cancel",
         "/api/predict",
     } == set(api["paths"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serinus.bootstrap import edge
+from serinus.bootstrap.settings import load
 from serinus.cli.app import app, run
 from serinus.cli.exits import Exit
 from serinus.rollout.events import RolledBack, RolloutStarted, Verified
@@ -78,8 +79,15 @@ def test_steering_and_its_exit_codes(
     assert "looks odd" in event["reason"] and event["actor"].endswith("via cli")
     assert isinstance(list(store.events())[-1].body, RolledBack)
     assert said(capsys, "rollout", "status", "--wait", code=Exit.ROLLED_BACK)["rollout"] is None
+    started = said(capsys, "rollout", "start", str(version), "--reason", "it was not to blame")
+    body = list(store.events())[-1].body
+    assert isinstance(body, RolloutStarted)
+    assert (body.rollout, body.version, body.policy) == (2, version, load().policy)
+    assert started["reason"] == "it was not to blame"
+    assert run(["rollout", "start", "99"]) == Exit.USAGE
+    assert "There is no version 99" in capsys.readouterr().err
     history = said(capsys, "rollout", "history")
-    assert [row["kind"] for row in history][-4:] == ["verified", "paused", "resumed", "rolled_back"]
+    assert [row["kind"] for row in history][-5:-1] == ["verified", "paused", "resumed", "rolled_back"]
 
 
 def test_data_from_seed_to_data_set_to_golden_set(

@@ -1,10 +1,11 @@
 """What the control app is given: the things it works on, and its settings as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from serinus.core.ids import Clock, NewId
 from serinus.jobs.local import LocalJobs
+from serinus.rollout.policy import Policy
 from serinus.store import Store
 
 
@@ -16,6 +17,8 @@ class ControlSettings:
     """Where the inference service answers, without a slash at the end."""
     data_dir: Path
     """Holds `uploads/` and `datasets/`."""
+    policy: Policy = field(default_factory=Policy)
+    """What a rollout gets that is started here."""
     epochs: int = 10
     """Training epochs when a request names none."""
     batch: int = 8

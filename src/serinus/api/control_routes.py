@@ -3,7 +3,7 @@
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -12,10 +12,12 @@ from fastapi.responses import StreamingResponse
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps
 from serinus.api.documents import (
+    ByHand,
     Command,
     Decided,
     HistoryPage,
     JobView,
+    StartCommand,
     StateView,
     VersionDetail,
     VersionsPage,
@@ -26,10 +28,21 @@ from serinus.api.schema import answers, answers_words, json_response, takes, tak
 from serinus.api.views import job_view
 from serinus.control import commands
 from serinus.core.errors import Conflict, InvalidInput, ModelFault, NotFound, Unavailable
+from serinus.core.ids import Version
 from serinus.rollout.events import Event
 from serinus.store import Store
 
-DOCUMENTS: list[type] = [Command, Decided, HistoryPage, JobView, StateView, VersionDetail, VersionsPage]
+DOCUMENTS: list[type] = [
+    Command,
+    Decided,
+    HistoryPage,
+    JobView,
+    StartCommand,
+    StateView,
+    VersionDetail,
+    VersionsPage,
+]
+_C = TypeVar("_C", bound=ByHand)
 
 
 def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
@@ -90,26 +103,38 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    def decision(name: str, words: str, act: Callable[[Store, Command, str], Event]) -> None:
+    def decision(name: str, words: str, kind: type[_C], act: Callable[[Store, _C, str], Event]) -> None:
         @routes.post(
             f"/rollout/{name}",
             name=name,
             tags=["Decisions"],
             summary=words,
-            responses=answers(Decided, "Done: the event that was appended") | responses(Conflict),
-            openapi_extra=takes(Command),
+            responses=answers(Decided, "Done: the event that was appended") | responses(Conflict, NotFound),
+            openapi_extra=takes(kind),
         )
         async def decide(request: Request) -> Response:
-            command = read_command(await request.body())
+            command = read_command(await request.body(), kind)
             actor = f"{command.actor.strip() or 'operator'} via ui"
             event = await to_thread(act, deps.store, command, actor)
             return json_response(Decided(seq=event.seq, entry=await board.entry(event.seq)))
 
-    decision("promote", "Makes the canary current now", _promote)
-    decision("rollback", "Ends the rollout; current keeps all traffic", _rollback)
-    decision("undo", "Brings the previous current version back", _undo)
-    decision("pause", "Stops the clock and promotion; rollback stays armed", _pause)
-    decision("resume", "Ends a pause or a hold", _resume)
+    decision("promote", "Makes the canary current now", Command, _promote)
+    decision("rollback", "Ends the rollout; current keeps all traffic", Command, _rollback)
+    decision("undo", "Brings the previous current version back", Command, _undo)
+    decision("pause", "Stops the clock and promotion; rollback stays armed", Command, _pause)
+    decision("resume", "Ends a pause or a hold", Command, _resume)
+
+    def _start(store: Store, command: StartCommand, actor: str) -> Event:
+        return commands.start(
+            store,
+            Version(command.version),
+            policy=deps.settings.policy,
+            actor=actor,
+            reason=command.reason,
+            expect=command.expect,
+        )
+
+    decision("start", "Starts a rollout of a version that is already there", StartCommand, _start)
 
     @routes.post(
         "/jobs/{job}/cancel",
@@ -134,10 +159,10 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
     return routes
 
 
-def read_command(body: bytes) -> Command:
+def read_command(body: bytes, kind: type[_C]) -> _C:
     """Raises InvalidInput."""
     try:
-        command = msgspec.json.decode(body, type=Command)
+        command = msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise InvalidInput(
             f"The decision cannot be read: {error}.", remedy='Send JSON: {"reason": "why", "expect": 42}.'

@@ -1,7 +1,7 @@
 """The documents that the control API answers with. Read models: made from the store, never written back."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -318,14 +318,26 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A decision by hand."""
+class ByHand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every decision by hand says."""
 
     reason: str
     """Why, for the history; must not be empty."""
     expect: int | None = None
     """`seq` of the state that was looked at: 409 when something has happened since. None: decide anyway."""
-    confirm: bool = False
-    """Promotes although the evidence does not suffice, or speaks against it."""
     actor: str = ""
     """Who decides; empty: `operator via ui`."""
+
+
+class Command(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A decision by hand."""
+
+    confirm: bool = False
+    """Promotes although the evidence does not suffice, or speaks against it."""
+
+
+class StartCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The decision to start a rollout."""
+
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    """Also one that was rejected or retired."""

@@ -115,12 +115,34 @@ def resume(
     _act("resume", where, output, reason, expect)
 
 
-def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **flags: bool) -> None:
+@app.command
+def start(
+    version: int,
+    /,
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Start a rollout of a version that is already there; it takes the place of an active one.
+
+    Parameters
+    ----------
+    version
+        Its number (`serinus versions list`); also one that was rejected or retired.
+    """
+    from serinus.core.ids import Version
+
+    _act("start", where, output, reason, expect, version=Version(version), policy=where.settings().policy)
+
+
+def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: object) -> None:
     from serinus.bootstrap.wiring import open_store
     from serinus.control import commands
 
     store = open_store(where.settings())
-    event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **flags)
+    event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **more)
     emit(event, output, lambda _: say(f"#{event.seq} {event.reason}"))
 
 

@@ -317,7 +317,7 @@ def _undo(state: State, body: Undone, event: Event) -> State:
     if state.previous is None:
         raise IllegalTransition(
             "Cannot undo: there is no previous current version.",
-            remedy="Start a rollout of the version that you want back.",
+            remedy="Start a rollout of the version that you want back: `serinus rollout start VERSION`.",
         )
     if (body.version, body.undone) != (state.previous, state.current):
         raise IllegalTransition(
