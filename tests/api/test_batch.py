@@ -16,7 +16,7 @@ from serinus.serving.settings import InferenceSettings
 class Buggy:
     """Answers pictures with what is wrong with them, and stumbles over one."""
 
-    async def predict(self, pre: bytes, post: bytes) -> object:
+    async def predict(self, pre: bytes, post: bytes, *, keep_post: bool) -> object:
         if pre == b"odd":
             raise KeyError("a case that nobody thought of")
         raise InvalidInput("This is no picture.", remedy="Send a PNG.")

@@ -62,7 +62,7 @@ def test_current_answers_in_original_pixels(tmp_path: Path) -> None:
         )
         assert len(found.detections) == models.FOUND
         assert found.detections[:, :4].max() <= size
-        assert found.post.shape == (size, size, 3)
+        assert (found.size, found.post) == ((size, size), None)
     assert large.detections[:, :4].max() > 64
 
 
@@ -347,6 +347,36 @@ def test_a_stopped_canary_stays_stopped_when_the_replica_ends(tmp_path: Path) ->
         again.wait_serves(Version(1))
         wait_for(lambda: len(again.store.replicas()) == 2, "its heartbeat")
     assert [r.replica for r in made.store.replicas()] == [made.agent.name], "only what it says itself"
+
+
+def test_only_so_many_pixels_are_held_and_none_while_the_model_works(tmp_path: Path) -> None:
+    pixels = 2 * 64 * 64
+    with house(tmp_path, max_pixels_held=pixels, decode_threads=1, predict_timeout_seconds=20.0) as made:
+        (worker,) = made.pids(1)
+        held = made.predictor.pixels
+
+        async def run() -> list[Prediction]:
+            os.kill(worker, signal.SIGSTOP)
+            waiting = []
+            for _ in range(3):  # one after the other: each leaves its room when it is fitted
+                waiting.append(asyncio.create_task(made.predictor.predict(*pair())))
+                for _ in range(4):  # the only thread works in order: behind this it is decoded and fitted
+                    await made.predictor.in_thread(int)
+                assert not held.held
+            os.kill(worker, signal.SIGCONT)
+            return await asyncio.gather(*waiting)
+
+        assert len(asyncio.run(run())) == 3
+        kept = asyncio.run(made.predictor.predict(*pair(), keep_post=True))
+        assert kept.post is not None
+        assert held.held == pixels // 2
+        with pytest.raises(Unavailable, match="memory"):
+            ask(made)
+        with pytest.raises(InvalidInput):
+            asyncio.run(made.predictor.predict(pair()[0], b"no picture"))
+        del kept
+        assert held.held == 0
+        assert len(ask(made)) == 1
 
 
 def test_pictures_in_and_out_are_of_the_same_kind(tmp_path: Path) -> None:

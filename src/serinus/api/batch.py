@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from serinus.api.findings import findings
 from serinus.api.inference_documents import BatchResults, OverlayChoice, PairError, PairFindings
@@ -144,7 +142,9 @@ class Batch:
         """A batch can wait where a user cannot."""
         for left in reversed(range(_TRIES)):
             try:
-                return await self._predictor.predict(pre, post)
+                return await self._predictor.predict(
+                    pre, post, keep_post=self._choice is not OverlayChoice.NONE
+                )
             except Unavailable as error:
                 if not left:
                     raise
@@ -153,9 +153,10 @@ class Batch:
 
 
 def draw(prediction: Prediction, choice: OverlayChoice) -> bytes:
-    """The post picture with boxes and legend, as PNG or JPEG."""
-    post: npt.NDArray[np.uint8] = np.ascontiguousarray(prediction.post)
-    return overlay(post, prediction.detections, prediction.contract.classes, format=choice.value)
+    """The post picture with boxes and legend, as PNG or JPEG. Raises ValueError when it was not kept."""
+    if prediction.post is None:
+        raise ValueError("the post picture was not kept")
+    return overlay(prediction.post, prediction.detections, prediction.contract.classes, format=choice.value)
 
 
 def result_path(folder: Path, name: str) -> Path:

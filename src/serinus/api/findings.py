@@ -15,7 +15,7 @@ def findings(prediction: Prediction) -> dict[str, Any]:
     detections = [_detection(number, row.tolist(), classes) for number, row in enumerate(rows)]
     counts = {name: sum(each.class_name == name for each in detections) for name in classes}
     damaged = len(detections) - counts[classes[0]]
-    height, width = prediction.post.shape[:2]
+    width, height = prediction.size
     return {
         "detections": detections,
         "model_used": prediction.role,

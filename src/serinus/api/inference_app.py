@@ -184,7 +184,9 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                 raise
             finally:
                 await form.close()
-            prediction = await replica.predictor.predict(pre, post, stratum=stratum)
+            prediction = await replica.predictor.predict(
+                pre, post, stratum=stratum, keep_post=choice is not OverlayChoice.NONE
+            )
             drawing = monotonic()
             members = findings(prediction)
             if choice is not OverlayChoice.NONE:

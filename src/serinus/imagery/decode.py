@@ -29,15 +29,7 @@ def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
     first counts. Raises TooLarge for more than `max_pixels` pixels (nothing is decoded then) and InvalidInput
     for anything that is no whole picture of an accepted format.
     """
-    if not len(data):
-        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
-    name, width, height = _header(data)
-    if width * height > max_pixels:
-        raise TooLarge(
-            f"The picture has {width} x {height} = {width * height / 1e6:.1f} million pixels; "
-            f"the limit is {max_pixels / 1e6:.1f} million.",
-            remedy="Cut it into tiles or scale it down.",
-        )
+    name, width, height = _measured(data, max_pixels)
     if not _is_whole(name, memoryview(data)):
         raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
     try:
@@ -47,6 +39,12 @@ def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
     if pixels is None or pixels.shape[:2] != (height, width):
         raise InvalidInput(f"The {name} picture is corrupt: its pixels cannot be decoded.", remedy=_TRUNCATED)
     return _rgb8(pixels)
+
+
+def pixels_of(data: bytes | memoryview, *, max_pixels: int) -> int:
+    """How many pixels the header claims. Raises like `decode`, as far as the header tells."""
+    _, width, height = _measured(data, max_pixels)
+    return width * height
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -65,6 +63,20 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
         raise ValueError(f"expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
     _, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return encoded.tobytes()
+
+
+def _measured(data: bytes | memoryview, max_pixels: int) -> tuple[str, int, int]:
+    """Format and size (width, height), within the limit."""
+    if not len(data):
+        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
+    name, width, height = _header(data)
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"The picture has {width} x {height} = {width * height / 1e6:.1f} million pixels; "
+            f"the limit is {max_pixels / 1e6:.1f} million.",
+            remedy="Cut it into tiles or scale it down.",
+        )
+    return name, width, height
 
 
 def _header(data: bytes | memoryview) -> tuple[str, int, int]:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,11 +21,12 @@ from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
 from serinus.core.ids import Coin
 from serinus.engine import output
-from serinus.imagery.decode import decode
-from serinus.imagery.stack import fit, stack6, to_original
+from serinus.imagery.decode import decode, pixels_of
+from serinus.imagery.stack import Fitted, fit, stack6, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
+from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.residency import Lease, Residency, Seat
 from serinus.serving.routing import Target
@@ -35,6 +36,8 @@ from serinus.serving.worker_handle import VersionFailed
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_Fits: TypeAlias = dict[tuple[int, int], Fitted]
+"""The pair as networks want it, by the contract's size and stride."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
 
 
@@ -51,8 +54,10 @@ class Prediction(NamedTuple):
 
     detections: npt.NDArray[np.float32]
     """[K, 6]: x1, y1, x2, y2 in original pixels, confidence (above the contract's threshold), class id."""
-    post: npt.NDArray[np.uint8]
-    """The post picture, RGB [H, W, 3]."""
+    post: npt.NDArray[np.uint8] | None
+    """The post picture, RGB [H, W, 3], if it was to be kept."""
+    size: tuple[int, int]
+    """(width, height) of the pictures, in pixels."""
     contract: Contract
     target: Target
     """The version that answered."""
@@ -81,20 +86,32 @@ class Predictor:
         self._metrics = metrics
         self._settings = settings
         self._coin = coin
+        self._pixels = Pixels(settings.max_pixels_held)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="pictures")
 
-    async def predict(self, pre: bytes, post: bytes, *, stratum: Stratum = Stratum.USERS) -> Prediction:
-        """Detections of one pair.
+    @property
+    def pixels(self) -> Pixels:
+        """The room for decoded pictures."""
+        return self._pixels
+
+    async def predict(
+        self, pre: bytes, post: bytes, *, stratum: Stratum = Stratum.USERS, keep_post: bool = False
+    ) -> Prediction:
+        """Detections of one pair. `keep_post`: with the post picture, to draw on.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
-        loaded, the queue is full or time ran out, ModelFault when current fails.
+        loaded, memory or the queue is full or time ran out, ModelFault when current fails.
         """
         started = monotonic()
         try:
-            stacked = await self.in_thread(_decode_pair, pre, post, self._settings.max_image_pixels)
+            stacked = await self.in_thread(self._decode_pair, pre, post)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
+        except Unavailable:
+            self._metrics.refused.labels("busy").inc()
+            raise
+        height, width = stacked.shape[:2]
         decoded = monotonic()
         with self._residency.lease() as lease:
             arm = lease.snapshot.assign(self._coin())
@@ -105,7 +122,10 @@ class Predictor:
                 else None
             )
             try:
-                role, detections = await self._answer(lease, arm, stacked, ticket)
+                # What waits for a model is small; the full pictures go now.
+                fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
+                del stacked
+                role, detections = await self._answer(lease, arm, fits, ticket)
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
@@ -125,7 +145,8 @@ class Predictor:
         )
         return Prediction(
             detections=detections,
-            post=stacked[:, :, 3:],
+            post=kept,
+            size=(width, height),
             contract=seat.contract,
             target=seat.target,
             role=role,
@@ -143,15 +164,15 @@ class Predictor:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _answer(
-        self, lease: Lease, arm: Arm, stacked: npt.NDArray[np.uint8], ticket: Ticket | None
+        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None
     ) -> tuple[Arm, npt.NDArray[np.float32]]:
         """Who answered, and what. The first try decides what is counted; fall-back and retry are not."""
         seat = lease.seats.get(arm)
         if seat is None:
-            return Arm.CANARY, await self._stand_in(lease, arm, stacked, ticket)
+            return Arm.CANARY, await self._stand_in(lease, arm, fits, ticket)
         asked = monotonic()
         try:
-            detections = await self._ask(seat, arm, stacked)
+            detections = await self._ask(seat, arm, fits)
         except VersionFailed as error:
             if ticket is not None:
                 self._counters.fail(ticket, error.kind)
@@ -167,10 +188,10 @@ class Predictor:
                 self._counters.succeed(ticket)
             self._metrics.ok(arm, seat.target.version, monotonic() - asked)
             return arm, detections
-        return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], stacked)
+        return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], fits)
 
     async def _stand_in(
-        self, lease: Lease, arm: Arm, stacked: npt.NDArray[np.uint8], ticket: Ticket | None
+        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None
     ) -> npt.NDArray[np.float32]:
         """The canary's answer while current, which the coin chose, is not loaded: counted against current.
 
@@ -185,25 +206,25 @@ class Predictor:
             )
         self._metrics.fallbacks.inc()
         try:
-            return await self._ask(canary, Arm.CANARY, stacked, rescue=True)
+            return await self._ask(canary, Arm.CANARY, fits, rescue=True)
         except VersionFailed as error:
             _log_failure(Arm.CANARY, canary, error)
             raise _for_user(error) from error
 
-    async def _rescue(self, current: Seat, stacked: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    async def _rescue(self, current: Seat, fits: _Fits) -> npt.NDArray[np.float32]:
         """Current's answer to what the canary failed or a crash took; asked once, for the pair may kill."""
         try:
-            return await self._ask(current, Arm.CURRENT, stacked, rescue=True)
+            return await self._ask(current, Arm.CURRENT, fits, rescue=True)
         except VersionFailed as error:
             _log_failure(Arm.CURRENT, current, error)
             raise _for_user(error) from error
 
     async def _ask(
-        self, seat: Seat, arm: Arm, stacked: npt.NDArray[np.uint8], *, rescue: bool = False
+        self, seat: Seat, arm: Arm, fits: _Fits, *, rescue: bool = False
     ) -> npt.NDArray[np.float32]:
         """Checked detections [K, 6] in original pixels. Raises VersionFailed."""
         contract = seat.contract
-        fitted = await self.in_thread(lambda: fit(stacked, size=contract.size, stride=contract.stride))
+        fitted = fits[contract.size, contract.stride]
         start_by = monotonic() + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
         found = await self._answered(future, start_by)
@@ -237,17 +258,44 @@ class Predictor:
         finally:
             answer.cancel()
 
-
-def _decode_pair(pre: bytes, post: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
-    pictures = []
-    for name, data in (("pre_disaster", pre), ("post_disaster", post)):
+    def _decode_pair(self, pre: bytes, post: bytes) -> npt.NDArray[np.uint8]:
+        """Raises InvalidInput, TooLarge, Unavailable when there is no room for its pixels."""
+        limit = self._settings.max_image_pixels
+        pixels = sum(_of_both(lambda data: pixels_of(data, max_pixels=limit), pre, post))
+        self._pixels.take(pixels)
         try:
-            pictures.append(decode(data, max_pixels=max_pixels))
+            stacked = stack6(*_of_both(lambda data: decode(data, max_pixels=limit), pre, post))
+        except BaseException:
+            self._pixels.give_back(pixels)
+            raise
+        self._pixels.tie(pixels, stacked)
+        return stacked
+
+    def _fit_all(
+        self, stacked: npt.NDArray[np.uint8], lease: Lease, keep_post: bool
+    ) -> tuple[_Fits, npt.NDArray[np.uint8] | None]:
+        """The pair for every version that may be asked, and the post picture if it is to be kept."""
+        wanted = {(seat.contract.size, seat.contract.stride) for seat in lease.seats.values()}
+        fits = {key: fit(stacked, size=key[0], stride=key[1]) for key in wanted}
+        if not keep_post:
+            return fits, None
+        kept = np.ascontiguousarray(stacked[:, :, 3:])
+        self._pixels.hold(kept)
+        return fits, kept
+
+
+def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:
+    """`work` on both pictures; its errors say on which."""
+
+    def one(name: str, data: bytes) -> _T:
+        try:
+            return work(data)
         except TooLarge as error:
             raise TooLarge(f"{name}: {error.message}", remedy=error.remedy) from error
         except InvalidInput as error:
             raise InvalidInput(f"{name}: {error.message}", remedy=error.remedy) from error
-    return stack6(*pictures)
+
+    return one("pre_disaster", pre), one("post_disaster", post)
 
 
 def _log_failure(arm: Arm, seat: Seat, error: VersionFailed) -> None:

@@ -51,6 +51,9 @@ class InferenceSettings:
     """Longest body of a request, bytes (setting MAX_BODY_MB)."""
     max_image_pixels: int = 50 * MEGABYTE - 1
     """Most pixels of a picture (setting MAX_IMAGE_MP)."""
+    max_pixels_held: int = 400 * MEGABYTE
+    """Pixels of decoded pictures in memory at once (3 bytes each, twice that while a pair is stacked); more
+    get 503. Four of the largest pairs find room, as many as one batch works on at once."""
     max_upload_bytes: int = 2000 * MEGABYTE
     """Longest body of a batch, bytes (setting MAX_UPLOAD_MB)."""
     max_batch_pairs: int = 5000
