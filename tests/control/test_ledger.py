@@ -3,8 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serinus.control import commands
 from serinus.control.gather import read
-from serinus.control.ledger import Ledger, WindowClock
+from serinus.control.ledger import Ledger, WindowClock, standing
+from serinus.core.enums import Arm
 from serinus.core.ids import Digest
 from serinus.store import Replica
 from tests.control.world import World
@@ -64,6 +66,31 @@ def test_nothing_new_freezes_nothing(world: World) -> None:
     ledger = Ledger(world.store, clock=world.clock, clamp=5.0, clock_slice=5.0)
     for now in range(20):
         assert ledger.turn(world.rollout, now=now, running=False, in_flight=0).last is None
+
+
+def test_a_held_rollout_freezes_now_and_then_but_failures_at_once(world: World) -> None:
+    world.canary()
+    for controller in world.controllers:
+        controller.close()
+    ledger = Ledger(world.store, clock=world.clock, clamp=5.0, clock_slice=5.0)
+    commands.pause(world.store, actor="alice", reason="for days")
+
+    def pass_seconds(seconds: int) -> int:
+        last = -1
+        for _ in range(seconds):
+            world.clock.now += 1
+            world.replica.work(20)
+            last = ledger.turn(world.rollout, now=world.clock(), running=False, in_flight=0).k
+        return last
+
+    assert pass_seconds(50) == 9
+    world.replica.errors[Arm.CANARY] = 1.0
+    assert pass_seconds(3) == 12
+    commands.resume(world.store, actor="alice")
+    world.replica.errors[Arm.CANARY] = 0.0
+    assert pass_seconds(3) == 15
+    users = standing(world.store, world.rollout).analysis.users
+    assert users.canary.requests + users.current.requests == 56 * 20
 
 
 def test_readings() -> None:

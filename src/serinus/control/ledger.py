@@ -7,10 +7,11 @@ increments, each clamped, so neither a jump of a clock nor an absence of the con
 
 from typing import NamedTuple
 
+from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Conflict
 from serinus.core.ids import Clock, Digest
 from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch, restart_split
-from serinus.evidence.counts import merge
+from serinus.evidence.counts import Slice, merge
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout
@@ -98,6 +99,7 @@ class Ledger:
         self._clock = clock
         self._window = WindowClock(clamp)
         self._clock_slice = clock_slice
+        self._froze_at: float | None = None
 
     def turn(self, rollout: Rollout, *, now: float, running: bool, in_flight: int) -> Standing:
         """Freezes the next slice when there is something to freeze, and gives where the evidence stands then.
@@ -109,6 +111,8 @@ class Ledger:
         new = self._store.new_observations(rollout.number, {} if at.last is None else at.last.sources)
         counts = merge(slice_ for _, _, slice_ in new)
         if not counts and not self._worth(rollout, at):
+            return at
+        if self._can_wait(rollout, counts, now):
             return at
         sources = {} if at.last is None else dict(at.last.sources)
         for replica, n, _ in new:
@@ -131,8 +135,18 @@ class Ledger:
             won = False
         if won:
             self._window.recorded(frozen.digest)
+            self._froze_at = now
             return Standing(frozen, frozen.analysis, at.params)
         return standing(self._store, rollout)
+
+    def _can_wait(self, rollout: Rollout, counts: Slice, now: float) -> bool:
+        """Whether the counts stay where they are for now: a hold may last for days, a slice is a file.
+
+        Failures never wait, so that a rollback is as fast as ever.
+        """
+        quiet = rollout.phase in (RolloutPhase.PAUSED, RolloutPhase.HELD)
+        recent = self._froze_at is not None and 0.0 <= now - self._froze_at < self._clock_slice
+        return quiet and recent and not any(cell.failures for cell in counts)
 
     def _worth(self, rollout: Rollout, at: Standing) -> bool:
         """Whether the clock alone is worth a slice: now and then, and when it ends the window."""
