@@ -1,5 +1,6 @@
 """Whole rollouts against a real store: each ends as it should, for the reason it should."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,29 @@ def test_too_little_evidence_is_held_and_then_loses_its_share(tmp_path: Path) ->
     assert world.rollout.share == 0.5
     world.step(seconds=45)
     assert world.rollout.share == 0.0
+
+
+def test_observations_of_a_rollout_that_is_over_go_after_a_day_and_its_evidence_stays(world: World) -> None:
+    world.clock.now = time.time()
+    world.canary()
+    world.until_over(users=20, seconds=60)
+    assert world.store.new_observations(1, {})
+    world.clock.now = time.time() + 23 * 3600
+    world.step()
+    assert world.store.new_observations(1, {})
+    world.clock.now = time.time() + 25 * 3600
+    world.step()
+    assert not world.store.new_observations(1, {})
+    assert world.store.last_frozen(1) is not None
+
+
+def test_observations_of_a_rollout_that_goes_on_stay(world: World) -> None:
+    world.clock.now = time.time()
+    world.canary()
+    world.step(users=20, seconds=3)
+    world.clock.now += 48 * 3600
+    world.step(seconds=2)
+    assert [n for _, n, _ in world.store.new_observations(1, {})][:3] == [0, 1, 2]
 
 
 def test_a_second_version_waits_for_its_turn(world: World) -> None:

@@ -27,6 +27,10 @@ def _served(state: State, version: Version | None) -> Served | None:
     return None if version is None else Served(version=version, digest=state.versions[version].digest)
 
 
+_OBSERVATIONS_SECONDS = 24 * 3600.0
+"""Observations of a rollout that is over stay this long; the frozen evidence has what they said."""
+
+
 class Upkeep:
     """Does it when something changed, and now and then anyway: somebody may have meddled with the files."""
 
@@ -46,7 +50,9 @@ class Upkeep:
             self._store.refresh_views()
             self._seq = state.seq
         if due:
-            self._forget_replicas(state.rollout.number if state.rollout is not None else None)
+            active = state.rollout.number if state.rollout is not None else None
+            self._forget_replicas(active)
+            self._store.forget_observations(keep=active, before=self._clock() - _OBSERVATIONS_SECONDS)
             self._healed = now
 
     def _assert_routes(self, routes: Routes) -> None:

@@ -197,7 +197,7 @@ class Disk:
         for name in self.names(folder):
             path = folder / name
             ours = name.startswith(_TEMPORARY) or folder == self._scratch
-            if not ours or _touched(path) >= before:
+            if not ours or touched(path) >= before:
                 continue
             if path.is_dir() and not path.is_symlink():
                 self.discard_tree(path)
@@ -240,12 +240,12 @@ class Disk:
             os.close(descriptor)
 
 
-def _touched(path: Path) -> float:
+def touched(path: Path) -> float:
     """When anything in `path` last changed; infinity when it is gone."""
     try:
         newest = path.lstat().st_mtime
         if path.is_dir() and not path.is_symlink():
-            newest = max([newest, *(_touched(child) for child in path.iterdir())])
+            newest = max([newest, *(touched(child) for child in path.iterdir())])
     except FileNotFoundError:
         return float("inf")
     return newest

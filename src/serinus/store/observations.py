@@ -13,7 +13,7 @@ import msgspec
 
 from serinus.core.errors import InvalidInput
 from serinus.evidence.counts import Slice
-from serinus.store.local import Disk
+from serinus.store.local import Disk, touched
 
 _LOG = logging.getLogger(__name__)
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -50,6 +50,13 @@ class Observations:
             for n in self._complete_numbers(folder / replica, above=seen.get(replica, -1))
             if (slice_ := self._read(folder / replica / f"{n:010d}.json")) is not None
         ]
+
+    def forget(self, *, keep: int | None, before: float) -> None:
+        """Removes what was reported of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
+        for name in self._disk.names(self._folder):
+            folder = self._folder / name
+            if name.isdecimal() and name != str(keep) and touched(folder) < before:
+                self._disk.discard_tree(folder)
 
     def _read(self, path: Path) -> Slice | None:
         try:

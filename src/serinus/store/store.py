@@ -198,6 +198,13 @@ class Store:
         """Per replica the slices with n above `seen`, ordered by replica and n."""
         return self._observations.new(rollout, seen)
 
+    def forget_observations(self, *, keep: int | None, before: float) -> None:
+        """Removes observations of rollouts other than `keep`, untouched since `before` (UTC seconds).
+
+        What was frozen of them stays.
+        """
+        self._observations.forget(keep=keep, before=before)
+
     def freeze(self, frozen: FrozenSlice) -> bool:
         """Puts slice k if absent. False: somebody else froze another. Raises Conflict on a wrong `prev`."""
         return self._evidence.freeze(frozen)
