@@ -32,6 +32,7 @@ def build(settings: Settings) -> FastAPI:
             decode_threads=len(os.sched_getaffinity(0)),
             max_body_bytes=int(settings.max_body_mb * MEGABYTE),
             max_image_pixels=int(settings.max_image_mp * MEGABYTE) - 1,
+            max_pixels_held=int(settings.max_held_mp * MEGABYTE),
             max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
             allowed_hosts=settings.allowed_hosts,
         ),

@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Largest request body of /predict, MB."""
     max_image_mp: Annotated[float, Field(gt=0)] = 50.0
     """Pictures of this many megapixels or more are refused."""
+    max_held_mp: Annotated[float, Field(gt=0)] = 400.0
+    """Decoded pictures that may be in memory at once, megapixels; more get 503 with Retry-After."""
     max_upload_mb: Annotated[float, Field(gt=0)] = 20_000.0
     """Largest upload of a data set or a batch, MB."""
 
