@@ -16,7 +16,7 @@ from serinus.control import gather, probing
 from serinus.control.ledger import Ledger, Standing, standing
 from serinus.control.outcomes import body_of
 from serinus.control.probes import Prober
-from serinus.control.recovery import recovered
+from serinus.control.recovery import Recovery
 from serinus.control.settings import ControllerSettings
 from serinus.control.upkeep import Upkeep
 from serinus.control.verify import Task, Verifier
@@ -66,6 +66,7 @@ class Controller:
         self._monotonic = monotonic
         self._prober = prober
         self._notify = notify
+        self._recovery = Recovery(store)
         self._verifier = Verifier(store, settings, monotonic=monotonic)
         self._ledger = Ledger(
             store,
@@ -184,7 +185,7 @@ class Controller:
             load_failure=readings.load_failure,
             tripped=readings.tripped,
             ready=readings.ready,
-            outage_over=shared and recovered(self._store, rollout, at.last),
+            outage_over=shared and self._recovery.over(rollout, at.last),
         )
         decision = decide(state, situation)
         body = body_of(decision, rollout, at, verdict)
