@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -29,28 +29,32 @@ log = logging.getLogger(__name__)
 RESULT_NAME = re.compile(r"batch_[0-9a-f]{8,64}\.zip")
 _TRIES = 5
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_WHEN = re.compile(r"_(?:pre|post)_disaster\.[^.]+\Z", re.IGNORECASE)
+_HALVES = {"images", "pre", "post"}
+"""Folders that hold one kind of file of the folder around them."""
 _SUFFIX = {OverlayChoice.PNG: "png", OverlayChoice.JPEG: "jpg"}
 
 
 class Pair(NamedTuple):
-    """The members of one pair; a half that is missing is None."""
+    """The members of one pair: one of each, unless a half is missing or occurs more than once."""
 
     key: str
-    pre: Member | None
-    post: Member | None
+    pre: list[Member]
+    post: list[Member]
 
 
 def pairs_of(archive: Archive, *, most: int) -> list[Pair]:
-    """The pairs of an archive by the names of its pictures, ordered by key.
+    """The pairs of an archive by the folders and names of its pictures, ordered by key.
 
-    Of a picture that occurs twice the first counts. Raises InvalidInput without a single picture of a pair,
-    and with more than `most` pairs.
+    A pair is in one folder; `images`, `pre` and `post` count as the folder around them. Names are compared
+    as written. A name that occurs in several folders gets the folder into its key. Raises InvalidInput
+    without a single picture of a pair, and with more than `most` pairs.
     """
-    halves: dict[str, dict[When, Member]] = defaultdict(dict)
+    halves: dict[tuple[str, str], dict[When, list[Member]]] = defaultdict(lambda: {when: [] for when in When})
     for member in archive.members:
         part = classify(member.name)
         if isinstance(part, Part) and part.kind is Kind.IMAGE:
-            halves[part.key].setdefault(part.when, member)
+            halves[_place(member.name)][part.when].append(member)
     if not halves:
         raise InvalidInput(
             "The archive has no pair of pictures.",
@@ -58,7 +62,20 @@ def pairs_of(archive: Archive, *, most: int) -> list[Pair]:
         )
     if len(halves) > most:
         raise InvalidInput(f"The archive has {len(halves)} pairs; the limit is {most}.", remedy="Split it.")
-    return [Pair(key, halves[key].get(When.PRE), halves[key].get(When.POST)) for key in sorted(halves)]
+    often = Counter(name for _, name in halves)
+    keyed = {
+        f"{folder}/{name}" if folder and often[name] > 1 else name: found
+        for (folder, name), found in halves.items()
+    }
+    return [Pair(key, keyed[key][When.PRE], keyed[key][When.POST]) for key in sorted(keyed)]
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The folder and the name that the two pictures of a pair have in common."""
+    *folders, base = name.split("/")
+    if folders and folders[-1].lower() in _HALVES:
+        folders.pop()
+    return "/".join(folders), _WHEN.sub("", base)
 
 
 class Batch:
@@ -168,13 +185,21 @@ def result_path(folder: Path, name: str) -> Path:
 
 
 def _read(archive: Archive, pair: Pair) -> tuple[bytes, bytes]:
-    for member, half in ((pair.pre, "pre"), (pair.post, "post")):
-        if member is None:
-            raise InvalidInput(f"The {half} picture is missing.", remedy="Add it to the archive.")
-    assert pair.pre is not None
-    assert pair.post is not None
+    for members, half in ((pair.pre, "pre"), (pair.post, "post")):
+        if not members:
+            raise InvalidInput(
+                f"The {half} picture is missing.",
+                remedy="Add it to the archive, in the same folder and with the same name before "
+                f"_{half}_disaster.",
+            )
+        if len(members) > 1:
+            raise InvalidInput(
+                f"The {half} picture occurs {len(members)} times: "
+                + ", ".join(member.name[:120] for member in members[:3]),
+                remedy="Leave only one of them in the archive.",
+            )
     try:
-        return archive.read(pair.pre), archive.read(pair.post)
+        return archive.read(pair.pre[0]), archive.read(pair.post[0])
     except UnreadableMember as error:
         raise InvalidInput(
             f"A picture is damaged in the archive: {error}.", remedy="Pack it again."
