@@ -104,6 +104,17 @@ def test_data_from_seed_to_data_set_to_golden_set(
     assert said(capsys, "golden", "list")[0]["name"] == "first"
 
 
+def test_training_on_a_golden_set_is_refused_before_the_time_is_spent(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "a.zip"
+    said(capsys, "data", "synth", "--pairs", "12", "--size", "128", "--out", str(archive))
+    dataset = said(capsys, "data", "import", str(archive))["dataset_id"]
+    said(capsys, "golden", "add", "all", "--data", dataset)
+    assert run(["train", "--data", dataset, "--base", "none"]) == Exit.USAGE
+    assert "--split test" in capsys.readouterr().err
+
+
 def test_errors_say_what_to_do_and_show_no_traceback(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,8 +126,11 @@ def test_errors_say_what_to_do_and_show_no_traceback(
         ["golden", "add", "x", "--data", "ds-000000000000"],
         ["train", "--data", "newest"],
         ["no-such-command"],
+        ["data", "import", str(tmp_path / "nothing.zip")],
+        ["data", "synth", "--out", str(tmp_path / "nowhere" / "x.zip")],
+        ["train", "--epochs", "0"],
     ):
-        assert run(words) in (Exit.USAGE, Exit.FAILED), words
+        assert run(words) == Exit.USAGE, words
         told = capsys.readouterr()
         assert told.err and not told.out and "Traceback" not in told.err, words
 
@@ -125,7 +139,7 @@ def test_wrong_settings_are_the_operators_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WINDOW_SECONDS", "-1")
-    assert run(["settings"]) == Exit.FAILED
+    assert run(["settings"]) == Exit.USAGE
     assert "WINDOW_SECONDS" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from serinus.control.ledger import Ledger, standing
 from serinus.control.overview import overview
 from serinus.control.registry import version_detail, versions
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase, VersionState
-from serinus.core.errors import Conflict, InvalidInput, NotFound
+from serinus.core.errors import Conflict, Corrupt, InvalidInput, NotFound
 from serinus.core.ids import Version
 from serinus.rollout.events import Promoted, RolledBack, Undone
 from serinus.rollout.policy import Policy
@@ -43,6 +43,37 @@ def test_a_paused_canary_is_still_rolled_back(canary: World) -> None:
     commands.pause(canary.store, actor=ALICE)
     canary.replica.errors[Arm.CANARY] = 1.0
     assert canary.until_over(users=10, seconds=10).code is ReasonCode.ERRORS
+
+
+def test_a_stale_view_decides_nothing_whatever_else_speaks_against_it(canary: World) -> None:
+    seen = canary.state.seq - 1
+    for decide in (commands.promote, commands.rollback, commands.pause):
+        with pytest.raises(Conflict, match="moved on"):
+            decide(canary.store, actor=ALICE, reason="because", expect=seen)
+
+
+def damage(world: World, version: Version) -> None:
+    model = world.store.artifact(world.state.versions[version].digest) / "model.onnx"
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+
+
+def test_a_canary_damaged_on_disk_is_not_promoted(canary: World) -> None:
+    canary.step(users=20, seconds=5)
+    damage(canary, canary.rollout.version)
+    with pytest.raises(Corrupt, match=r"model\.onnx"):
+        commands.promote(canary.store, actor=ALICE, reason="hurry", confirm=True)
+    ended = canary.until_over(users=20, seconds=60)
+    assert (ended.phase, ended.code) == (RolloutPhase.ROLLED_BACK, ReasonCode.LOAD_FAILURE)
+    assert "model.onnx" in ended.reason
+
+
+def test_a_damaged_previous_version_is_not_brought_back(canary: World) -> None:
+    assert canary.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+    damage(canary, Version(1))
+    with pytest.raises(Corrupt, match=r"model\.onnx"):
+        commands.undo(canary.store, actor=ALICE)
+    assert canary.state.current == 2
 
 
 def test_a_hold_is_resumed_and_the_evaluation_counts_anew(world: World) -> None:

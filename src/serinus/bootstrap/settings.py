@@ -183,10 +183,14 @@ class Settings(BaseSettings):
         )
 
 
+class WrongSettings(Misconfigured):
+    """A setting, from the environment or a flag, has a value that it cannot have."""
+
+
 def load(**overrides: object) -> Settings:
     """Settings from the environment, with flags over them (a flag of None is not given).
 
-    Raises Misconfigured with one line that names every wrong setting.
+    Raises WrongSettings with one line that names every wrong setting.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -196,11 +200,11 @@ def load(**overrides: object) -> Settings:
             f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (given: {item['input']!r})"
             for item in error.errors()
         )
-        raise Misconfigured(
+        raise WrongSettings(
             f"Wrong settings: {wrong}.", remedy="`serinus settings` lists what is allowed."
         ) from error
     if urlsplit(settings.infer).scheme not in ("http", "https"):
-        raise Misconfigured(f"INFER_URL is not an http(s) URL: {settings.infer_url!r}.")
+        raise WrongSettings(f"INFER_URL is not an http(s) URL: {settings.infer_url!r}.")
     return settings
 
 

@@ -17,7 +17,7 @@ from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
 from serinus.data.archive import ArchiveLimits
-from serinus.data.dataset import Dataset, list_datasets
+from serinus.data.dataset import Dataset, Split, list_datasets
 from serinus.data.importing import import_archive as import_into
 from serinus.jobs.model import PrepareOutput, TrainOutput
 from serinus.jobs.report import JobReporter
@@ -145,6 +145,7 @@ def train_and_publish(
         else:
             dataset = _dataset(settings, store, data)
         ensure_base(store, settings)
+        _keep_golden_apart(store, dataset)
         spec = TrainSpec(
             epochs=settings.epochs,
             batch=settings.batch,
@@ -231,6 +232,20 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
         metrics=manifest.metrics,
     )
     return output, published
+
+
+def _keep_golden_apart(store: Store, dataset: Dataset) -> None:
+    """Refuses before the training what verification would refuse after it."""
+    seen = {pair.sha256_post for split in (Split.TRAIN, Split.VAL) for pair in dataset.pairs(split)}
+    for golden in store.golden_sets():
+        known = sum(pair.sha256 in seen for pair in golden.pairs)
+        if known:
+            raise InvalidInput(
+                f"{known} pictures of the golden set {golden.name!r} are in the train and val splits of "
+                f"{dataset.id}; a model that learned them is refused.",
+                remedy="Train on another data set, or make the golden set of the test split: "
+                f"`serinus golden add {golden.name} --data {dataset.id} --split test`.",
+            )
 
 
 def _dataset(settings: Settings, store: Store, name: str) -> Dataset:

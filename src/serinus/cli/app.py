@@ -6,6 +6,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from serinus import __version__
+from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import data, demo, golden, jobs, processes, rollout, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
@@ -34,24 +35,35 @@ app.command(jobs.app, name="jobs")
 
 def run(tokens: list[str]) -> int:
     """Run one command and give its exit code; talk goes to stderr, results to stdout."""
-    console = Console(stderr=True, soft_wrap=True)
     try:
         result = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return Exit.USAGE
-    except SerinusError as error:
-        console.print(f"[red]serinus:[/] {error.message}", highlight=False)
-        if error.remedy:
-            console.print(error.remedy, highlight=False)
-        if isinstance(error, Cancelled):
-            return Exit.CANCELLED
-        return Exit.USAGE if error.fault is Fault.CALLER else Exit.FAILED
-    except KeyboardInterrupt:
-        console.print("Cancelled; nothing half-done was kept.")
-        return Exit.CANCELLED
-    except BrokenPipeError:
-        return Exit.DONE
+    except (SerinusError, OSError, KeyboardInterrupt) as error:
+        return _refused(error)
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
+    """Says what happened in words and gives the exit code for it; a bug is raised on."""
+    console = Console(stderr=True, soft_wrap=True)
+    match error:
+        case BrokenPipeError():
+            return Exit.DONE
+        case KeyboardInterrupt() | Cancelled():
+            console.print("Cancelled; nothing half-done was kept.")
+            return Exit.CANCELLED
+        case SerinusError():
+            words, remedy = error.message, error.remedy
+        case FileNotFoundError() | IsADirectoryError() | NotADirectoryError() | PermissionError():
+            words, remedy = f"{error.filename}: {error.strerror}.", ""
+        case _:
+            raise error
+    console.print(f"[red]serinus:[/] {words}", highlight=False)
+    if remedy:
+        console.print(remedy, highlight=False)
+    theirs = isinstance(error, OSError | WrongSettings) or error.fault is Fault.CALLER
+    return Exit.USAGE if theirs else Exit.FAILED
 
 
 def main() -> None:

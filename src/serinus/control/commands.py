@@ -52,10 +52,11 @@ def promote(
         if objections and not confirm:
             raise Conflict(
                 f"Version {rollout.version} is not ready to be promoted: {'; '.join(objections)}.",
-                remedy="Wait, or confirm that you want it anyway and say why.",
+                remedy="Wait, or confirm (`--confirm`) that you want it anyway and say why.",
             )
         if objections and not reason.strip():
             raise InvalidInput("An override needs a reason.", remedy="Say why, for the history.")
+        store.verify(state.versions[rollout.version].digest)
         body = Promoted(
             rollout=rollout.number,
             version=rollout.version,
@@ -102,11 +103,12 @@ def rollback(store: Store, *, actor: str, reason: str = "", expect: int | None =
 
 
 def undo(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
-    """Brings the previous current version back."""
+    """Brings the previous current version back. Raises Corrupt, naming the file, when it is damaged."""
 
     def draft(state: State) -> _Draft:
         if state.previous is None or state.current is None:
             raise Conflict("There is nothing to undo: no version was promoted, or it was undone already.")
+        store.verify(state.versions[state.previous].digest)
         return _Draft(Undone(version=state.previous, undone=state.current), _words(reason))
 
     return _decide(store, draft, actor, expect)
@@ -166,6 +168,11 @@ def _decide(store: Store, draft: Callable[[State], _Draft], actor: str, expect: 
     """Appends what `draft` makes of the state. Without `expect` a lost race is tried again."""
     for _ in range(_ATTEMPTS):
         state = store.state()
+        if expect is not None and expect != state.seq:
+            raise Conflict(
+                f"The journal has moved on: event {state.seq} is the last, not {expect}.",
+                remedy="Look again (`serinus rollout status`), then decide.",
+            )
         body, reason = draft(state)
         try:
             return store.append(

@@ -21,9 +21,9 @@ from serinus.control.settings import ControllerSettings
 from serinus.control.upkeep import Upkeep
 from serinus.control.verify import Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
-from serinus.core.errors import Conflict
-from serinus.core.ids import Clock, Version
-from serinus.rollout.decide import Situation, decide, next_start
+from serinus.core.errors import Conflict, Corrupt, NotFound
+from serinus.core.ids import Clock, Digest, Version
+from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
@@ -188,10 +188,20 @@ class Controller:
             outage_over=shared and self._recovery.over(rollout, at.last),
         )
         decision = decide(state, situation)
+        if isinstance(decision, Promote):
+            decision = self._intact(state.versions[rollout.version].digest) or decision
         body = body_of(decision, rollout, at, verdict)
         if body is None:
             return Tick(seq=state.seq, words=decision.reason)
         return self._append(state, body, decision.reason)
+
+    def _intact(self, digest: Digest) -> RollBack | None:
+        """Workers hold what they loaded; what the next start would load may have been damaged since."""
+        try:
+            self._store.verify(digest)
+        except (Corrupt, NotFound) as error:
+            return RollBack(ReasonCode.LOAD_FAILURE, error.message)
+        return None
 
     def _probe(self, state: State, rollout: Rollout, at: Standing) -> None:
         if state.current is None:

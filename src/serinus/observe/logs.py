@@ -71,6 +71,8 @@ def setup(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    for chatty in ("httpx", "httpcore", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
 class JsonFormatter(logging.Formatter):
