@@ -354,6 +354,40 @@ def test_one_bad_pair_never_fails_the_batch(tmp_path: Path) -> None:
     run(test, tmp_path)
 
 
+def test_every_pair_of_a_batch_has_an_overlay_of_its_own(tmp_path: Path) -> None:
+    keys = ["ü_00000000", "ö_00000000", "flood_00000000", "Flood_00000000"]
+    members = {}
+    for number, key in enumerate(keys):
+        pre, post = pair(64, seed=number)
+        members |= {f"{key}_pre_disaster.png": pre, f"{key}_post_disaster.png": post}
+
+    async def test(made: Service) -> None:
+        reply = await made.client.post("/batch_predict", files={"zipfile": ("p.zip", archive(members))})
+        download = await made.client.get(reply.json()["download_url"])
+        with zipfile.ZipFile(io.BytesIO(download.content)) as results:
+            named = {
+                each["key"]: each["overlay"] for each in json.loads(results.read("results.json"))["pairs"]
+            }
+            assert named == {
+                "Flood_00000000": "overlays/Flood_00000000.png",
+                "flood_00000000": "overlays/flood_00000000-2.png",
+                "ö_00000000": "overlays/__00000000.png",
+                "ü_00000000": "overlays/__00000000-2.png",
+            }
+            assert sorted(results.namelist()) == sorted([*named.values(), "results.json"])
+            alone = {}
+            for key in keys:  # an overlay shows its own pair's picture
+                one = {name: data for name, data in members.items() if name.startswith(key)}
+                again = await made.client.post("/batch_predict", files={"zipfile": ("p.zip", archive(one))})
+                single = await made.client.get(again.json()["download_url"])
+                with zipfile.ZipFile(io.BytesIO(single.content)) as only:
+                    (name,) = [each for each in only.namelist() if each.startswith("overlays/")]
+                    alone[key] = only.read(name)
+            assert {key: results.read(name) for key, name in named.items()} == alone
+
+    run(test, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("status", "content"),
     [

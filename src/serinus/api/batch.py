@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections import Counter, defaultdict
 from contextlib import ExitStack
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 RESULT_NAME = re.compile(r"batch_[0-9a-f]{8,64}\.zip")
 _TRIES = 5
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_LONGEST = 200
+"""Characters of a file name; with number and suffix within the 255 bytes that file systems take."""
 _WHEN = re.compile(r"_(?:pre|post)_disaster\.[^.]+\Z", re.IGNORECASE)
 _HALVES = {"images", "pre", "post"}
 """Folders that hold one kind of file of the folder around them."""
@@ -41,6 +44,8 @@ class Pair(NamedTuple):
     key: str
     pre: list[Member]
     post: list[Member]
+    file: str
+    """Name for a file of its own in the result, without a suffix; no other pair has it."""
 
 
 def pairs_of(archive: Archive, *, most: int) -> list[Pair]:
@@ -67,7 +72,20 @@ def pairs_of(archive: Archive, *, most: int) -> list[Pair]:
         f"{folder}/{name}" if folder and often[name] > 1 else name: found
         for (folder, name), found in halves.items()
     }
-    return [Pair(key, keyed[key][When.PRE], keyed[key][When.POST]) for key in sorted(keyed)]
+    taken: set[str] = set()
+    return [
+        Pair(key, keyed[key][When.PRE], keyed[key][When.POST], _file_name(key, taken))
+        for key in sorted(keyed)
+    ]
+
+
+def _file_name(key: str, taken: set[str]) -> str:
+    """A harmless file name for `key`, unlike those `taken`, also where upper and lower case are one."""
+    plain = _UNSAFE.sub("_", key)[:_LONGEST]
+    numbered = (f"{plain}-{number}" for number in count(2))
+    name = next(each for each in chain([plain], numbered) if each.lower() not in taken)
+    taken.add(name.lower())
+    return name
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -150,7 +168,7 @@ class Batch:
         name = None
         if self._choice is not OverlayChoice.NONE:
             picture = await self._predictor.in_thread(draw, prediction, self._choice)
-            name = f"overlays/{_UNSAFE.sub('_', pair.key)}.{_SUFFIX[self._choice]}"
+            name = f"overlays/{pair.file}.{_SUFFIX[self._choice]}"
             async with writing:
                 await asyncio.to_thread(out.writestr, zipfile.ZipInfo(name), picture)
         return PairFindings(key=pair.key, overlay=name, **findings(prediction))
