@@ -5,8 +5,10 @@ The versions are drafts without a real model: the control app never opens one.
 
 import asyncio
 import hashlib
+import io
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,14 @@ while not report.cancel_requested():
     time.sleep(0.02)
 report.cancel()
 """
+
+
+def zipped(content: bytes = b"a picture") -> bytes:
+    """A zip archive with one member."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("content", content)
+    return data.getvalue()
 
 
 class Stage:

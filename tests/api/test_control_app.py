@@ -17,7 +17,7 @@ from serinus.core.errors import Unavailable
 from serinus.jobs.model import PrepareJob, TrainJob
 from serinus.rollout.events import Promoted
 from tests.api.inference import PNG, inference
-from tests.api.stage import NOON, Stage
+from tests.api.stage import NOON, Stage, zipped
 from tests.control.golden import write_golden
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.end_jobs()
 
 
-async def upload(stage: Stage, data: bytes = b"PK a zip", name: str = "pairs.zip") -> dict[str, Any]:
+async def upload(stage: Stage, data: bytes = zipped(), name: str = "pairs.zip") -> dict[str, Any]:
     async with stage.client() as client:
         reply = await client.post("/upload-dataset", files={"file": (name, data)})
     assert reply.status_code == 200, reply.text
@@ -98,7 +98,7 @@ async def test_a_pair_over_the_limit_is_refused(stage: Stage) -> None:
 
 
 async def test_an_upload_is_stored_under_a_name_of_our_own(stage: Stage) -> None:
-    data = bytes(range(256)) * 300
+    data = zipped(bytes(range(256)) * 300)
     reply = await upload(stage, data)
     assert reply["status"] == "ok"
     path = Path(reply["path"])
@@ -159,6 +159,11 @@ async def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(stage: Sta
         ),
         (
             "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nPK, hi\r\n--b--\r\n',
+            "not a zip archive",
+        ),
+        (
+            "multipart/form-data; boundary=b",
             b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nx\r\n--b--\r\n',
             "no part `file`",
         ),
@@ -171,11 +176,12 @@ async def test_a_broken_upload_is_the_callers_fault(stage: Stage, kind: str, bod
         reply = await client.post("/upload-dataset", content=body, headers={"content-type": kind})
     assert reply.status_code == 400
     assert words in reply.json()["error"]
+    assert reply.json().get("remedy") or words == "cannot be read"
     assert uploads(stage) == []
 
 
 async def test_two_uploads_at_once_do_not_mix(stage: Stage) -> None:
-    sent = [bytes([n]) * 50_000 for n in range(6)]
+    sent = [zipped(bytes([n]) * 50_000) for n in range(6)]
     replies = await asyncio.gather(*(upload(stage, data, "same.zip") for data in sent))
     assert [Path(reply["path"]).read_bytes() for reply in replies] == sent
 
@@ -184,9 +190,9 @@ async def test_two_uploads_at_once_do_not_mix(stage: Stage) -> None:
 
 
 async def test_preprocess_imports_the_named_upload(stage: Stage) -> None:
-    first = await upload(stage, b"one", "one.zip")
+    first = await upload(stage, zipped(b"one"), "one.zip")
     stage.now += 1
-    await upload(stage, b"two", "two.zip")
+    await upload(stage, zipped(b"two"), "two.zip")
     async with stage.client() as client:
         for name in (first["path"], first["id"], "one.zip"):
             reply = await client.post("/trigger-preprocess", data={"dataset": name})
@@ -236,7 +242,7 @@ async def test_an_upload_that_came_during_another_import_is_newer_than_its_data_
     stage.now = 1000.0  # older than the files of the data set that follows
     first = await upload(stage)
     stage.now += 1
-    second = await upload(stage, b"PK another zip")
+    second = await upload(stage, zipped(b"another"))
     stage.dataset("ds-0123456789ab", source=first["sha256"])
     async with stage.client() as client:
         job = (await client.post("/trigger-train")).json()["job"]

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from tests.api.inference import PNG, inference
-from tests.api.stage import Stage
+from tests.api.stage import Stage, zipped
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -165,7 +165,7 @@ def test_escape_and_cancel_decide_nothing(site: Site, page: playwright.Page) -> 
 def test_upload_train_and_cancel(site: Site, page: playwright.Page, tmp_path: Path) -> None:
     site.stage.base()
     archive = tmp_path / "hurricane.zip"
-    archive.write_bytes(b"z" * 300_000)
+    archive.write_bytes(zipped(b"z" * 300_000))
     page.goto(site.url)
     page.set_input_files("#upload [name=file]", archive)
     page.click("#upload button")

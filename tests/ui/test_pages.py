@@ -9,7 +9,7 @@ import pytest
 
 from serinus.core.enums import Stratum
 from serinus.ui.headers import HEADERS
-from tests.api.stage import Stage
+from tests.api.stage import Stage, zipped
 
 pytestmark = pytest.mark.anyio
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'`{{7*7}}</li></pre>"""
@@ -162,7 +162,7 @@ async def test_what_people_write_never_becomes_markup(stage: Stage, path: str) -
     digest = stage.store.state().versions[stage.store.state().current].digest  # type: ignore[index]
     stage.heartbeat("infer-1", failed={digest: HOSTILE})
     async with stage.client() as client:
-        stored = await client.post("/upload-dataset", files={"file": (HOSTILE, b"zip")})
+        stored = await client.post("/upload-dataset", files={"file": (HOSTILE, zipped())})
         await client.post("/trigger-train", data={"note": HOSTILE})
         paused = await client.post("/api/rollout/resume", json={"reason": HOSTILE, "actor": HOSTILE[:60]})
         html = (await client.get(path)).text
@@ -226,7 +226,7 @@ async def test_pages_are_labelled(stage: Stage, path: str) -> None:
 
 async def test_a_running_job_shows_its_progress(stage: Stage) -> None:
     async with stage.client() as client:
-        await client.post("/upload-dataset", files={"file": ("a.zip", b"zip")})
+        await client.post("/upload-dataset", files={"file": ("a.zip", zipped())})
         job = (await client.post("/trigger-train", data={"epochs": "10"})).json()["job"]
     await stage.until(lambda: stage.jobs.describe(job).progress.step == 4)
     home = await page(stage)

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 import re
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -73,8 +74,8 @@ class Uploads:
     async def receive(self, content_type: str, body: AsyncIterator[bytes]) -> Upload:
         """Takes a multipart form's part `file` as a stream.
 
-        Raises InvalidInput (no form, no part `file`, empty, cut short) and TooLarge (over the limit); then
-        nothing is kept.
+        Raises InvalidInput (no form, no part `file`, empty, cut short, no zip archive) and TooLarge (over the
+        limit); then nothing is kept.
         """
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
@@ -93,6 +94,11 @@ class Uploads:
                     if form.pending >= _FLUSH_BYTES:
                         await asyncio.to_thread(form.flush)
                 await asyncio.to_thread(form.finish)
+            if not await asyncio.to_thread(zipfile.is_zipfile, part):
+                raise InvalidInput(
+                    "The file is not a zip archive.",
+                    remedy="Send a .zip of images/ and labels/ in xBD layout.",
+                )
             upload = Upload(
                 id=upload_id, name=form.name, size=form.size, sha256=form.sha256, time=self._clock()
             )
