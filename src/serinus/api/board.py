@@ -184,7 +184,7 @@ class Board:
         return StateView(
             seq=state.seq,
             time=now,
-            headline=headline(state, active.clock if active else 0.0),
+            headline=headline(state, active.clock if active else 0.0, fresh),
             current=version(state.current),
             canary=version(state.canary.version if state.canary else None),
             previous=version(state.previous),

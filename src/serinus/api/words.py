@@ -1,6 +1,6 @@
 """The words for what happened and what is going on: the same in the API, the pages and the history. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -22,6 +22,7 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.state import Rollout, State
 from serinus.rollout.transitions import kind_name
+from serinus.store import Replica
 
 
 class Tone(StrEnum):
@@ -92,6 +93,8 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
+_REASONS = 3
+"""So many different reasons of a failure fit a headline."""
 _TONES: dict[type[Body], Tone] = {
     Verified: Tone.WAIT,
     Paused: Tone.WAIT,
@@ -136,10 +139,21 @@ def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
     )
 
 
-def headline(state: State, clock: float) -> Headline:
-    """What is going on. `clock` is the window's clock of the active rollout, in seconds."""
+def headline(state: State, clock: float, replicas: Sequence[Replica]) -> Headline:
+    """What is going on.
+
+    `clock` is the window's clock of the active rollout, in seconds; `replicas` are those heard of lately.
+    """
+    trouble = _trouble(state, replicas)
     if state.rollout is not None:
-        return _active(state.rollout, clock)
+        active = _active(state.rollout, clock)
+        if not trouble:
+            return active
+        detail = f"Version {state.current} is current and does not load: {trouble} {active.detail}"
+        return Headline(mode=active.mode, tone=Tone.BAD, title=active.title, detail=detail)
+    if trouble:
+        title = f"Version {state.current} is current and does not load"
+        return Headline(mode=Mode.PRODUCTION, tone=Tone.BAD, title=title, detail=trouble)
     if state.current is None:
         return Headline(
             mode=Mode.EMPTY,
@@ -153,6 +167,35 @@ def headline(state: State, clock: float) -> Headline:
     return Headline(
         mode=Mode.PRODUCTION, tone=Tone.GOOD, title=f"Version {state.current} is in production", detail=detail
     )
+
+
+def _trouble(state: State, replicas: Sequence[Replica]) -> str:
+    """Why current loads on no replica, who answers instead, and what to do; empty when it loads somewhere.
+
+    A replica that has neither loaded it nor failed to is still loading, and is no trouble yet.
+    """
+    if state.current is None:
+        return ""
+    digest = state.versions[state.current].digest
+    reasons = sorted({each.failed[digest].rstrip(". ") for each in replicas if digest in each.failed})
+    if not reasons or any(digest in each.loaded for each in replicas):
+        return ""
+    # The canary answers its own share only; it takes nobody's place.
+    canary = None if state.canary is None else state.canary.version
+    loaded = {one for each in replicas for one in each.loaded}
+    able = [v for v, record in state.versions.items() if record.digest in loaded and v != canary]
+    instead = (
+        f"Version {_either(able)} answers instead." if able else "No other version answers in its place."
+    )
+    undo = False
+    if state.previous is not None and state.rollout is None:
+        undo = not any(state.versions[state.previous].digest in each.failed for each in replicas)
+    remedy = "Undo its promotion, or publish or start" if undo else "Publish or start"
+    return f"{'; '.join(reasons[:_REASONS])}. {instead} {remedy} another version."
+
+
+def _either(versions: Iterable[Version]) -> str:
+    return " or ".join(str(version) for version in sorted(versions, reverse=True))
 
 
 def _ended(last: Rollout, current: Version) -> str:
