@@ -265,6 +265,29 @@ async def test_what_was_imported_for_a_golden_set_is_not_trained_on(stage: Stage
     assert stage.jobs.describe(named).spec == TrainJob(dataset="ds-test")
 
 
+async def test_the_form_says_what_a_training_uses(stage: Stage, tmp_path: Path) -> None:
+    async def said() -> str:
+        async with stage.client() as client:
+            state = (await client.get("/api/state")).json()
+            assert f'<option value="">{state["newest_data"]}</option>' in (await client.get("/")).text
+        return str(state["newest_data"])
+
+    assert await said() == "Nothing to train on yet"
+    stored = await upload(stage, name="h.zip")
+    assert await said() == "Newest upload: h.zip"
+    stage.dataset("ds-test", source=stored["sha256"])
+    assert await said() == "Newest data set: ds-test"
+    write_golden(tmp_path / "golden", pairs=2)
+    stage.store.add_golden("coast", tmp_path / "golden", actor="alice")
+    assert await said() == "Nothing to train on yet"
+    stage.dataset("ds-0123456789ab")
+    os.utime(stage.data / "datasets" / "ds-0123456789ab" / "manifest.json", (1, 1))
+    assert await said() == "Newest data set: ds-0123456789ab"
+    stage.now += 1
+    await upload(stage, zipped(b"another"), "i.zip")
+    assert await said() == "Newest upload: i.zip"
+
+
 async def test_training_on_nothing_and_on_nonsense_is_refused(stage: Stage) -> None:
     async with stage.client() as client:
         nothing = await client.post("/trigger-train")

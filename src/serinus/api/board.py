@@ -26,7 +26,8 @@ from serinus.api.documents import (
     VersionsPage,
     VersionView,
 )
-from serinus.api.uploads import Uploads
+from serinus.api.training_data import in_words, newest_data
+from serinus.api.uploads import Upload, Uploads
 from serinus.api.views import job_view, replica_view, rollout_view, version_view
 from serinus.api.words import Entry, entry, headline
 from serinus.artifact.manifest import Manifest
@@ -34,6 +35,7 @@ from serinus.control.ledger import standing
 from serinus.core.enums import JobState
 from serinus.core.errors import NotFound, SerinusError, Unavailable
 from serinus.core.ids import Digest, Version
+from serinus.data.sources import imported
 from serinus.rollout.events import RolloutStarted
 from serinus.rollout.state import Rollout, State
 from serinus.store import Replica
@@ -73,6 +75,8 @@ class Board:
         self._closing = asyncio.Event()
         self._manifests: dict[Digest, Manifest] = {}
         self._journal = _Journal(deps)
+        self._known: tuple[DatasetView, ...] = ()
+        self._imported: frozenset[str] = frozenset()
 
     def close(self) -> None:
         """Ends the event streams, so that a server that stops does not wait for them."""
@@ -181,6 +185,7 @@ class Board:
         active = rollout(state.rollout)
         uploads = self._uploads.list()
         newest = uploads[-1] if uploads else None
+        known = datasets(deps.settings.data_dir / "datasets")
         return StateView(
             seq=state.seq,
             time=now,
@@ -197,12 +202,21 @@ class Board:
             versions_total=len(state.versions),
             replicas=tuple(replica_view(r, names, now, deps.settings.replica_fresh_seconds) for r in heard),
             jobs=tried(self._jobs, ()),
-            datasets=datasets(deps.settings.data_dir / "datasets"),
+            datasets=known,
             upload=None
             if newest is None
             else UploadView(id=newest.id, name=newest.name, size=newest.size, time=newest.time),
+            newest_data=tried(lambda: in_words(self._newest_data(uploads, known)), "Newest"),
             problems=tuple(problems),
         )
+
+    def _newest_data(
+        self, uploads: list[Upload], known: tuple[DatasetView, ...]
+    ) -> Upload | DatasetView | None:
+        if known != self._known:  # manifests name every pair: they are read once, not at each look
+            self._known, self._imported = known, imported(self._deps.settings.data_dir / "datasets")
+        golden = {one.dataset for one in self._deps.store.golden_sets()}
+        return newest_data(uploads, known, imported=self._imported, golden=golden)
 
     def _jobs(self) -> tuple[JobView, ...]:
         jobs = self._deps.jobs

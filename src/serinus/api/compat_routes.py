@@ -21,6 +21,7 @@ from serinus.api.documents import (
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
 from serinus.api.schema import answers, answers_words, json_response, takes_form
+from serinus.api.training_data import newest_data
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.data.sources import imported
@@ -160,14 +161,16 @@ def _training_data(deps: ControlDeps, uploads: Uploads, wanted: str) -> tuple[st
             return wanted, ""
         upload = uploads.find(wanted)
         return "", str(uploads.path(upload).absolute())
-    uploaded = uploads.list()
-    # By content: the clock says little about an upload that arrived while another one was being imported.
-    if uploaded and uploaded[-1].sha256 not in imported(folder):
-        return "", str(uploads.path(uploaded[-1]).absolute())
-    golden = {one.dataset for one in deps.store.golden_sets()}
-    usable = [each for each in known if each.id not in golden]  # a version trained on the others is refused
-    if not usable:
+    newest = newest_data(
+        uploads.list(),
+        known,
+        imported=imported(folder),
+        golden={one.dataset for one in deps.store.golden_sets()},
+    )
+    if newest is None:
         raise InvalidInput(
             "There is nothing to train on.", remedy="Upload a data set first (POST /upload-dataset)."
         )
-    return usable[0].id, ""
+    if isinstance(newest, Upload):
+        return "", str(uploads.path(newest).absolute())
+    return newest.id, ""

@@ -190,6 +190,8 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
     upload: UploadView | None
     """The newest upload."""
+    newest_data: str
+    """What a training uses that names no data, in words."""
     problems: tuple[str, ...] = ()
     """What could not be read, in words."""
 
