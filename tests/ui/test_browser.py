@@ -218,6 +218,22 @@ def test_phone_width_needs_no_sideways_scrolling(site: Site, page: playwright.Pa
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_on_a_phone_every_column_of_the_detections_is_seen(
+    site: Site, page: playwright.Page, tmp_path: Path
+) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(PNG)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{site.url}/inference")
+    page.set_input_files("[name=pre_disaster]", picture)
+    page.set_input_files("[name=post_disaster]", picture)
+    page.click("#pair button")
+    playwright.expect(page.locator("#detections tbody tr")).to_have_count(7)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    hidden = page.locator("#detections .scroll").evaluate("box => box.scrollWidth - box.clientWidth")
+    assert hidden == 0  # a column that has to be scrolled to looks as if it were cut off
+
+
 def test_without_javascript_the_state_is_there(site: Site, browser: playwright.Browser) -> None:
     site.stage.base()
     site.stage.canary()
