@@ -2,7 +2,7 @@
 
 import getpass
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -10,6 +10,9 @@ from rich.console import Console
 from serinus.cli.exits import OF_PHASE, Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, say, table, when
+
+if TYPE_CHECKING:
+    from serinus.store import Store
 
 app = App(help="See and steer the rollout of a new version.")
 
@@ -49,11 +52,9 @@ def status(
     return code
 
 
-def _wait(store: object, timeout: float) -> Exit:
+def _wait(store: "Store", timeout: float) -> Exit:
     from serinus.rollout.decide import next_start
-    from serinus.store import Store
 
-    assert isinstance(store, Store)
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         state = store.state()
