@@ -66,6 +66,7 @@ def test_an_event_is_a_file_that_names_its_predecessor(store: Store, clock: Tick
         "kind": "published",
         "version": 2,
         "digest": DIGEST,
+        "content": "",
         "note": "größer",
         "initial": False,
     }

@@ -16,6 +16,7 @@ from serinus.rollout.events import (
     Promoted,
     Published,
     Rejected,
+    Removed,
     RolledBack,
     Undone,
     Verified,
@@ -125,7 +126,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
     """An event in words; `version_of` maps a rollout's number to its version."""
     body = event.body
-    version = version_of.get(body.rollout) if not isinstance(body, Published | Undone) else body.version
+    if isinstance(body, Removed):
+        version = None
+    else:
+        version = body.version if isinstance(body, Published | Undone) else version_of.get(body.rollout)
     return Entry(
         seq=event.seq,
         time=event.time,

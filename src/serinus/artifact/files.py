@@ -1,9 +1,11 @@
 """The files of a folder and their hashes: regular files under portable names, nothing else."""
 
+import errno
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from serinus.artifact.manifest import FileEntry
@@ -21,6 +23,14 @@ def sha256_file(path: Path) -> Digest:
     """Hash of a file's bytes, read in pieces. Raises OSError when it cannot be read."""
     with path.open("rb") as file:
         return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def sha256_pieces(pieces: Iterable[bytes]) -> Digest:
+    """Hash of bytes that come in pieces."""
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece)
+    return Digest(hashed.hexdigest())
 
 
 def check_relative(name: str) -> str:
@@ -72,3 +82,16 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
         name: FileEntry(sha256=sha256_file(path), size=path.stat().st_size)
         for name, path in regular_files(folder).items()
     }
+
+
+def copy_regular(source: Path, target: Path) -> None:
+    """Copies one regular file; its folder is made. Raises InvalidInput when `source` is a link by now."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InvalidInput(f"{source} became a link while it was read.") from error
+        raise
+    with os.fdopen(descriptor, "rb") as reader, target.open("xb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)

@@ -1,5 +1,6 @@
 """The manifest of a version: immutable, named by its own digest, the only thing serving believes."""
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -67,6 +68,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of `manifest.json`, laid out for people; equal manifests give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+
+
+def content_key(manifest: Manifest) -> Digest:
+    """Equal for manifests that differ only in when they were made: such versions share an artifact."""
+    encoded = encode_manifest(msgspec.structs.replace(manifest, created=0.0))
+    return Digest(hashlib.sha256(encoded).hexdigest())
 
 
 def decode_manifest(data: bytes) -> Manifest:

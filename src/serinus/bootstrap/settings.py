@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -39,6 +39,14 @@ class Settings(BaseSettings):
     # Where things are
     model_dir: Path = Path("models")
     """The store: versions, journal, evidence, golden sets; and the views `current/` and `canary/`."""
+    store_url: str = ""
+    """Where the store lies instead: `s3://bucket/prefix` on any S3-compatible server, with credentials, region and
+    endpoint from the usual environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL).
+    MODEL_DIR then holds local copies and the views. Default: MODEL_DIR itself."""
+    cache_max_gb: Annotated[float, Field(gt=0)] = 20.0
+    """How much of a store in a bucket is kept in MODEL_DIR, GB; what was not used lately goes first."""
+    store_patience_seconds: Seconds = 20.0
+    """How long a request to a store in a bucket is tried again before it counts as away, seconds."""
     data_dir: Path = Path("data")
     """Uploads, data sets, jobs."""
     output_dir: Path | None = None
@@ -147,6 +155,16 @@ class Settings(BaseSettings):
     """Least severe level that is logged."""
 
     @property
+    def bucket(self) -> str:
+        """Address of the bucket that holds the store, as `s3://...`; empty when it lies in MODEL_DIR."""
+        return self.store_url if urlsplit(self.store_url).scheme == "s3" else ""
+
+    @property
+    def store_dir(self) -> Path:
+        """MODEL_DIR, or the folder that STORE_URL names."""
+        return store_folder(self.store_url) or self.model_dir
+
+    @property
     def outputs(self) -> Path:
         """Where batch results go."""
         return self.output_dir or self.data_dir / "outputs"
@@ -183,6 +201,21 @@ class Settings(BaseSettings):
         )
 
 
+def store_folder(url: str) -> Path | None:
+    """The folder that a `file://` URL or a plain path names; None for an empty one or a bucket.
+
+    Raises WrongSettings for any other address.
+    """
+    parts = urlsplit(url)
+    if not url or (parts.scheme == "s3" and parts.netloc):
+        return None
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
+        raise WrongSettings(
+            f"{url!r} is no address of a store.", remedy="Use s3://bucket/prefix, file:///folder or a path."
+        )
+    return Path(unquote(parts.path))
+
+
 class WrongSettings(Misconfigured):
     """A setting, from the environment or a flag, has a value that it cannot have."""
 
@@ -203,6 +236,7 @@ def load(**overrides: object) -> Settings:
         raise WrongSettings(
             f"Wrong settings: {wrong}.", remedy="`serinus settings` lists what is allowed."
         ) from error
+    store_folder(settings.store_url)
     if urlsplit(settings.infer).scheme not in ("http", "https"):
         raise WrongSettings(f"INFER_URL is not an http(s) URL: {settings.infer_url!r}.")
     return settings

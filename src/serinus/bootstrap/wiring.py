@@ -8,16 +8,34 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from serinus.bootstrap import edge
-from serinus.bootstrap.settings import Settings, environment
+from serinus.bootstrap.settings import MEGABYTE, Settings, environment
 from serinus.core.errors import Misconfigured
 from serinus.core.ids import Version
 from serinus.jobs.local import LocalJobs
-from serinus.store import Store
+from serinus.store import Address, Store
 
 
-def open_store(settings: Settings) -> Store:
-    """The store in MODEL_DIR. Raises Misconfigured when its volume cannot hold one."""
-    return Store.open(settings.model_dir, clock=edge.now, new_id=edge.new_id)
+def open_store(settings: Settings, *, patience: float | None = None) -> Store:
+    """The store in MODEL_DIR or at STORE_URL. Raises Misconfigured when that place cannot hold one.
+
+    `patience`: seconds that requests to a bucket are tried again, where the setting is too short.
+    """
+    bucket = None
+    if settings.bucket:
+        bucket = address(settings.bucket, patience or settings.store_patience_seconds)
+    return Store.open(
+        settings.store_dir,
+        clock=edge.now,
+        new_id=edge.new_id,
+        bucket=bucket,
+        cache_bytes=int(settings.cache_max_gb * 1000 * MEGABYTE),
+    )
+
+
+def address(url: str, patience: float) -> Address:
+    """A bucket, with what the usual environment says of its endpoint."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return Address(url, patience=patience, allow_http=endpoint.startswith("http://"))
 
 
 def open_jobs(settings: Settings) -> LocalJobs:

@@ -7,6 +7,7 @@ import msgspec
 
 from serinus.core.ids import Version
 from serinus.rollout.events import (
+    Aside,
     Body,
     EpochReset,
     Event,
@@ -15,6 +16,7 @@ from serinus.rollout.events import (
     Promoted,
     Published,
     Rejected,
+    Removed,
     Resumed,
     RolledBack,
     RolloutStarted,
@@ -48,10 +50,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def history(store: Store, *, limit: int | None = None) -> list[Row]:
-    """Oldest first; with `limit` only so many of the newest. Raises Corrupt, naming a damaged file."""
+    """Oldest first; with `limit` only so many of the newest, read from the end.
+
+    Raises Corrupt, naming a damaged file.
+    """
     versions: dict[int, Version] = {}
-    rows = [_row(event, versions) for event in store.events()]
-    return rows if limit is None else rows[max(0, len(rows) - limit) :]
+    if limit is None:
+        return [_row(event, versions) for event in store.events()]
+    newest: list[Event] = []
+    for event in store.newest_events():
+        body = event.body
+        if len(newest) < limit:
+            newest.append(event)
+        elif isinstance(body, RolloutStarted):
+            # One rollout at a time: of those told about, at most the oldest began before.
+            versions[body.rollout] = body.version
+            break
+    return [_row(event, versions) for event in reversed(newest)]
 
 
 def _row(event: Event, versions: dict[int, Version]) -> Row:
@@ -59,9 +74,11 @@ def _row(event: Event, versions: dict[int, Version]) -> Row:
     body = event.body
     if isinstance(body, RolloutStarted):
         versions[body.rollout] = body.version
-    rollout = None if isinstance(body, Published | Undone) else body.rollout
+    rollout = None if isinstance(body, Aside) else body.rollout
     if isinstance(body, Published | RolloutStarted | Promoted | RolledBack | Undone):
         version: Version | None = body.version
+    elif isinstance(body, Removed):
+        version = body.versions[0] if len(body.versions) == 1 else None
     else:
         version = versions.get(body.rollout)
     return Row(
@@ -110,6 +127,9 @@ def what(body: Body, version: Version | None) -> str:
             words = f"rolled back ({code})"
         case Undone(undone=undone):
             words = f"current again, promotion of version {undone} undone"
+        case Removed(versions=versions):
+            numbers = ", ".join(map(str, versions))
+            return f"version{'s' if len(versions) > 1 else ''} {numbers}: removed to save space"
         case _:
             words = _WORDS[type(body)]
     return f"version {version}: {words}"

@@ -35,6 +35,8 @@ class VersionState(StrEnum):
     CURRENT = "current"
     RETIRED = "retired"
     REJECTED = "rejected"
+    REMOVED = "removed"
+    """Its artifact was taken away to save space; its number and its history stay."""
 
 
 class RolloutPhase(StrEnum):

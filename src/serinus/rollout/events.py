@@ -21,6 +21,8 @@ class Published(_Body, frozen=True, kw_only=True, tag="published"):
 
     version: Version
     digest: Digest
+    content: str = ""
+    """What the artifact holds, apart from when it was made: a later draft with the same content shares it."""
     note: str = ""
     initial: bool = False
 
@@ -119,6 +121,15 @@ class Undone(_Body, frozen=True, kw_only=True, tag="undone"):
     undone: Version
 
 
+class Removed(_Body, frozen=True, kw_only=True, tag="removed"):
+    """The artifacts of these versions may be taken away; their numbers and history stay."""
+
+    versions: tuple[Version, ...]
+
+
+Aside: TypeAlias = Published | Undone | Removed
+"""What belongs to no rollout."""
+
 Body: TypeAlias = (
     Published
     | RolloutStarted
@@ -132,6 +143,7 @@ Body: TypeAlias = (
     | Promoted
     | RolledBack
     | Undone
+    | Removed
 )
 
 

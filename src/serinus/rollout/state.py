@@ -15,6 +15,10 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     reason: str = ""
     """Why it is in this state, in words."""
+    content: str = ""
+    """See `events.Published`."""
+    canary_at: float | None = None
+    """When it last became the canary."""
     served: bool = False
     """It is or was current, and nobody undid that: it may stand in for a current that does not load."""
 
@@ -67,7 +71,20 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def next_version(self) -> Version:
-        return Version(max(self.versions, default=0) + 1)
+        # The newest comes last: versions are published in the order of their numbers and never forgotten.
+        return Version(next(reversed(self.versions), 0) + 1)
+
+    def sharing(self, content: str) -> Digest | None:
+        """The artifact of a version with this content, unless it was removed."""
+        kept = (record for record in self.versions.values() if record.state is not VersionState.REMOVED)
+        return next((record.digest for record in kept if content and record.content == content), None)
+
+    def keeps(self, digest: Digest) -> bool:
+        """Whether a version that was not removed has this artifact."""
+        return any(
+            record.digest == digest and record.state is not VersionState.REMOVED
+            for record in self.versions.values()
+        )
 
     @property
     def canary(self) -> VersionRecord | None:

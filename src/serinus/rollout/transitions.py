@@ -22,6 +22,7 @@ from serinus.rollout.events import (
     Promoted,
     Published,
     Rejected,
+    Removed,
     Resumed,
     RolledBack,
     RolloutStarted,
@@ -40,13 +41,16 @@ _PAUSED, _HELD = RolloutPhase.PAUSED, RolloutPhase.HELD
 TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (None, Published): None,
     (None, Undone): None,
+    (None, Removed): None,
     (None, RolloutStarted): _VERIFYING,
     (_VERIFYING, Published): _VERIFYING,
+    (_VERIFYING, Removed): _VERIFYING,
     (_VERIFYING, Verified): _CANARY,
     (_VERIFYING, Rejected): RolloutPhase.REJECTED,
     (_VERIFYING, RolledBack): RolloutPhase.ROLLED_BACK,
     (_VERIFYING, RolloutStarted): RolloutPhase.SUPERSEDED,
     (_CANARY, Published): _CANARY,
+    (_CANARY, Removed): _CANARY,
     (_CANARY, ShareChanged): _CANARY,
     (_CANARY, Paused): _PAUSED,
     (_CANARY, Held): _HELD,
@@ -54,12 +58,14 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_CANARY, RolledBack): RolloutPhase.ROLLED_BACK,
     (_CANARY, RolloutStarted): RolloutPhase.SUPERSEDED,
     (_PAUSED, Published): _PAUSED,
+    (_PAUSED, Removed): _PAUSED,
     (_PAUSED, ShareChanged): _PAUSED,
     (_PAUSED, Resumed): _CANARY,
     (_PAUSED, Promoted): RolloutPhase.PROMOTED,
     (_PAUSED, RolledBack): RolloutPhase.ROLLED_BACK,
     (_PAUSED, RolloutStarted): RolloutPhase.SUPERSEDED,
     (_HELD, Published): _HELD,
+    (_HELD, Removed): _HELD,
     (_HELD, ShareChanged): _HELD,
     (_HELD, Resumed): _CANARY,
     (_HELD, EpochReset): _CANARY,
@@ -67,6 +73,9 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_HELD, RolledBack): RolloutPhase.ROLLED_BACK,
     (_HELD, RolloutStarted): RolloutPhase.SUPERSEDED,
 }
+
+FOLD = 1
+"""Changes whenever `apply` gives another state for the same events: older snapshots are then left out."""
 
 TERMINAL = frozenset(
     {RolloutPhase.PROMOTED, RolloutPhase.ROLLED_BACK, RolloutPhase.REJECTED, RolloutPhase.SUPERSEDED}
@@ -88,6 +97,7 @@ _VERBS: Mapping[Kind, str] = {
     Promoted: "promote",
     RolledBack: "roll back",
     Undone: "undo",
+    Removed: "remove versions",
 }
 
 _PHASE_WORDS: Mapping[Phase, str] = {
@@ -127,29 +137,34 @@ def _after(state: State, event: Event) -> State:
     phase = _following(state, type(body))
     match body:
         case Published():
-            return _publish(state, body, event)
+            after = _publish(state, body, event)
         case RolloutStarted():
-            return _start(state, body, event)
+            after = _start(state, body, event)
         case Undone():
-            return _undo(state, body, event)
+            after = _undo(state, body, event)
+        case Removed():
+            after = _remove(state, body, event)
         case Promoted() | RolledBack():
             rollout = _active(state, body.rollout, type(body))
             if body.version != rollout.version:
                 raise IllegalTransition(
                     f"Cannot {_VERBS[type(body)]} version {body.version}: {_now(state)}.", remedy=_LOOK_AGAIN
                 )
-            return _end(state, rollout, event, phase, body.code)
+            after = _end(state, rollout, event, phase, body.code)
         case Rejected():
-            return _end(state, _active(state, body.rollout, Rejected), event, phase, body.code)
+            after = _end(state, _active(state, body.rollout, Rejected), event, phase, body.code)
         case _:
             rollout = _active(state, body.rollout, type(body))
             moved = _step(rollout, body, event)
             versions = state.versions
             if isinstance(body, Verified):
                 versions = _with(versions, rollout.version, VersionState.CANARY, event.reason)
-            return msgspec.structs.replace(
+                canary = msgspec.structs.replace(versions[rollout.version], canary_at=event.time)
+                versions[rollout.version] = canary
+            after = msgspec.structs.replace(
                 state, rollout=msgspec.structs.replace(moved, phase=phase), versions=versions
             )
+    return after
 
 
 def _following(state: State, kind: Kind) -> Phase:
@@ -182,6 +197,7 @@ def _publish(state: State, body: Published, event: Event) -> State:
     record = VersionRecord(
         version=body.version,
         digest=body.digest,
+        content=body.content,
         state=VersionState.CURRENT if body.initial else VersionState.PUBLISHED,
         published_at=event.time,
         note=body.note,
@@ -328,6 +344,32 @@ def _undo(state: State, body: Undone, event: Event) -> State:
     after = _replace_current(state, body.version, event, previous=None)
     undone = msgspec.structs.replace(after.versions[body.undone], served=False)
     return msgspec.structs.replace(after, versions={**after.versions, body.undone: undone})
+
+
+def _remove(state: State, body: Removed, event: Event) -> State:
+    versions = state.versions
+    for version in body.versions:
+        if (why := needed(state, version)) is not None:
+            raise IllegalTransition(f"Cannot remove version {version}: {why}.", remedy=_LOOK_AGAIN)
+        versions = _with(versions, version, VersionState.REMOVED, event.reason)
+    return msgspec.structs.replace(state, versions=versions)
+
+
+def needed(state: State, version: Version) -> str | None:
+    """Why a version's artifact must stay, in words; None when it may go."""
+    record = state.versions.get(version)
+    if record is None:
+        return "there is no such version"
+    if version == state.previous:
+        return "undo would bring it back"
+    if state.rollout is not None and version in (state.rollout.version, state.rollout.baseline):
+        return f"rollout {state.rollout.number} needs it"
+    words: Mapping[VersionState, str] = {
+        VersionState.CURRENT: "it is current",
+        VersionState.PUBLISHED: "its rollout is still to come",
+        VersionState.REMOVED: "it was removed before",
+    }
+    return words.get(record.state)
 
 
 def _replace_current(state: State, version: Version, event: Event, *, previous: Version | None) -> State:

@@ -2,7 +2,6 @@
 
 import re
 import threading
-from pathlib import Path
 
 import msgspec
 
@@ -11,9 +10,10 @@ from serinus.core.errors import Conflict, Corrupt, InvalidInput
 from serinus.core.ids import Digest
 from serinus.evidence.analysis import Analysis
 from serinus.evidence.counts import Slice
-from serinus.store.local import Disk, volume_errors
+from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
+_FOLDER = "evidence"
 _NAME = re.compile(r"(\d{10})\.json")
 
 
@@ -49,27 +49,23 @@ def _encode(frozen: FrozenSlice) -> bytes:
     return seal(msgspec.json.encode(frozen))
 
 
-def _decode(data: bytes, path: Path) -> FrozenSlice:
+def _decode(data: bytes, name: str) -> FrozenSlice:
     try:
-        return msgspec.json.decode(unseal(data, str(path)), type=FrozenSlice)
+        return msgspec.json.decode(unseal(data, name), type=FrozenSlice)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(
-            f"{path} is no evidence that this version of Serinus knows: {error}.",
+            f"{name} is no evidence that this version of Serinus knows: {error}.",
             remedy="Was it written by a newer version? Then run that one.",
         ) from error
 
 
 class FrozenEvidence:
-    """The folder `evidence/`: `<rollout>/<k>.json`. Thread-safe."""
+    """`evidence/<rollout>/<k>.json`. Thread-safe."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
-        self._folder = folder
-        self._disk = disk
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._lock = threading.Lock()
         self._last: dict[int, FrozenSlice] = {}
-
-    def path(self, rollout: int, k: int) -> Path:
-        return self._folder / str(rollout) / f"{k:010d}.json"
 
     def freeze(self, frozen: FrozenSlice) -> bool:
         """True: slice k is this one, durably. False: somebody else froze another one; read it and go on from
@@ -78,7 +74,6 @@ class FrozenEvidence:
         Raises Conflict when `prev` is not the digest of slice k - 1, InvalidInput when a number is not
         finite.
         """
-        path = self.path(frozen.rollout, frozen.k)
         before = self.get(frozen.rollout, frozen.k - 1) if frozen.k > 0 else None
         if frozen.prev != (before.digest if before else "") or (frozen.k > 0 and before is None):
             raise Conflict(
@@ -87,23 +82,21 @@ class FrozenEvidence:
             )
         data = _encode(frozen)
         try:
-            _decode(data, path)
+            _decode(data, self._name(frozen.rollout, frozen.k))
         except Corrupt as error:
             raise InvalidInput(
                 f"Slice {frozen.k} of rollout {frozen.rollout} cannot be stored: a number is not finite."
             ) from error
-        with volume_errors("freeze evidence", self._folder):
-            return self._disk.put_if_absent(path, data)
+        return self._backend.put_if_absent(_key(frozen.rollout, frozen.k), data)
 
     def get(self, rollout: int, k: int) -> FrozenSlice | None:
         """Slice k, None when it is not frozen yet. Raises Corrupt, naming the file."""
-        path = self.path(rollout, k)
-        data = self._disk.read(path)
+        data = self._backend.read(_key(rollout, k))
         if data is None:
             return None
-        frozen = _decode(data, path)
+        frozen = _decode(data, self._name(rollout, k))
         if (frozen.rollout, frozen.k) != (rollout, k):
-            raise Corrupt(f"{path} holds slice {frozen.k} of rollout {frozen.rollout}.")
+            raise Corrupt(f"{self._name(rollout, k)} holds slice {frozen.k} of rollout {frozen.rollout}.")
         return frozen
 
     def last(self, rollout: int) -> FrozenSlice | None:
@@ -118,13 +111,27 @@ class FrozenEvidence:
                 return None
             while (following := self.get(rollout, last.k + 1)) is not None:
                 if following.prev != last.digest:
-                    raise Corrupt(f"{self.path(rollout, following.k)} does not follow slice {last.k}.")
+                    raise Corrupt(f"{self._name(rollout, following.k)} does not follow slice {last.k}.")
                 last = following
             self._last = {rollout: last}  # one rollout is active at a time; older ones are rarely asked for
             return last
 
     def _find_last(self, rollout: int) -> FrozenSlice | None:
-        folder = self._folder / str(rollout)
-        matches = map(_NAME.fullmatch, self._disk.names(folder))
-        numbers = [int(match[1]) for match in matches if match]
+        numbers = self.numbers(rollout)
         return self.get(rollout, max(numbers)) if numbers else None
+
+    def numbers(self, rollout: int) -> list[int]:
+        """Which slices of a rollout are there, in no order."""
+        matches = map(_NAME.fullmatch, self._backend.names(f"{_FOLDER}/{rollout}"))
+        return [int(match[1]) for match in matches if match]
+
+    def rollouts(self) -> list[int]:
+        """Rollouts with evidence, ascending."""
+        return sorted(int(name) for name in self._backend.names(_FOLDER) if name.isdecimal())
+
+    def _name(self, rollout: int, k: int) -> str:
+        return self._backend.name(_key(rollout, k))
+
+
+def _key(rollout: int, k: int) -> str:
+    return f"{_FOLDER}/{rollout}/{k:010d}.json"

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from serinus.artifact.files import check_relative, file_entries, sha256_bytes, sha256_file
-from serinus.core.errors import Corrupt, InvalidInput, Unavailable
+from serinus.artifact.files import check_relative, copy_regular, file_entries, sha256_bytes, sha256_file
+from serinus.core.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, NewId
-from serinus.store.local import Disk, volume_errors
+from serinus.store.backend import Backend
 
+_FOLDER = "golden"
 _INDEX = "golden.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RECORD = re.compile(r"(\d{10})\.json")
@@ -63,11 +64,10 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GoldenSets:
-    """The folder `golden/`. Any number of processes may share it."""
+    """`golden/`. Any number of processes may share it."""
 
-    def __init__(self, folder: Path, disk: Disk, *, clock: Clock, new_id: NewId) -> None:
-        self._folder = folder
-        self._disk = disk
+    def __init__(self, backend: Backend, *, clock: Clock, new_id: NewId) -> None:
+        self._backend = backend
         self._clock = clock
         self._new_id = new_id
 
@@ -81,75 +81,101 @@ class GoldenSets:
                 f"{name!r} cannot name a golden set.",
                 remedy="Use up to 64 letters, digits, dots, underscores and dashes.",
             )
-        data = self._disk.read(source / _INDEX)
-        if data is None:
+        try:
+            data = (source / _INDEX).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise InvalidInput(
                 f"{source} has no {_INDEX}.", remedy="Export a golden set from a data set first."
-            )
+            ) from error
         try:
-            index = msgspec.json.decode(data, type=GoldenIndex)
+            index = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"{source / _INDEX} cannot be read: {error}.") from error
         if not index.pairs:
             raise InvalidInput(f"The golden set in {source} has no pairs.", remedy="Export it again.")
-        with volume_errors("store the golden set", self._folder):
-            digest = self._store(self._folder / name, source, data, index)
-            self._record(self._folder / name, digest, actor)
+        digest = self._store(name, source, data, index)
+        self._record(name, digest, actor)
         return digest
 
-    def _store(self, folder: Path, source: Path, data: bytes, index: GoldenIndex) -> Digest:
+    def _store(self, name: str, source: Path, data: bytes, index: GoldenIndex) -> Digest:
         digest = sha256_bytes(data)
-        with self._disk.temporary_tree(folder / digest) as temporary:
-            for name in sorted(_pictures(index)):
+        with self._backend.new_tree(_key(name, digest)) as temporary:
+            for picture in sorted(_pictures(index)):
                 try:
-                    self._disk.copy(source / check_relative(name), temporary / name)
+                    copy_regular(source / check_relative(picture), temporary / picture)
                 except (FileNotFoundError, IsADirectoryError) as error:
                     raise InvalidInput(
-                        f"The picture {source / name} is missing.", remedy="Export the set again."
+                        f"The picture {source / picture} is missing.", remedy="Export the set again."
                     ) from error
             (temporary / _INDEX).write_bytes(data)
             problem = _problem(temporary, index)
             if problem is not None:
                 raise InvalidInput(f"In {source}, {problem}.", remedy="Export the set again.")
-            if not self._disk.publish_tree(temporary, folder / digest):
-                _verify(folder / digest, index)
+            if not self._backend.publish_tree(temporary, _key(name, digest), index=_INDEX):
+                verify(self._folder(name, digest), index, digest)
         return digest
 
-    def _record(self, folder: Path, digest: Digest, actor: str) -> None:
+    def _record(self, name: str, digest: Digest, actor: str) -> None:
         for _ in range(_ATTEMPTS):
             record = _Record(id=self._new_id(), digest=digest, time=self._clock(), actor=actor)
-            path = folder / f"{self._last_number(folder) + 1:010d}.json"
-            if self._disk.put_if_absent(path, msgspec.json.encode(record)):
+            key = f"{_FOLDER}/{name}/{self._last_number(name) + 1:010d}.json"
+            if self._backend.put_if_absent(key, msgspec.json.encode(record)):
                 return
-        raise Unavailable(f"Too many sets are added to {folder} at once.", remedy="Try again.")
+        raise Unavailable(f"Too many sets are added to {name} at once.", remedy="Try again.")
 
     def list(self, *, verify: bool = False) -> list[GoldenSet]:
         """The newest set of each name, sorted by name; with `verify` every byte is read again.
 
         Raises Corrupt, naming the file that is missing or changed.
         """
-        names = sorted(self._disk.names(self._folder))
-        return [self._newest(name, verify=verify) for name in names if self._last_number(self._folder / name)]
+        return [self._newest(name, verify_bytes=verify) for name in self.names()]
 
-    def _newest(self, name: str, *, verify: bool) -> GoldenSet:
-        folder = self._folder / name
-        record_path = folder / f"{self._last_number(folder):010d}.json"
+    def names(self) -> tuple[str, ...]:
+        """Names that mean a set, sorted."""
+        return tuple(sorted(name for name in self._backend.names(_FOLDER) if self._last_number(name)))
+
+    def _newest(self, name: str, *, verify_bytes: bool) -> GoldenSet:
+        key = f"{_FOLDER}/{name}/{self._last_number(name):010d}.json"
         try:
-            record = msgspec.json.decode(record_path.read_bytes(), type=_Record)
+            record = msgspec.json.decode(self._backend.read(key) or b"", type=_Record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{record_path} cannot be read: {error}.", remedy=_ADD_AGAIN) from error
-        path = folder / record.digest
-        data = self._disk.read(path / _INDEX)
-        if data is None or sha256_bytes(data) != record.digest:
-            raise Corrupt(f"{path / _INDEX} is missing or was changed.", remedy=_ADD_AGAIN)
-        index = msgspec.json.decode(data, type=GoldenIndex)
-        if verify:
-            _verify(path, index)
+            raise Corrupt(f"{self._backend.name(key)} cannot be read: {error}.", remedy=_ADD_AGAIN) from error
+        path = self._folder(name, record.digest)
+        index = read_index(path, record.digest)
+        if verify_bytes:
+            verify(path, index, record.digest)
         return GoldenSet(name=name, digest=record.digest, path=path, dataset=index.dataset, pairs=index.pairs)
 
-    def _last_number(self, folder: Path) -> int:
-        matches = map(_RECORD.fullmatch, self._disk.names(folder))
+    def _folder(self, name: str, digest: Digest) -> Path:
+        def check(folder: Path) -> None:
+            verify(folder, read_index(folder, digest), digest)
+
+        try:
+            return self._backend.tree(_key(name, digest), index=_INDEX, check=check)
+        except NotFound as error:
+            index = self._backend.name(f"{_key(name, digest)}/{_INDEX}")
+            raise Corrupt(f"{index} is missing or was changed.", remedy=_ADD_AGAIN) from error
+
+    def _last_number(self, name: str) -> int:
+        matches = map(_RECORD.fullmatch, self._backend.names(f"{_FOLDER}/{name}"))
         return max((int(match[1]) for match in matches if match), default=0)
+
+
+def _key(name: str, digest: Digest) -> str:
+    return f"{_FOLDER}/{name}/{digest}"
+
+
+def _decode(data: bytes) -> GoldenIndex:
+    return msgspec.json.decode(data, type=GoldenIndex)
+
+
+def read_index(folder: Path, digest: Digest) -> GoldenIndex:
+    """`golden.json` of the set named `digest`. Raises Corrupt when it is missing or another one."""
+    path = folder / _INDEX
+    data = path.read_bytes() if path.is_file() else None
+    if data is None or sha256_bytes(data) != digest:
+        raise Corrupt(f"{path} is missing or was changed.", remedy=_ADD_AGAIN)
+    return _decode(data)
 
 
 def _pictures(index: GoldenIndex) -> dict[str, set[str]]:
@@ -176,9 +202,9 @@ def _problem(folder: Path, index: GoldenIndex) -> str | None:
     return None
 
 
-def _verify(folder: Path, index: GoldenIndex) -> None:
-    """Raises Corrupt unless `folder`, named by the hash of its index, holds what it names."""
-    changed = sha256_file(folder / _INDEX) != folder.name
+def verify(folder: Path, index: GoldenIndex, digest: Digest) -> None:
+    """Raises Corrupt unless `folder` holds what the set `digest` with this index names."""
+    changed = sha256_file(folder / _INDEX) != digest
     problem = f"{_INDEX} is not what was added" if changed else _problem(folder, index)
     if problem is not None:
         raise Corrupt(f"The golden set {folder} was changed: {problem}.", remedy=_ADD_AGAIN)

@@ -1,17 +1,18 @@
 """What is true for a moment: who is alive (`replicas/`), and the hint who serves (`routes.json`)."""
 
 import logging
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from serinus.core.enums import RolloutPhase
 from serinus.core.ids import Digest, Version
-from serinus.store.local import Disk
+from serinus.store.backend import Backend
 from serinus.store.observations import check_replica
 
 _LOG = logging.getLogger(__name__)
+_FOLDER = "replicas"
+_ROUTES = "routes.json"
 _T = TypeVar("_T")
 
 
@@ -59,41 +60,41 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heartbeats:
-    """The folder `replicas/` and the file `routes.json`; replaced whole, not durable."""
+    """`replicas/<replica>.json` and `routes.json`; replaced whole, not durable."""
 
-    def __init__(self, root: Path, disk: Disk) -> None:
-        self._folder = root / "replicas"
-        self._routes = root / "routes.json"
-        self._disk = disk
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     def put_replica(self, replica: Replica) -> None:
-        self._disk.replace(self._path(replica.replica), msgspec.json.encode(replica), durable=False)
+        self._backend.replace(_key(replica.replica), msgspec.json.encode(replica), durable=False)
 
     def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
-        found = (self._read(path, Replica) for path in sorted(self._folder.glob("*.json")))
+        names = sorted(name for name in self._backend.names(_FOLDER) if name.endswith(".json"))
+        found = (self._read(f"{_FOLDER}/{name}", Replica) for name in names)
         return [replica for replica in found if replica is not None and replica.time > newer_than]
 
     def remove_replica(self, replica: str) -> None:
         """Forgets a replica; one that is not there is fine."""
-        self._path(replica).unlink(missing_ok=True)
-
-    def _path(self, replica: str) -> Path:
-        return self._folder / f"{check_replica(replica)}.json"
+        self._backend.remove(_key(replica))
 
     def put_routes(self, routes: Routes) -> None:
-        self._disk.replace(self._routes, msgspec.json.encode(routes), durable=False)
+        self._backend.replace(_ROUTES, msgspec.json.encode(routes), durable=False)
 
     def routes(self) -> Routes | None:
         """The last hint; None when there is none, or a power cut left it torn (the next tick rewrites it)."""
-        return self._read(self._routes, Routes)
+        return self._read(_ROUTES, Routes)
 
-    def _read(self, path: Path, kind: type[_T]) -> _T | None:
-        data = self._disk.read(path)
+    def _read(self, key: str, kind: type[_T]) -> _T | None:
+        data = self._backend.read(key)
         if data is None:
             return None
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _LOG.warning("Skipped %s: %s", path, error)
+            _LOG.warning("Skipped %s: %s", self._backend.name(key), error)
             return None
+
+
+def _key(replica: str) -> str:
+    return f"{_FOLDER}/{check_replica(replica)}.json"

@@ -2,28 +2,40 @@
 
 Creating the next number is compare-and-append: of two writers that saw the same end, one wins and the other
 reads on. The end is found by asking for the next number, not by listing (a listing may lag on network
-volumes).
+volumes, and takes longer the older the store is).
+
+A *snapshot*, `snapshots/<seq>.json`, is the state after event `seq`, written by whoever appends a round
+number. It saves a new reader the fold of everything before it and is nothing but a short cut: it counts only
+when it is whole, was made by the same rules (`FOLD`), and names the hash of an event that is really there.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from serinus.artifact.files import sha256_bytes
-from serinus.core.errors import Conflict, Corrupt, InvalidInput
+from serinus.core.errors import Conflict, Corrupt, InvalidInput, SerinusError
 from serinus.core.ids import Digest
 from serinus.rollout.events import Event
 from serinus.rollout.state import State
-from serinus.rollout.transitions import apply
-from serinus.store.local import Disk
+from serinus.rollout.transitions import FOLD, apply
+from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
+_LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"(\d{10})\.json")
 _RESTORE = "Restore the journal from a backup; nothing is decided or served anew from it meanwhile."
+_FOLDER = "journal"
+_SNAPSHOTS = f"{_FOLDER}/snapshots"
+_EVERY = 500
+"""Events between two snapshots."""
+_KEPT = 3
+_FARTHEST = 2**20
+"""How far beyond its end the journal is searched for events that a gap cut off."""
 
 
 class Entry(NamedTuple):
@@ -63,28 +75,28 @@ def decode(data: bytes, name: str) -> Entry:
     return Entry(event, sha256_bytes(data))
 
 
-class Journal:
-    """Reads, folds and appends. Thread-safe; any number of processes may share one folder."""
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    fold: int
+    state: State
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
-        self._folder = folder
-        self._disk = disk
+
+class Journal:
+    """Reads, folds and appends. Thread-safe; any number of processes may share one."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._lock = threading.Lock()
         self._state = State()
-        self._end_checked = False
-
-    def path(self, seq: int) -> Path:
-        return self._folder / f"{seq:010d}.json"
+        self._opened = False
 
     def read(self, seq: int) -> Entry | None:
         """Event `seq`, None when it has not happened. Raises Corrupt when its file was changed."""
-        path = self.path(seq)
-        data = self._disk.read(path)
+        data = self._backend.read(_key(seq))
         if data is None:
             return None
-        entry = decode(data, str(path))
+        entry = decode(data, self._name(seq))
         if entry.event.seq != seq:
-            raise Corrupt(f"{path} holds event {entry.event.seq}.", remedy=_RESTORE)
+            raise Corrupt(f"{self._name(seq)} holds event {entry.event.seq}.", remedy=_RESTORE)
         return entry
 
     def state(self) -> State:
@@ -93,42 +105,64 @@ class Journal:
         Raises Corrupt, naming the file, at a gap, a broken chain, or an event that its state does not allow.
         """
         with self._lock:
+            if not self._opened and self._state.seq == 0:
+                self._state = self._last_snapshot()
             while (entry := self.read(self._state.seq + 1)) is not None:
                 self._state = self._fold(self._state, entry)
-            if not self._end_checked:
+            if not self._opened:
                 self._refuse_gap(self._state.seq)
-                self._end_checked = True
+                self._opened = True
             return self._state
 
     def _fold(self, state: State, entry: Entry) -> State:
-        path = self.path(entry.event.seq)
-        _check_link(path, entry.event, state.head)
+        name = self._name(entry.event.seq)
+        _check_link(name, entry.event, state.head)
         try:
             return apply(state, entry.event, entry.digest)
         except Conflict as error:
             raise Corrupt(
-                f"{path} holds an event that cannot follow: {error.message}", remedy=_RESTORE
+                f"{name} holds an event that cannot follow: {error.message}", remedy=_RESTORE
             ) from error
 
     def _refuse_gap(self, end: int) -> None:
-        """A number beyond a missing one. Whoever appends now is no gap: its predecessor is there by then."""
-        found = map(_NAME.fullmatch, self._disk.names(self._folder))
-        last = max((int(match[1]) for match in found if match), default=0)
-        if last > end and not self.path(end + 1).exists():
-            raise Corrupt(f"{self.path(end + 1)} is missing, {self.path(last)} is there.", remedy=_RESTORE)
+        """Numbers beyond a missing one, looked for at distances 2, 4, 8 ...: a constant number of looks.
+
+        Finds every gap that is shorter than what lies behind it. Whoever appends now is no gap: its
+        predecessor is there by then.
+        """
+        distance = 2
+        while distance <= _FARTHEST:
+            if self._backend.exists(_key(end + distance)) and not self._backend.exists(_key(end + 1)):
+                raise self._gap(end + 1, end + distance)
+            distance *= 2
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """All events with a number above `after`, in order. Raises Corrupt as `state` does."""
         end = self.state().seq
         head: str = ""
         for seq in range(max(after, 1), end + 1):
-            entry = self.read(seq)
-            if entry is None:
-                raise Corrupt(f"{self.path(seq)} is missing, {self.path(end)} was there.", remedy=_RESTORE)
+            entry = self._there(seq, end)
             if seq > after:
-                _check_link(self.path(seq), entry.event, head)
+                _check_link(self._name(seq), entry.event, head)
                 yield entry.event
             head = entry.digest
+
+    def backwards(self) -> Iterator[Event]:
+        """All events, the newest first. Raises Corrupt as `state` does."""
+        state = self.state()
+        expected = state.head
+        for seq in range(state.seq, 0, -1):
+            entry = self._there(seq, state.seq)
+            if entry.digest != expected:
+                raise Corrupt(f"{self._name(seq)} is not what its successor follows.", remedy=_RESTORE)
+            yield entry.event
+            expected = entry.event.prev
+
+    def _there(self, seq: int, end: int) -> Entry:
+        entry = self.read(seq)
+        if entry is None:
+            raise self._gap(seq, end)
+        return entry
 
     def offer(self, state: State, event: Event) -> Event | None:
         """Appends `event`, made for `state`. None: somebody else's event has that number; read on.
@@ -136,17 +170,98 @@ class Journal:
         `apply` runs first: raises its Conflict, and nothing is written.
         """
         data, (stored, digest) = encode(event)
-        apply(state, stored, digest)
-        path, following = self.path(event.seq), self.path(event.seq + 1)
-        if following.exists() and not path.exists():
-            raise Corrupt(f"{path} is missing, {following} is there.", remedy=_RESTORE)
-        return stored if self._disk.put_if_absent(path, data) else None
+        after = apply(state, stored, digest)
+        key, following = _key(event.seq), _key(event.seq + 1)
+        if self._backend.exists(following) and not self._backend.exists(key):
+            raise self._gap(event.seq, event.seq + 1)
+        if not self._backend.put_if_absent(key, data):
+            return None
+        if event.seq % _EVERY == 0:
+            self._write_snapshot(after)
+        return stored
+
+    # -- snapshots -------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> State:
+        """Writes one of now; gives the state that it holds."""
+        state = self.state()
+        if state.seq > 0:
+            self._write_snapshot(state)
+        return state
+
+    def snapshots(self) -> list[int]:
+        """Numbers of the snapshots that there are, ascending."""
+        matches = map(_NAME.fullmatch, self._backend.names(_SNAPSHOTS))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def read_snapshot(self, seq: int) -> State | None:
+        """The state in snapshot `seq`; None when it was made by other rules or is there no more.
+
+        Raises Corrupt when it is damaged or does not belong to this journal.
+        """
+        name = self._backend.name(_snapshot_key(seq))
+        data = self._backend.read(_snapshot_key(seq))
+        if data is None:
+            return None
+        document = unseal(data, name)
+        try:
+            if msgspec.json.decode(document, type=_Rules).fold != FOLD:
+                return None
+            state = msgspec.json.decode(document, type=Snapshot).state
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Corrupt(f"{name} is no snapshot: {error}.", remedy="Remove it; it is made anew.") from error
+        entry = self.read(seq)
+        if state.seq != seq or entry is None or entry.digest != state.head:
+            raise Corrupt(f"{name} is no snapshot of this journal.", remedy="Remove it; it is made anew.")
+        return state
+
+    def _last_snapshot(self) -> State:
+        """The newest one that can be believed; the empty state when there is none."""
+        for seq in reversed(self.snapshots()):
+            try:
+                state = self.read_snapshot(seq)
+            except Corrupt as error:
+                _LOG.warning("A snapshot is left out: %s", error)
+                continue
+            if state is not None:
+                return state
+        return State()
+
+    def _write_snapshot(self, state: State) -> None:
+        """Nothing rests on a snapshot, so whoever appends is not troubled by one that cannot be written."""
+        data = seal(msgspec.json.encode(Snapshot(fold=FOLD, state=state)))
+        try:
+            self._backend.replace(_snapshot_key(state.seq), data, durable=True)
+            for seq in self.snapshots()[:-_KEPT]:
+                self._backend.remove(_snapshot_key(seq))
+        except (OSError, SerinusError):
+            _LOG.warning("The snapshot of event %d could not be written", state.seq, exc_info=True)
+
+    # -- words -----------------------------------------------------------------------------------------------
+
+    def _name(self, seq: int) -> str:
+        return self._backend.name(_key(seq))
+
+    def _gap(self, missing: int, there: int) -> Corrupt:
+        return Corrupt(f"{self._name(missing)} is missing, {self._name(there)} is there.", remedy=_RESTORE)
 
 
-def _check_link(path: Path, event: Event, head: str) -> None:
+class _Rules(msgspec.Struct, frozen=True):
+    fold: int
+
+
+def _key(seq: int) -> str:
+    return f"{_FOLDER}/{seq:010d}.json"
+
+
+def _snapshot_key(seq: int) -> str:
+    return f"{_SNAPSHOTS}/{seq:010d}.json"
+
+
+def _check_link(name: str, event: Event, head: str) -> None:
     if event.prev != head:
         raise Corrupt(
-            f"{path} does not follow its predecessor: it names {event.prev or 'none'}, "
+            f"{name} does not follow its predecessor: it names {event.prev or 'none'}, "
             f"that one is {head or 'none'}.",
             remedy=_RESTORE,
         )

@@ -13,11 +13,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from serinus.core.errors import InvalidInput, Misconfigured
+from serinus.core.errors import Misconfigured
 from serinus.core.ids import NewId
 
 _SCRATCH = ".tmp"
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
 _OPERATORS = {
     errno.ENOSPC: "The volume is full.",
     errno.EDQUOT: "The quota of the volume is used up.",
@@ -46,6 +46,7 @@ class Disk:
     """The primitives. Small files are made in `<root>/.tmp`, trees beside their final name (`.tmp-<id>`)."""
 
     def __init__(self, root: Path, new_id: NewId) -> None:
+        self._root = root
         self._scratch = root / _SCRATCH
         self._new_id = new_id
 
@@ -125,7 +126,7 @@ class Disk:
     def temporary_tree(self, final: Path) -> Iterator[Path]:
         """A new folder beside `final`, removed at the end unless it was published."""
         self.make_folder(final.parent)
-        temporary = final.parent / f"{_TEMPORARY}{self._new_id()}"
+        temporary = final.parent / f"{TEMPORARY}{self._new_id()}"
         temporary.mkdir()
         try:
             yield temporary
@@ -163,18 +164,6 @@ class Disk:
         if durable:
             self.sync(folder)
 
-    def copy(self, source: Path, target: Path) -> None:
-        """Copies one regular file; its folder is made. Raises InvalidInput when `source` is a link by now."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise InvalidInput(f"{source} became a link while it was read.") from error
-            raise
-        with os.fdopen(descriptor, "rb") as reader, target.open("xb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-
     def remove_tree(self, folder: Path) -> None:
         """Removes a temporary tree, read-only folders too; it may be gone by then."""
         for path, _, _ in os.walk(folder):
@@ -185,18 +174,24 @@ class Disk:
 
     def discard_tree(self, folder: Path) -> None:
         """Takes a tree away by one rename, then removes it: nobody sees it half-removed or fills it again."""
-        discarded = folder.parent / f"{_TEMPORARY}{self._new_id()}"
+        discarded = folder.parent / f"{TEMPORARY}{self._new_id()}"
         try:
             self.rename(folder, discarded)
         except FileNotFoundError:
             return  # somebody else did
         self.remove_tree(discarded)
 
-    def sweep(self, folder: Path, *, before: float) -> None:
-        """Removes temporary files and trees in `folder` untouched since `before` (UTC seconds)."""
+    def sweep_all(self, *, before: float) -> None:
+        """Removes temporary files and trees untouched since `before` (UTC seconds), wherever we make them."""
+        folders = [path for path in self._root.iterdir() if path.is_dir() and not path.is_symlink()]
+        sets = [path for path in (self._root / "golden").iterdir() if path.is_dir()]
+        for folder in (self._root, *folders, *sets):
+            self._sweep(folder, before)
+
+    def _sweep(self, folder: Path, before: float) -> None:
         for name in self.names(folder):
             path = folder / name
-            ours = name.startswith(_TEMPORARY) or folder == self._scratch
+            ours = name.startswith(TEMPORARY) or folder == self._scratch
             if not ours or touched(path) >= before:
                 continue
             if path.is_dir() and not path.is_symlink():
@@ -213,7 +208,7 @@ class Disk:
     def point(self, link: Path, target: str) -> None:
         """Lets the symbolic link `link` point to `target`, relative to its folder; replaces an older link."""
         self.make_folder(link.parent)
-        temporary = link.parent / f"{_TEMPORARY}{self._new_id()}"
+        temporary = link.parent / f"{TEMPORARY}{self._new_id()}"
         temporary.symlink_to(target)
         try:
             self.rename(temporary, link)

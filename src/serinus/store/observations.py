@@ -7,15 +7,15 @@ evidence. A file that a power cut left torn is skipped with a warning.
 import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from serinus.core.errors import InvalidInput
 from serinus.evidence.counts import Slice
-from serinus.store.local import Disk, touched
+from serinus.store.backend import Backend
 
 _LOG = logging.getLogger(__name__)
+_FOLDER = "observations"
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _NUMBER = re.compile(r"(\d{10})\.json")
 
@@ -30,52 +30,61 @@ def check_replica(replica: str) -> str:
 
 
 class Observations:
-    """The folder `observations/`: `<rollout>/<replica>/<n>.json`."""
+    """`observations/<rollout>/<replica>/<n>.json`."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
-        self._folder = folder
-        self._disk = disk
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     def put(self, rollout: int, replica: str, n: int, slice_: Slice) -> None:
         """Writes slice `n` of a process; a process counts n = 0, 1, 2 ... and writes them in this order."""
-        path = self._folder / str(rollout) / check_replica(replica) / f"{n:010d}.json"
-        self._disk.replace(path, msgspec.json.encode(slice_), durable=False)
+        key = f"{_folder(rollout)}/{check_replica(replica)}/{_file(n)}"
+        self._backend.replace(key, msgspec.json.encode(slice_), durable=False)
 
     def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, Slice]]:
         """Slices of a rollout with n above `seen[replica]` (all, where a replica is not in it), in order."""
-        folder = self._folder / str(rollout)
+        folder = _folder(rollout)
         return [
             (replica, n, slice_)
-            for replica in sorted(self._disk.names(folder))
-            for n in self._complete_numbers(folder / replica, above=seen.get(replica, -1))
-            if (slice_ := self._read(folder / replica / f"{n:010d}.json")) is not None
+            for replica in sorted(self._backend.names(folder))
+            for n in self._complete_numbers(f"{folder}/{replica}", above=seen.get(replica, -1))
+            if (slice_ := self._read(f"{folder}/{replica}/{_file(n)}")) is not None
         ]
 
     def forget(self, *, keep: int | None, before: float) -> None:
         """Removes what was reported of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
-        for name in self._disk.names(self._folder):
-            folder = self._folder / name
-            if name.isdecimal() and name != str(keep) and touched(folder) < before:
-                self._disk.discard_tree(folder)
+        for name in self._backend.names(_FOLDER):
+            folder = f"{_FOLDER}/{name}"
+            if name.isdecimal() and name != str(keep) and self._backend.touched(folder) < before:
+                self._backend.discard(folder)
 
-    def _read(self, path: Path) -> Slice | None:
+    def _read(self, key: str) -> Slice | None:
+        data = self._backend.read(key)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Slice)
-        except (msgspec.DecodeError, UnicodeDecodeError, FileNotFoundError) as error:
-            _LOG.warning("Skipped the observation %s: %s", path, error)
+            return None if data is None else msgspec.json.decode(data, type=Slice)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            _LOG.warning("Skipped the observation %s: %s", self._backend.name(key), error)
             return None
 
-    def _complete_numbers(self, folder: Path, *, above: int) -> list[int]:
+    def _complete_numbers(self, folder: str, *, above: int) -> list[int]:
         """Numbers in `folder`, without a hole that only the listing made.
 
         A listing that runs while files appear may miss an older one and show a newer one, and the older one
         would then count as seen. So: the highest of a first listing, and what a second one shows up to it.
         """
-        highest = max(self._numbers(folder), default=-1)
+        highest = max(self._numbers(folder, above), default=-1)
         if highest <= above:
             return []
-        return sorted(n for n in self._numbers(folder) if above < n <= highest)
+        return sorted(n for n in self._numbers(folder, above) if n <= highest)
 
-    def _numbers(self, folder: Path) -> list[int]:
-        matches = map(_NUMBER.fullmatch, self._disk.names(folder))
+    def _numbers(self, folder: str, above: int) -> list[int]:
+        after = _file(above) if above >= 0 else ""
+        matches = map(_NUMBER.fullmatch, self._backend.names(folder, after=after))
         return [int(match[1]) for match in matches if match]
+
+
+def _folder(rollout: int) -> str:
+    return f"{_FOLDER}/{rollout}"
+
+
+def _file(n: int) -> str:
+    return f"{n:010d}.json"

@@ -1,42 +1,59 @@
-"""Artifacts: a draft becomes `artifacts/<digest>/`, complete, immutable and named by its manifest's digest.
+"""Artifacts: a draft becomes the tree `artifacts/<digest>`, immutable, named by its manifest's digest.
 
-Nothing here gives a version its number: that is the `published` event, the one commit point. A tree that was
-renamed and never got its event is harmless, and shared when the same draft comes again.
+Nothing here gives a version its number: that is the `published` event, the one commit point. A tree that is
+complete and never got its event is an orphan: harmless, never shared, and removed by `versions gc` when it is
+old enough that nobody can be about to publish it.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from serinus.artifact.files import file_entries, regular_files, sha256_bytes, sha256_file
-from serinus.artifact.manifest import Manifest, decode_manifest, encode_manifest
+from serinus.artifact.files import (
+    copy_regular,
+    file_entries,
+    regular_files,
+    sha256_bytes,
+    sha256_file,
+    sha256_pieces,
+)
+from serinus.artifact.manifest import Manifest, content_key, decode_manifest, encode_manifest
 from serinus.artifact.validate import MANIFEST, read_draft
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.core.ids import Digest
-from serinus.store.local import Disk, volume_errors
+from serinus.store.backend import Backend, Moved, ignore
 
+FOLDER = "artifacts"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PUBLISH_AGAIN = "The version cannot be used. Restore the file from a backup, or publish the model again."
 
 
 class Artifacts:
-    """The folder `artifacts/`. Thread-safe; any number of processes may share it."""
+    """`artifacts/`. Thread-safe; any number of processes may share it."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
-        self._folder = folder
-        self._disk = disk
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._manifests: dict[Digest, Manifest] = {}
 
-    def path(self, digest: Digest) -> Path:
-        """The folder of an artifact. Raises NotFound."""
-        path = self._folder / digest
-        if not _DIGEST.fullmatch(digest) or not path.is_dir():
-            raise NotFound(
-                f"There is no artifact {digest!r} here.",
-                remedy="`serinus versions list` shows what there is.",
+    def digests(self) -> list[Digest]:
+        """Every tree that is there, sorted, with or without a version."""
+        return [Digest(name) for name in sorted(self._backend.names(FOLDER)) if _DIGEST.fullmatch(name)]
+
+    def path(self, digest: Digest, moved: Moved = ignore) -> Path:
+        """The folder of an artifact, fetched where artifacts lie elsewhere.
+
+        Raises NotFound, and Corrupt when what was fetched is not what was published.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise _unknown(digest)
+        try:
+            return self._backend.tree(
+                key(digest), index=MANIFEST, check=lambda folder: _check(folder, digest), moved=moved
             )
-        return path
+        except NotFound as error:
+            raise _unknown(digest) from error
 
     def manifest(self, digest: Digest) -> Manifest:
         """Raises NotFound, and Corrupt when the manifest is not the one that gave the artifact its name."""
@@ -46,55 +63,60 @@ class Artifacts:
         return known
 
     def _read_manifest(self, digest: Digest) -> Manifest:
-        path = self.path(digest) / MANIFEST
-        data = self._disk.read(path)
-        if data is None:
-            raise Corrupt(f"{path} is missing.", remedy=_PUBLISH_AGAIN)
-        if sha256_bytes(data) != digest:
-            raise Corrupt(
-                f"{path} is not what was published: its hash does not match.", remedy=_PUBLISH_AGAIN
-            )
-        try:
-            return decode_manifest(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(
-                f"{path} is no manifest that this version of Serinus knows: {error}.",
-                remedy="Was it published by a newer version? Then run that one.",
-            ) from error
+        manifest_key = f"{key(digest)}/{MANIFEST}"
+        data = self._backend.read(manifest_key) if _DIGEST.fullmatch(digest) else None
+        if data is not None:
+            return _decode(data, digest, self._backend.name(manifest_key))
+        if not _DIGEST.fullmatch(digest) or not self._backend.has_tree(key(digest), index=MANIFEST):
+            raise _unknown(digest)
+        raise Corrupt(f"{self._backend.name(manifest_key)} is missing.", remedy=_PUBLISH_AGAIN)
 
     def verify(self, digest: Digest) -> None:
-        """Reads every byte again. Raises NotFound, or Corrupt naming a missing, changed or extra file."""
+        """Reads every byte again. Raises NotFound, or Corrupt naming a missing, changed or extra file.
+
+        Where artifacts lie elsewhere it is the local copy that is read, and one that was damaged is fetched
+        anew.
+        """
         folder = self.path(digest)
-        manifest = self._read_manifest(digest)
         try:
-            present = regular_files(folder)
-        except InvalidInput as error:
-            raise Corrupt(f"{folder} was changed: {error.message}", remedy=_PUBLISH_AGAIN) from error
-        extra = sorted(present.keys() - manifest.files.keys() - {MANIFEST})
-        if extra:
-            raise Corrupt(f"{folder / extra[0]} does not belong to this artifact.", remedy="Move it away.")
+            _check(folder, digest)
+        except Corrupt:
+            if not self._backend.forget_local(key(digest)):
+                raise
+            _check(self.path(digest), digest)
+
+    def verify_stored(self, digest: Digest) -> None:
+        """As `verify`, on what lies in the store itself."""
+        if not self._backend.remote:
+            return self.verify(digest)
+        manifest = self._read_manifest(digest)
+        present = self._backend.files(key(digest))
+        _check_names(self._backend.name(key(digest)), manifest, present)
         for name, entry in manifest.files.items():
-            path = folder / name
-            if name not in present:
-                raise Corrupt(f"{path} is missing.", remedy=_PUBLISH_AGAIN)
-            if path.stat().st_size != entry.size or sha256_file(path) != entry.sha256:
-                raise Corrupt(
-                    f"{path} is not what was published: its hash does not match.", remedy=_PUBLISH_AGAIN
-                )
+            file_key = f"{key(digest)}/{name}"
+            if present[name] != entry.size or sha256_pieces(self._backend.chunks(file_key)) != entry.sha256:
+                raise _changed(self._backend.name(file_key))
+        return None
 
-    def add(self, folder: Path, *, note: str, created: float) -> Digest:
-        """Copies a draft in, durably, and gives its digest. The same content, published before, is shared.
+    def add(
+        self,
+        folder: Path,
+        *,
+        note: str,
+        created: float,
+        known: Callable[[Digest], Digest | None],
+        moved: Moved = ignore,
+    ) -> tuple[Digest, Digest]:
+        """Copies a draft in, durably; gives the artifact's digest and its content key.
 
-        `created`: now, UTC seconds. Raises InvalidInput (the draft), Misconfigured (the volume), Corrupt
-        (content that lies under this digest already is damaged).
+        `created`: now, UTC seconds. `known`: the artifact of a version with this content key, if there is
+        one; when it is intact it is shared. Raises InvalidInput (the draft), Misconfigured (the volume),
+        Corrupt (content that lies under this digest already is damaged).
         """
         draft = read_draft(folder)
-        with (
-            volume_errors("store the artifact", self._folder),
-            self._disk.temporary_tree(self._folder / "new") as temporary,
-        ):
+        with self._backend.new_tree(key(Digest("new"))) as temporary:
             for name in draft.payload:
-                self._disk.copy(folder / name, temporary / name)
+                copy_regular(folder / name, temporary / name)
             manifest = Manifest(
                 created=created,
                 contract=draft.contract,
@@ -103,25 +125,85 @@ class Artifacts:
                 metrics=draft.metrics,
                 note=note,
             )
-            shared = self._same_content(manifest)
-            if shared is not None:
-                return shared
+            content = content_key(manifest)
+            shared = known(content)
+            if shared is not None and self._intact(shared):
+                return shared, content
             data = encode_manifest(manifest)
             digest = sha256_bytes(data)
             (temporary / MANIFEST).write_bytes(data)
-            if not self._disk.publish_tree(temporary, self._folder / digest):
+            if not self._backend.publish_tree(temporary, key(digest), index=MANIFEST, moved=moved):
                 self.verify(digest)
-            return digest
+            return digest, content
 
-    def _same_content(self, manifest: Manifest) -> Digest | None:
-        """An intact artifact that differs in nothing but when it was made."""
-        for digest in map(Digest, sorted(self._disk.names(self._folder))):
-            if not _DIGEST.fullmatch(digest):
-                continue
-            try:
-                if msgspec.structs.replace(self.manifest(digest), created=manifest.created) == manifest:
-                    self.verify(digest)
-                    return digest
-            except (Corrupt, NotFound):
-                continue  # damaged: whoever uses it is told; this draft is intact and gets its own copy
-        return None
+    def _intact(self, digest: Digest) -> bool:
+        """A damaged twin is not shared: whoever uses it is told; this draft gets its own copy."""
+        try:
+            self.verify_stored(digest)
+        except (Corrupt, NotFound):
+            return False
+        return True
+
+    def discard(self, digest: Digest) -> None:
+        """Takes an artifact away, here and where it lies."""
+        self._manifests.pop(digest, None)
+        self._backend.discard(key(digest))
+
+    def touched(self, digest: Digest) -> float:
+        """When it was last written to, UTC seconds."""
+        return self._backend.touched(key(digest))
+
+    def size(self, digest: Digest) -> int:
+        """Bytes that it takes in the store."""
+        return sum(self._backend.files(key(digest)).values())
+
+
+def key(digest: Digest) -> str:
+    return f"{FOLDER}/{digest}"
+
+
+def _unknown(digest: str) -> NotFound:
+    return NotFound(
+        f"There is no artifact {digest!r} here.", remedy="`serinus versions list` shows what there is."
+    )
+
+
+def _changed(name: str) -> Corrupt:
+    return Corrupt(f"{name} is not what was published: its hash does not match.", remedy=_PUBLISH_AGAIN)
+
+
+def _decode(data: bytes, digest: Digest, name: str) -> Manifest:
+    if sha256_bytes(data) != digest:
+        raise _changed(name)
+    try:
+        return decode_manifest(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(
+            f"{name} is no manifest that this version of Serinus knows: {error}.",
+            remedy="Was it published by a newer version? Then run that one.",
+        ) from error
+
+
+def _check(folder: Path, digest: Digest) -> None:
+    """Raises Corrupt, naming the file, unless `folder` holds exactly what `digest` names."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise Corrupt(f"{path} is missing.", remedy=_PUBLISH_AGAIN)
+    manifest = _decode(path.read_bytes(), digest, str(path))
+    try:
+        present = regular_files(folder)
+    except InvalidInput as error:
+        raise Corrupt(f"{folder} was changed: {error.message}", remedy=_PUBLISH_AGAIN) from error
+    _check_names(str(folder), manifest, present)
+    for name, entry in manifest.files.items():
+        if present[name].stat().st_size != entry.size or sha256_file(present[name]) != entry.sha256:
+            raise _changed(str(present[name]))
+
+
+def _check_names(folder: str, manifest: Manifest, present: Mapping[str, object]) -> None:
+    extra = sorted(present.keys() - manifest.files.keys() - {MANIFEST})
+    if extra:
+        raise Corrupt(f"{folder}/{extra[0]} does not belong to this artifact.", remedy="Move it away.")
+    missing = sorted(manifest.files.keys() - present.keys())
+    if missing:
+        raise Corrupt(f"{folder}/{missing[0]} is missing.", remedy=_PUBLISH_AGAIN)

@@ -1,4 +1,4 @@
-"""The store as every other room sees it: one object over one folder, MODEL_DIR."""
+"""The store as every other room sees it: one object over one place, a folder or a bucket."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -7,15 +7,19 @@ from serinus.artifact.manifest import Manifest
 from serinus.core.errors import Conflict, Misconfigured, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
-from serinus.rollout.events import Body, Event, Published, RolloutStarted, Verified
+from serinus.rollout.events import Body, Event, Published
 from serinus.rollout.state import State
+from serinus.store.backend import Backend, Moved, ignore
+from serinus.store.bucket import Address, Bucket, connect
+from serinus.store.cache import Cache
+from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.journal import Journal
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
-from serinus.store.publish import Artifacts
+from serinus.store.publish import Artifacts, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
 
@@ -30,41 +34,67 @@ _FOLDERS = (
     "views",
     "incoming",
 )
+_LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
+"""What MODEL_DIR holds when the store lies in a bucket: copies, and what is generated for people."""
 _SWEEP_AFTER_SECONDS = 3600.0
 _ATTEMPTS = 500
+CACHE_BYTES = 20 * 10**9
 
 
 class Store:
-    """The registry on a local disk. Thread-safe; any number of processes may share one root.
+    """The registry. Thread-safe; any number of processes may share one.
 
     Use `Store.open`; the plain constructor touches nothing and expects a root that was opened before.
     """
 
-    def __init__(self, root: Path, *, clock: Clock, new_id: NewId, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        disk: Disk | None = None,
+        bucket: Address | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.root = root
         self._clock = clock
         self._new_id = new_id
         self._disk = disk or Disk(root, new_id)
-        self._journal = Journal(root / "journal", self._disk)
-        self._artifacts = Artifacts(root / "artifacts", self._disk)
-        self._observations = Observations(root / "observations", self._disk)
-        self._evidence = FrozenEvidence(root / "evidence", self._disk)
-        self._heartbeats = Heartbeats(root, self._disk)
-        self._golden = GoldenSets(root / "golden", self._disk, clock=clock, new_id=new_id)
-        self._canary_times: dict[tuple[Version, float], float | None] = {}
-        self._views = Views(
-            root, self._disk, new_id=new_id, manifest=self._artifacts.manifest, canary_at=self._canary_at
-        )
+        self.backend: Backend = Folder(root, self._disk)
+        if bucket is not None:
+            cache = Cache(root, self._disk, limit=cache_bytes, clock=clock)
+            self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache)
+        self._journal = Journal(self.backend)
+        self._artifacts = Artifacts(self.backend)
+        self._observations = Observations(self.backend)
+        self._evidence = FrozenEvidence(self.backend)
+        self._heartbeats = Heartbeats(self.backend)
+        self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
+        self._views = Views(root, self._disk, new_id=new_id, manifest=self._artifacts.manifest)
 
     @classmethod
-    def open(cls, root: Path, *, clock: Clock, new_id: NewId, disk: Disk | None = None) -> "Store":
-        """Makes the folders, tests the volume, sweeps what killed writers left over an hour ago.
+    def open(
+        cls,
+        root: Path,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        disk: Disk | None = None,
+        bucket: Address | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> "Store":
+        """Makes the folders, tests the place, sweeps what killed writers left over an hour ago.
 
-        Raises Misconfigured when the folder cannot be written or its volume lacks link, rename or symlink.
+        `root`: MODEL_DIR. With `bucket` the store lies there, and `root` holds copies (up to `cache_bytes`)
+        and the views. Raises Misconfigured when the folder cannot be written, its volume lacks link, rename
+        or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer.
         """
-        store = cls(root.absolute(), clock=clock, new_id=new_id, disk=disk)
+        store = cls(
+            root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
+        )
         try:
-            for name in (store._disk.scratch.name, *_FOLDERS):
+            for name in (store._disk.scratch.name, *(_FOLDERS if bucket is None else _LOCAL_FOLDERS)):
                 store._disk.make_folder(store.root / name)
         except OSError as error:
             raise Misconfigured(
@@ -72,14 +102,15 @@ class Store:
                 remedy="Give MODEL_DIR a folder that this user may write.",
             ) from error
         check_volume(store._disk.scratch, new_id)
-        store._sweep()
+        if isinstance(store.backend, Bucket):
+            store.backend.check(new_id)
+        store.backend.sweep(before=clock() - _SWEEP_AFTER_SECONDS)
         return store
 
-    def _sweep(self) -> None:
-        before = self._clock() - _SWEEP_AFTER_SECONDS
-        sets = [path for path in (self.root / "golden").iterdir() if path.is_dir()]
-        for folder in (self._disk.scratch, self.root, *(self.root / name for name in _FOLDERS), *sets):
-            self._disk.sweep(folder, before=before)
+    @property
+    def remote(self) -> bool:
+        """Whether the store lies elsewhere than in `root`."""
+        return self.backend.remote
 
     # -- journal ---------------------------------------------------------------------------------------------
 
@@ -93,6 +124,14 @@ class Store:
     def events(self, after: int = 0) -> Iterator[Event]:
         """All events with a number above `after`, oldest first. Raises Corrupt as `state` does."""
         return self._journal.events(after)
+
+    def newest_events(self) -> Iterator[Event]:
+        """All events, the newest first, read as they are asked for. Raises Corrupt as `state` does."""
+        return self._journal.backwards()
+
+    def snapshot(self) -> State:
+        """Writes the state of now for faster starts; gives it. Appending does so by itself now and then."""
+        return self._journal.snapshot()
 
     def append(self, body: Body, *, actor: str, reason: str, expect: int | None = None) -> Event:
         """Appends one event, durably, and gives it as stored.
@@ -138,7 +177,9 @@ class Store:
 
     # -- versions --------------------------------------------------------------------------------------------
 
-    def publish(self, draft: Path, *, note: str, actor: str, initial: bool = False) -> Version:
+    def publish(
+        self, draft: Path, *, note: str, actor: str, initial: bool = False, moved: Moved = ignore
+    ) -> Version:
         """Copies a draft folder (see `serinus.artifact.validate`) into the store and gives it the next
         number.
 
@@ -148,26 +189,43 @@ class Store:
         existing = _first(self.state()) if initial else None
         if existing is not None:
             return existing
-        digest = self._artifacts.add(draft, note=note, created=self._clock())
+        for _ in range(_ATTEMPTS):
+            with volume_errors("store the artifact", self.root):
+                digest, content = self._artifacts.add(
+                    draft, note=note, created=self._clock(), known=self.state().sharing, moved=moved
+                )
+            shared = self.state().keeps(digest)
 
-        def body(state: State) -> Body:
-            if initial and state.versions:
-                raise _InitialExists(state)
-            return Published(version=state.next_version, digest=digest, note=note, initial=initial)
+            def body(
+                state: State, digest: Digest = digest, content: Digest = content, shared: bool = shared
+            ) -> Body:
+                if initial and state.versions:
+                    raise _InitialExists(state)
+                if shared and not state.keeps(digest):
+                    raise _SharedRemoved
+                return Published(
+                    version=state.next_version, digest=digest, content=content, note=note, initial=initial
+                )
 
-        try:
-            event = self._append(body, actor=actor, reason=_published_reason)
-        except _InitialExists as error:
-            return error.version
-        assert isinstance(event.body, Published)
-        return event.body.version
+            try:
+                event = self._append(body, actor=actor, reason=_published_reason)
+            except _InitialExists as error:
+                return error.version
+            except _SharedRemoved:
+                continue
+            assert isinstance(event.body, Published)
+            return event.body.version
+        raise Unavailable("The version is removed as fast as it is published.", remedy="Try again.")
 
     def manifest(self, digest: Digest) -> Manifest:
         """Raises NotFound, or Corrupt when the file is not the one that gave the artifact its name."""
         return self._artifacts.manifest(digest)
 
     def artifact(self, digest: Digest) -> Path:
-        """The artifact's folder (read-only). Raises NotFound."""
+        """The artifact's local folder (read-only), fetched where the store lies elsewhere.
+
+        Raises NotFound, and Corrupt when what was fetched is not what was published.
+        """
         return self._artifacts.path(digest)
 
     def verify(self, digest: Digest) -> None:
@@ -179,14 +237,14 @@ class Store:
         with volume_errors("write the views", self.root):
             self._views.refresh(self.state)
 
-    def _canary_at(self, state: State, version: Version) -> float | None:
-        """When `version` last became a canary, UTC seconds; None when it never was."""
-        if state.rollout is not None and state.rollout.version == version:
-            return state.rollout.canary_at
-        key = (version, state.current_since)
-        if key not in self._canary_times:
-            self._canary_times = {key: _last_canary_time(self.events(), version)}
-        return self._canary_times[key]
+    def trim_copies(self) -> None:
+        """Keeps the local copies within their limit, where the store lies elsewhere."""
+        if self.backend.remote:
+            state = self.state()
+            needed = {state.current, state.previous, state.rollout and state.rollout.version}
+            self.backend.trim_local(
+                frozenset(key(state.versions[version].digest) for version in needed if version)
+            )
 
     # -- observations, evidence ------------------------------------------------------------------------------
 
@@ -207,7 +265,8 @@ class Store:
 
     def freeze(self, frozen: FrozenSlice) -> bool:
         """Puts slice k if absent. False: somebody else froze another. Raises Conflict on a wrong `prev`."""
-        return self._evidence.freeze(frozen)
+        with volume_errors("freeze evidence", self.root):
+            return self._evidence.freeze(frozen)
 
     def frozen(self, rollout: int, k: int) -> FrozenSlice | None:
         """Slice k of a rollout, None when it is not frozen. Raises Corrupt, naming the file."""
@@ -240,7 +299,8 @@ class Store:
 
     def add_golden(self, name: str, source: Path, *, actor: str) -> Digest:
         """Copies a folder of `data.golden.export_golden`; `name` means it now. Raises InvalidInput."""
-        return self._golden.add(name, source, actor=actor)
+        with volume_errors("store the golden set", self.root):
+            return self._golden.add(name, source, actor=actor)
 
     def golden_sets(self, *, verify: bool = False) -> list[GoldenSet]:
         """The newest set of each name. Raises Corrupt; with `verify` every picture is hashed."""
@@ -255,6 +315,10 @@ class _InitialExists(Exception):
         self.version = state.current or min(state.versions)
 
 
+class _SharedRemoved(Exception):
+    """The version whose artifact was to be shared is removed: its artifact may go at any moment."""
+
+
 def _first(state: State) -> Version | None:
     return (state.current or min(state.versions)) if state.versions else None
 
@@ -262,14 +326,3 @@ def _first(state: State) -> Version | None:
 def _published_reason(body: Body) -> str:
     assert isinstance(body, Published)
     return f"version {body.version} published" + (f": {body.note}" if body.note else "")
-
-
-def _last_canary_time(events: Iterator[Event], version: Version) -> float | None:
-    rollouts: set[int] = set()
-    latest: float | None = None
-    for event in events:
-        if isinstance(event.body, RolloutStarted) and event.body.version == version:
-            rollouts.add(event.body.rollout)
-        elif isinstance(event.body, Verified) and event.body.rollout in rollouts:
-            latest = event.time
-    return latest

@@ -64,15 +64,13 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def card(
-    record: VersionRecord, manifest: Manifest, role: Arm, *, weight: float, canary_at: float | None
-) -> VersionCard:
+def card(record: VersionRecord, manifest: Manifest, role: Arm, *, weight: float) -> VersionCard:
     """Projects a version into its `version.json`."""
     epochs = manifest.metrics.get("train_epochs")
     return VersionCard(
         version=record.version,
         timestamp=iso(record.published_at),
-        canary_start_time=None if canary_at is None else iso(canary_at),
+        canary_start_time=None if record.canary_at is None else iso(record.canary_at),
         traffic_weight=weight,
         metrics=Metrics(
             train_epochs=None if epochs is None else int(epochs),
@@ -98,13 +96,11 @@ class Views:
         *,
         new_id: NewId,
         manifest: Callable[[Digest], Manifest],
-        canary_at: Callable[[State, Version], float | None],
     ) -> None:
         self._root = root
         self._disk = disk
         self._new_id = new_id
         self._manifest = manifest
-        self._canary_at = canary_at
 
     def refresh(self, read_state: Callable[[], State]) -> None:
         """Makes `versions/`, `current` and `canary` say what the state says; heals what is missing or wrong.
@@ -130,7 +126,11 @@ class Views:
 
     def _point_versions(self, state: State) -> None:
         folder = self._root / "versions"
-        wanted = {f"{version:06d}": record.digest for version, record in state.versions.items()}
+        wanted = {
+            f"{version:06d}": record.digest
+            for version, record in state.versions.items()
+            if record.state is not VersionState.REMOVED
+        }
         for name, digest in wanted.items():
             self._point(folder / name, f"../artifacts/{digest}")
         for name in self._disk.names(folder):
@@ -144,17 +144,15 @@ class Views:
             self._set_aside(link)
             link.unlink(missing_ok=True)
             return
-        view = self._view(state, role, record, weight)
+        view = self._view(role, record, weight)
         linked = _readlink(link)
         if linked is None or Path(linked).parent != Path("views") or not _holds(self._root / linked, view):
             self._point(link, f"views/{self._make(state.seq, role, view)}")
 
-    def _view(self, state: State, role: Arm, record: VersionRecord, weight: float) -> View:
+    def _view(self, role: Arm, record: VersionRecord, weight: float) -> View:
         manifest = self._manifest(record.digest)
         artifact = f"../../artifacts/{record.digest}"
-        document = card(
-            record, manifest, role, weight=weight, canary_at=self._canary_at(state, record.version)
-        )
+        document = card(record, manifest, role, weight=weight)
         return View(
             {name: f"{artifact}/{name}" for name in _LINKED if name in manifest.files}
             | {MANIFEST: f"{artifact}/{MANIFEST}"},
