@@ -40,8 +40,8 @@ class Settings(BaseSettings):
     model_dir: Path = Path("models")
     """The store: versions, journal, evidence, golden sets; and the views `current/` and `canary/`."""
     store_url: str = ""
-    """Where the store lies instead: `s3://bucket/prefix` on any S3-compatible server, with credentials, region
-    and endpoint from the usual environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION,
+    """Where the store lies instead: `s3://bucket/prefix` on any S3-compatible server, with credentials,
+    region and endpoint from the usual environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION,
     AWS_ENDPOINT_URL). MODEL_DIR then holds local copies and the views. Default: MODEL_DIR itself."""
     cache_max_gb: Annotated[float, Field(gt=0)] = 20.0
     """How much of a store in a bucket is kept in MODEL_DIR, GB; what was not used lately goes first."""

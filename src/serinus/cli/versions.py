@@ -63,6 +63,54 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
 
 
 @app.command
+def gc(
+    *, keep: int = 10, dry_run: bool = False, reason: str = "", where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """Remove old versions to save space; their numbers, manifests and history stay.
+
+    Never removed: the current version, the canary, what undo would bring back, what waits for its rollout,
+    what a replica still has loaded.
+
+    Parameters
+    ----------
+    keep
+        How many of the newest versions stay whatever they are.
+    dry_run
+        Only say what would be removed.
+    reason
+        Why, in words; it stands in the history.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.retention import collect
+
+    report = collect(
+        open_store(where.settings()),
+        keep=keep,
+        dry_run=dry_run,
+        actor=f"{getpass.getuser()} via cli",
+        reason=reason,
+    )
+
+    def people(console: Console) -> None:
+        rows = [
+            (str(one.version), "would be removed" if dry_run else "removed", megabytes(one.bytes), one.why)
+            if one.remove
+            else (str(one.version), "kept", megabytes(one.bytes), one.why)
+            for one in report.versions
+        ]
+        table(console, ("version", "", "MB", "why"), rows, "No version yet.")
+        verb = "would be freed" if dry_run else "freed"
+        console.print(f"{megabytes(report.bytes_freed)} MB {verb}.", highlight=False)
+
+    emit(report, output, people)
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB."""
+    return f"{size / 1e6:.1f}"
+
+
+@app.command
 def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> None:
     """Show one version: its manifest, metrics, lineage, state.
 

@@ -74,17 +74,20 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         # The newest comes last: versions are published in the order of their numbers and never forgotten.
         return Version(next(reversed(self.versions), 0) + 1)
 
+    @property
+    def kept(self) -> set[Digest]:
+        """Artifacts of versions that were not removed."""
+        return {r.digest for r in self.versions.values() if r.state is not VersionState.REMOVED}
+
+    @property
+    def removed(self) -> set[Digest]:
+        """Artifacts that only removed versions have."""
+        return {r.digest for r in self.versions.values() if r.state is VersionState.REMOVED} - self.kept
+
     def sharing(self, content: str) -> Digest | None:
         """The artifact of a version with this content, unless it was removed."""
-        kept = (record for record in self.versions.values() if record.state is not VersionState.REMOVED)
-        return next((record.digest for record in kept if content and record.content == content), None)
-
-    def keeps(self, digest: Digest) -> bool:
-        """Whether a version that was not removed has this artifact."""
-        return any(
-            record.digest == digest and record.state is not VersionState.REMOVED
-            for record in self.versions.values()
-        )
+        found = (r.digest for r in self.versions.values() if content and r.content == content)
+        return next((digest for digest in found if digest in self.kept), None)
 
     @property
     def canary(self) -> VersionRecord | None:

@@ -364,12 +364,11 @@ def needed(state: State, version: Version) -> str | None:
         return "undo would bring it back"
     if state.rollout is not None and version in (state.rollout.version, state.rollout.baseline):
         return f"rollout {state.rollout.number} needs it"
-    words: Mapping[VersionState, str] = {
-        VersionState.CURRENT: "it is current",
-        VersionState.PUBLISHED: "its rollout is still to come",
-        VersionState.REMOVED: "it was removed before",
-    }
-    return words.get(record.state)
+    if record.state is VersionState.PUBLISHED and version > (state.current or 0):
+        return "its rollout is still to come"
+    if record.state is VersionState.CURRENT:
+        return "it is current"
+    return "it was removed before" if record.state is VersionState.REMOVED else None
 
 
 def _replace_current(state: State, version: Version, event: Event, *, previous: Version | None) -> State:

@@ -1,12 +1,14 @@
 """Artifacts: a draft becomes the tree `artifacts/<digest>`, immutable, named by its manifest's digest.
 
 Nothing here gives a version its number: that is the `published` event, the one commit point. A tree that is
-complete and never got its event is an orphan: harmless, never shared, and removed by `versions gc` when it is
-old enough that nobody can be about to publish it.
+complete and never got its event is an orphan: harmless, never shared, and taken away by `versions gc` when it
+is so old that nobody can be about to publish it. The manifest of a removed version stays, as
+`removed/<digest>.json`.
 """
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -23,9 +25,11 @@ from serinus.artifact.manifest import Manifest, content_key, decode_manifest, en
 from serinus.artifact.validate import MANIFEST, read_draft
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.core.ids import Digest
+from serinus.rollout.state import State
 from serinus.store.backend import Backend, Moved, ignore
 
 FOLDER = "artifacts"
+_REMOVED = "removed"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PUBLISH_AGAIN = "The version cannot be used. Restore the file from a backup, or publish the model again."
 
@@ -67,6 +71,9 @@ class Artifacts:
         data = self._backend.read(manifest_key) if _DIGEST.fullmatch(digest) else None
         if data is not None:
             return _decode(data, digest, self._backend.name(manifest_key))
+        data = self._backend.read(_removed_key(digest)) if _DIGEST.fullmatch(digest) else None
+        if data is not None:
+            return _decode(data, digest, self._backend.name(_removed_key(digest)))
         if not _DIGEST.fullmatch(digest) or not self._backend.has_tree(key(digest), index=MANIFEST):
             raise _unknown(digest)
         raise Corrupt(f"{self._backend.name(manifest_key)} is missing.", remedy=_PUBLISH_AGAIN)
@@ -104,13 +111,13 @@ class Artifacts:
         *,
         note: str,
         created: float,
-        known: Callable[[Digest], Digest | None],
+        state: State,
         moved: Moved = ignore,
     ) -> tuple[Digest, Digest]:
         """Copies a draft in, durably; gives the artifact's digest and its content key.
 
-        `created`: now, UTC seconds. `known`: the artifact of a version with this content key, if there is
-        one; when it is intact it is shared. Raises InvalidInput (the draft), Misconfigured (the volume),
+        `created`: now, UTC seconds. An intact artifact of a version of `state` with the same content is
+        shared. Raises InvalidInput (the draft), Misconfigured (the volume),
         Corrupt (content that lies under this digest already is damaged).
         """
         draft = read_draft(folder)
@@ -126,11 +133,16 @@ class Artifacts:
                 note=note,
             )
             content = content_key(manifest)
-            shared = known(content)
+            shared = state.sharing(content)
             if shared is not None and self._intact(shared):
                 return shared, content
             data = encode_manifest(manifest)
-            digest = sha256_bytes(data)
+            while (digest := sha256_bytes(data)) in state.removed:
+                # Whoever collects what was removed may take such a tree away at any moment.
+                manifest = msgspec.structs.replace(
+                    manifest, created=math.nextafter(manifest.created, math.inf)
+                )
+                data = encode_manifest(manifest)
             (temporary / MANIFEST).write_bytes(data)
             if not self._backend.publish_tree(temporary, key(digest), index=MANIFEST, moved=moved):
                 self.verify(digest)
@@ -144,9 +156,11 @@ class Artifacts:
             return False
         return True
 
-    def discard(self, digest: Digest) -> None:
-        """Takes an artifact away, here and where it lies."""
-        self._manifests.pop(digest, None)
+    def discard(self, digest: Digest, *, keep_manifest: bool) -> None:
+        """Takes an artifact away, here and where it lies; its manifest may stay for the history."""
+        data = self._backend.read(f"{key(digest)}/{MANIFEST}")
+        if keep_manifest and data is not None and sha256_bytes(data) == digest:
+            self._backend.put_if_absent(_removed_key(digest), data)
         self._backend.discard(key(digest))
 
     def touched(self, digest: Digest) -> float:
@@ -160,6 +174,10 @@ class Artifacts:
 
 def key(digest: Digest) -> str:
     return f"{FOLDER}/{digest}"
+
+
+def _removed_key(digest: Digest) -> str:
+    return f"{_REMOVED}/{digest}.json"
 
 
 def _unknown(digest: str) -> NotFound:

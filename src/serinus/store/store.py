@@ -7,7 +7,7 @@ from serinus.artifact.manifest import Manifest
 from serinus.core.errors import Conflict, Misconfigured, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
-from serinus.rollout.events import Body, Event, Published
+from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Address, Bucket, connect
@@ -37,6 +37,7 @@ _FOLDERS = (
 _LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
 """What MODEL_DIR holds when the store lies in a bucket: copies, and what is generated for people."""
 _SWEEP_AFTER_SECONDS = 3600.0
+_ORPHAN_SECONDS = 24 * 3600.0
 _ATTEMPTS = 500
 CACHE_BYTES = 20 * 10**9
 
@@ -192,16 +193,16 @@ class Store:
         for _ in range(_ATTEMPTS):
             with volume_errors("store the artifact", self.root):
                 digest, content = self._artifacts.add(
-                    draft, note=note, created=self._clock(), known=self.state().sharing, moved=moved
+                    draft, note=note, created=self._clock(), state=self.state(), moved=moved
                 )
-            shared = self.state().keeps(digest)
+            shared = digest in self.state().kept
 
             def body(
                 state: State, digest: Digest = digest, content: Digest = content, shared: bool = shared
             ) -> Body:
                 if initial and state.versions:
                     raise _InitialExists(state)
-                if shared and not state.keeps(digest):
+                if shared and digest not in state.kept:
                     raise _SharedRemoved
                 return Published(
                     version=state.next_version, digest=digest, content=content, note=note, initial=initial
@@ -231,6 +232,34 @@ class Store:
     def verify(self, digest: Digest) -> None:
         """Hashes every file of an artifact again. Raises NotFound, or Corrupt naming the file."""
         self._artifacts.verify(digest)
+
+    def remove_versions(self, versions: tuple[Version, ...], *, actor: str, reason: str) -> Event:
+        """Appends that these versions are removed; `collect` then takes their artifacts away.
+
+        Raises Conflict, in words, for a version that is needed.
+        """
+        return self.append(Removed(versions=versions), actor=actor, reason=reason)
+
+    def collect(self, *, dry_run: bool = False) -> dict[Digest, int]:
+        """Takes away what no version has: artifacts of removed ones, old orphans. Gives the bytes of each.
+
+        Whoever was killed between the event and here is made good by the next call. Nobody can come to share
+        such an artifact any more: a publisher shares only what a version has, and looks again when it appends.
+        """
+        state = self.state()
+        kept, removed = state.kept, state.removed
+        old = self._clock() - _ORPHAN_SECONDS
+        gone = {}
+        for digest in self._artifacts.digests():
+            if digest in removed or (digest not in kept and self._artifacts.touched(digest) < old):
+                gone[digest] = self._artifacts.size(digest)
+                if not dry_run:
+                    self._artifacts.discard(digest, keep_manifest=digest in removed)
+        return gone
+
+    def artifact_size(self, digest: Digest) -> int:
+        """Bytes that an artifact takes."""
+        return self._artifacts.size(digest)
 
     def refresh_views(self) -> None:
         """Makes `versions/`, `current` and `canary` in MODEL_DIR say what the state says."""

@@ -1,0 +1,161 @@
+"""Removing old versions on a real store."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from serinus.bootstrap.edge import new_id
+from serinus.control import commands
+from serinus.control.history import history
+from serinus.control.registry import version_detail, versions
+from serinus.control.retention import Collected, collect
+from serinus.core.enums import VersionState
+from serinus.core.errors import Conflict, NotFound
+from serinus.core.ids import Version
+from serinus.rollout.events import Removed, RolloutStarted
+from serinus.rollout.policy import Policy
+from serinus.store import Replica, Store
+from tests.control.world import Turned
+from tests.store.drafts import start_canary, write_draft
+
+
+@pytest.fixture
+def clock() -> Turned:
+    return Turned()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Turned) -> Store:
+    """Version 1 is current; 2 to 6 were rolled back, 7 waits for its rollout."""
+    store = Store.open(tmp_path / "models", clock=clock, new_id=new_id)
+    store.publish(write_draft(tmp_path / "d1", b"1"), note="", actor="test", initial=True)
+    for number in range(2, 8):
+        store.publish(write_draft(tmp_path / f"d{number}", str(number).encode()), note="", actor="test")
+    for number in range(2, 7):
+        start_canary(store, Version(number))
+        commands.rollback(store, actor="test", reason="test")
+    store.refresh_views()
+    return store
+
+
+def gc(store: Store, keep: int, *, dry_run: bool = False) -> Collected:
+    return collect(store, keep=keep, dry_run=dry_run, actor="alice via cli", reason="space")
+
+
+def removed(report: Collected) -> list[int]:
+    return [fate.version for fate in report.versions if fate.remove]
+
+
+def present(store: Store) -> list[int]:
+    state = store.state()
+    return [v for v, r in state.versions.items() if (store.root / "artifacts" / r.digest).is_dir()]
+
+
+def test_a_dry_run_says_what_a_real_one_does(store: Store) -> None:
+    before = store.state()
+    dry = gc(store, keep=2, dry_run=True)
+    assert removed(dry) == [5, 4, 3, 2]
+    assert store.state() == before and present(store) == [1, 2, 3, 4, 5, 6, 7]
+    real = gc(store, keep=2)
+    assert (real.versions, real.bytes_freed) == (dry.versions, dry.bytes_freed)
+    assert real.bytes_freed > 0
+    assert present(store) == [1, 6, 7]
+
+
+def test_the_history_and_the_numbers_stay(store: Store, tmp_path: Path, clock: Turned) -> None:
+    before = version_detail(store, Version(3)).manifest
+    gc(store, keep=0)
+    fresh = Store.open(store.root, clock=clock, new_id=new_id)
+    assert version_detail(fresh, Version(3)).manifest == before
+    assert [row.version for row in versions(fresh)] == [7, 6, 5, 4, 3, 2, 1]
+    last = history(fresh)[-1]
+    assert (last.kind, last.actor, last.why) == ("removed", "alice via cli", "space")
+    assert last.what == "versions 6, 5, 4, 3, 2: removed to save space"
+    fresh.refresh_views()
+    assert sorted(path.name for path in (fresh.root / "versions").iterdir()) == ["000001", "000007"]
+    assert fresh.publish(write_draft(tmp_path / "again", b"3"), note="", actor="test") == 8
+    assert present(fresh) == [1, 7, 8], "what was removed is not shared, it is stored anew"
+
+
+def test_what_undo_needs_and_what_is_loaded_stays(store: Store) -> None:
+    start_canary(store, Version(7))
+    commands.promote(store, actor="test", reason="test", confirm=True)
+    loaded = store.state().versions[Version(4)].digest
+    store.put_replica(Replica(replica="r-1", time=1.0, seq=1, loaded=(loaded,)))
+    report = gc(store, keep=0)
+    assert removed(report) == [6, 5, 3, 2]
+    why = {fate.version: fate.why for fate in report.versions}
+    assert why[Version(1)] == "undo would bring it back"
+    assert why[Version(4)] == "a replica has it loaded"
+    commands.undo(store, actor="test")
+    store.refresh_views()
+    assert store.state().current == 1
+    store.verify(store.state().versions[Version(1)].digest)
+
+
+def test_a_shared_artifact_stays_as_long_as_one_version_has_it(store: Store, tmp_path: Path) -> None:
+    twin = store.publish(write_draft(tmp_path / "twin", b"2"), note="", actor="test")
+    digest = store.state().versions[twin].digest
+    assert digest == store.state().versions[Version(2)].digest
+    gc(store, keep=0)
+    assert store.state().versions[Version(2)].state is VersionState.REMOVED
+    store.verify(digest)
+
+
+def test_a_kill_after_the_event_is_made_good_by_the_next_one(store: Store) -> None:
+    versions = (Version(2), Version(3))
+    store.remove_versions(versions, actor="test", reason="killed behind this")
+    assert present(store) == [1, 2, 3, 4, 5, 6, 7]
+    report = gc(store, keep=10)
+    assert removed(report) == []
+    assert report.bytes_freed > 0
+    assert present(store) == [1, 4, 5, 6, 7]
+
+
+def test_orphans_go_when_nobody_can_be_publishing_them(store: Store, clock: Turned) -> None:
+    orphan = store.root / "artifacts" / ("e" * 64)
+    orphan.mkdir()
+    (orphan / "manifest.json").write_text("{}")
+    assert gc(store, keep=10).orphans == ()
+    for path in (orphan / "manifest.json", orphan):
+        os.utime(path, (clock.now - 90_000, clock.now - 90_000))
+    assert gc(store, keep=10).orphans == ("e" * 64,)
+    assert not orphan.exists()
+
+
+def test_a_removed_version_starts_no_rollout(store: Store) -> None:
+    gc(store, keep=0)
+    with pytest.raises(Conflict, match="its state is removed"):
+        commands.start(store, Version(3), policy=Policy(), actor="test")
+    with pytest.raises(NotFound):
+        store.artifact(store.state().versions[Version(3)].digest)
+
+
+def test_who_starts_a_rollout_first_wins(store: Store) -> None:
+    store.append(RolloutStarted(rollout=6, version=Version(3), policy=Policy()), actor="a", reason="r")
+    with pytest.raises(Conflict, match="Cannot remove version 3: rollout 6 needs it"):
+        store.remove_versions((Version(2), Version(3)), actor="a", reason="r")
+    assert not [event for event in store.events() if isinstance(event.body, Removed)]
+
+
+def test_a_publisher_that_shares_what_is_removed_meanwhile_stores_it_anew(
+    store: Store, tmp_path: Path, clock: Turned
+) -> None:
+    """The removal falls between the publisher's look and its event."""
+    shared = store.state().versions[Version(2)].digest
+    looks = 0
+
+    def interfering() -> float:
+        nonlocal looks
+        looks += 1
+        if looks == 3:  # opening, the look for a twin, the event
+            gc(store, keep=0)
+        return clock.now
+
+    publisher = Store.open(store.root, clock=interfering, new_id=new_id)
+    version = publisher.publish(write_draft(tmp_path / "late", b"2"), note="", actor="test")
+    assert looks > 3 and store.state().versions[Version(2)].state is VersionState.REMOVED
+    digest = store.state().versions[version].digest
+    assert digest != shared
+    store.verify(digest)
