@@ -2,7 +2,7 @@
 #   make demo   the main job: data -> training -> canary -> promotion -> rollback, on real processes
 #   make test   all checks
 # Variables: PYTHON (interpreter for the virtual environment), VENV, TORCH_INDEX (an index of CPU wheels of
-# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS.
+# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-long lint unit processes browser docs base clean
+.PHONY: help demo test test-long lint unit processes browser bench-store docs base clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ browser: $(VENV)/.ready ## real Chromium (skipped where there is none)
 
 test-long: $(VENV)/.ready ## what takes long: learning goals, 50 kills, the whole demo, the documented path
 	$(BIN)/pytest -m long --timeout 3600 -s $(PYTEST_ARGS)
+
+bench-store: $(VENV)/.ready ## the cost of a store that grows old (BENCH_ARGS="--quick --json FILE")
+	$(BIN)/python bench/store.py $(BENCH_ARGS)
 
 docs: $(VENV)/.ready ## generate the references in docs/
 	$(BIN)/python tools/reference.py

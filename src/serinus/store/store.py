@@ -241,10 +241,11 @@ class Store:
         return self.append(Removed(versions=versions), actor=actor, reason=reason)
 
     def collect(self, *, dry_run: bool = False) -> dict[Digest, int]:
-        """Takes away what no version has: artifacts of removed ones, old orphans. Gives the bytes of each.
+        """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
 
-        Whoever was killed between the event and here is made good by the next call. Nobody can come to share
-        such an artifact any more: a publisher shares only what a version has, and looks again when it appends.
+        Whoever was killed between the event and here is made good by the next call. Nobody can come to
+        share such an artifact any more: a publisher shares only what a version has, and looks again when it
+        appends.
         """
         state = self.state()
         kept, removed = state.kept, state.removed
