@@ -1,8 +1,8 @@
 """How far two versions agree on one picture. No truth is needed: each is measured against the other.
 
-Boxes are matched one to one so that the sum of IoU is largest, whatever their classes, and only pairs with
-IoU >= 0.5 count (Kuhn: The Hungarian Method for the Assignment Problem, 1955; solved by Jonker and Volgenant's
-algorithm, 1987). A matched pair agrees when both name the same class. The agreement F1 is twice the agreeing
+Boxes are matched one to one so that the sum of IoU is largest, and only pairs with IoU >= 0.5 count (Kuhn: The
+Hungarian Method for the Assignment Problem, 1955; solved by the algorithm of Jonker and Volgenant, 1987).
+Classes decide only between matches that are equally good. A matched pair agrees when both name the same class. The agreement F1 is twice the agreeing
 pairs over all boxes of both; it is symmetric, and 1 when neither sees anything.
 """
 
@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serinus.evaluation.coco import IOU, Found
+
+_TIE = 1e-6
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +43,8 @@ def agreement(a: Found, b: Found, classes: int) -> Agreement:
     `classes`: how many there are; ids are below it.
     """
     confusion = np.zeros((classes + 1, classes + 1), np.int64)
-    rows, columns = match(a[:, :4], b[:, :4])
     labels_a, labels_b = a[:, 5].astype(np.int64), b[:, 5].astype(np.int64)
+    rows, columns = match(a[:, :4], b[:, :4], prefer=labels_a[:, None] == labels_b)
     np.add.at(confusion, (labels_a[rows], labels_b[columns]), 1)
     np.add.at(confusion[:, classes], np.delete(labels_a, rows), 1)
     np.add.at(confusion[classes], np.delete(labels_b, columns), 1)
@@ -57,15 +59,23 @@ def agreement(a: Found, b: Found, classes: int) -> Agreement:
 
 
 def match(
-    a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], iou: float = IOU
+    a: npt.NDArray[np.float32],
+    b: npt.NDArray[np.float32],
+    *,
+    iou: float = IOU,
+    prefer: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Indices into `a` [M, 4] and `b` [N, 4] of the pairs with at least `iou`, best in sum."""
+    """Indices into `a` [M, 4] and `b` [N, 4] of the pairs with at least `iou`, best in sum.
+
+    `prefer` [M, N]: pairs to take where it makes no difference.
+    """
     none = np.zeros(0, np.intp)
     if not len(a) or not len(b):
         return none, none
     overlap = ious(a, b)
     # A pair below the limit costs as much as leaving both alone, so it never displaces one that counts.
-    cost = np.where(overlap >= iou, 1.0 - overlap, 1.0)
+    bonus = 0.0 if prefer is None else _TIE * prefer
+    cost = np.where(overlap >= iou, 1.0 - overlap - bonus, 1.0)
     _, partner, _ = lap.lapjv(cost, extend_cost=True)
     rows = np.flatnonzero((partner >= 0) & (partner < len(b)))
     columns = partner[rows].astype(np.intp)
