@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     slice_seconds: Seconds = 1.0
     """Length of an evidence slice, seconds."""
 
+    # Feedback
+    keep_predictions: Annotated[int, Field(ge=0)] = 5000
+    """Answers that each inference process keeps, for ground truth that comes later to judge; 0: none."""
+    keep_pictures: bool = False
+    """Whether the pictures of these answers are kept too: what is judged can then be trained on."""
+
     # Serving limits
     infer_workers: Annotated[int, Field(ge=0)] = 0
     """Worker processes per loaded version; 0 means one per core."""

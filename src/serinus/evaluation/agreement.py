@@ -1,9 +1,10 @@
 """How far two versions agree on one picture. No truth is needed: each is measured against the other.
 
-Boxes are matched one to one so that the sum of IoU is largest, and only pairs with IoU >= 0.5 count (Kuhn: The
-Hungarian Method for the Assignment Problem, 1955; solved by the algorithm of Jonker and Volgenant, 1987).
-Classes decide only between matches that are equally good. A matched pair agrees when both name the same class. The agreement F1 is twice the agreeing
-pairs over all boxes of both; it is symmetric, and 1 when neither sees anything.
+Boxes are matched one to one so that the sum of IoU is largest, and only pairs with IoU >= 0.5 count (Kuhn:
+The Hungarian Method for the Assignment Problem, 1955; solved by the algorithm of Jonker and Volgenant, 1987).
+Classes decide only between matches that are equally good. A matched pair agrees when both name the same
+class. The agreement F1 is twice the agreeing pairs over all boxes of both: symmetric, and 1 when neither sees
+anything.
 """
 
 import lap
