@@ -154,6 +154,15 @@ class Settings(BaseSettings):
     trial_memory_mb: Annotated[int, Field(ge=256)] = 2048
     """Memory limit of the sandboxed trial run of a new version, MB."""
 
+    # MLflow
+    mlflow_tracking_uri: SecretStr | None = None
+    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
+    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    mlflow_alias: str = ""
+    """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
+    mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0
+    """Largest model, with all its files, that is imported from MLflow, MB."""
+
     # Logs
     log_format: Literal["text", "json"] = "text"
     """Logs for people (text) or machines (json)."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import data, demo, feedback, golden, jobs, processes, rollout, train, versions
+from serinus.cli import data, demo, golden, imports, jobs, processes, rollout, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
@@ -27,6 +28,7 @@ app.command(demo.demo)
 app.command(train.train)
 app.command(versions.publish)
 app.command(versions.app, name="versions")
+app.command(imports.app, name="import")
 app.command(rollout.app, name="rollout")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
