@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.markup import escape
 
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
@@ -65,7 +66,8 @@ def mlflow(
         record,
         output,
         lambda _: say(
-            f"Published {source.model}/{source.version} as version {version} ({record.digest[:12]}).{derived}"
+            f"Published {escape(source.model)}/{source.version} as version {version} "
+            f"({record.digest[:12]}).{derived}"
         ),
     )
 
@@ -102,7 +104,7 @@ def mlflow_tags(
     told = tell_outcomes(open_store(settings), settings, limit=limit, dry_run=dry_run)
     if quiet:
         for words in sorted({item.trouble for item in told if item.trouble}):
-            say(words)
+            say(escape(words))
     else:
         set_now = "would be set" if dry_run else "set"
         emit(
@@ -114,9 +116,9 @@ def mlflow_tags(
                 [
                     (
                         str(item.version),
-                        f"{item.model}/{item.model_version}",
+                        escape(f"{item.model}/{item.model_version}"),
                         item.outcome,
-                        item.trouble or (set_now if item.changed else "there already"),
+                        escape(item.trouble) or (set_now if item.changed else "there already"),
                     )
                     for item in told
                 ],
