@@ -12,6 +12,7 @@ from serinus.rollout.events import (
     Body,
     Event,
     Held,
+    ImportRejected,
     Paused,
     Promoted,
     Published,
@@ -100,6 +101,7 @@ _TONES: dict[type[Body], Tone] = {
     Paused: Tone.WAIT,
     Held: Tone.WAIT,
     Rejected: Tone.BAD,
+    ImportRejected: Tone.BAD,
     RolledBack: Tone.BAD,
     Undone: Tone.BAD,
     Promoted: Tone.GOOD,
@@ -125,7 +127,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
     """An event in words; `version_of` maps a rollout's number to its version."""
     body = event.body
-    version = version_of.get(body.rollout) if not isinstance(body, Published | Undone) else body.version
+    version: Version | None = None
+    if isinstance(body, Published | Undone):
+        version = body.version
+    elif not isinstance(body, ImportRejected):
+        version = version_of.get(body.rollout)
     return Entry(
         seq=event.seq,
         time=event.time,

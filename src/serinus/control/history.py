@@ -11,6 +11,7 @@ from serinus.rollout.events import (
     EpochReset,
     Event,
     Held,
+    ImportRejected,
     Paused,
     Promoted,
     Published,
@@ -59,10 +60,11 @@ def _row(event: Event, versions: dict[int, Version]) -> Row:
     body = event.body
     if isinstance(body, RolloutStarted):
         versions[body.rollout] = body.version
-    rollout = None if isinstance(body, Published | Undone) else body.rollout
+    rollout = None if isinstance(body, Published | Undone | ImportRejected) else body.rollout
+    version: Version | None = None
     if isinstance(body, Published | RolloutStarted | Promoted | RolledBack | Undone):
-        version: Version | None = body.version
-    else:
+        version = body.version
+    elif not isinstance(body, ImportRejected):
         version = versions.get(body.rollout)
     return Row(
         seq=event.seq,
@@ -88,11 +90,12 @@ _WORDS: Mapping[type[Body], str] = {
 
 def what(body: Body, version: Version | None) -> str:
     """What happened, in a few words. `version`: the one it is about."""
+    if isinstance(body, ImportRejected):
+        return f"a model from elsewhere was not imported ({body.code})"
     match body:
-        case Published(initial=True):
-            words = "published as the first version"
-        case Published():
-            words = "published"
+        case Published(initial=initial, source=source):
+            words = "imported from elsewhere" if source else "published"
+            words += " as the first version" if initial else ""
         case RolloutStarted(supersedes=None):
             words = "checks before traffic begin"
         case RolloutStarted(supersedes=number):

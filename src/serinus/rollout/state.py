@@ -17,6 +17,8 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is in this state, in words."""
     served: bool = False
     """It is or was current, and nobody undid that: it may stand in for a current that does not load."""
+    source: str = ""
+    """The folder of `incoming/` that it was imported from; empty when it was published otherwise."""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The last rollout that ended."""
     rollouts: int = 0
     """How many rollouts were started."""
+    refused: tuple[str, ...] = ()
+    """The newest folders of `incoming/` that were not imported, so that none is refused twice."""
 
     @property
     def next_version(self) -> Version:

@@ -12,6 +12,7 @@ from serinus.rollout.state import State
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
+from serinus.store.incoming import Incoming
 from serinus.store.journal import Journal
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
@@ -50,6 +51,7 @@ class Store:
         self._observations = Observations(root / "observations", self._disk)
         self._evidence = FrozenEvidence(root / "evidence", self._disk)
         self._heartbeats = Heartbeats(root, self._disk)
+        self.incoming = Incoming(root, self._disk, new_id)
         self._golden = GoldenSets(root / "golden", self._disk, clock=clock, new_id=new_id)
         self._canary_times: dict[tuple[Version, float], float | None] = {}
         self._views = Views(
@@ -138,26 +140,33 @@ class Store:
 
     # -- versions --------------------------------------------------------------------------------------------
 
-    def publish(self, draft: Path, *, note: str, actor: str, initial: bool = False) -> Version:
+    def publish(
+        self, draft: Path, *, note: str, actor: str, initial: bool = False, source: str = ""
+    ) -> Version:
         """Copies a draft folder (see `serinus.artifact.validate`) into the store and gives it the next
         number.
 
         `initial`: only where no version exists yet; else the one that serves (or the first) is given back.
+        `source`: id of the folder in `incoming/` that it was made of; a second publication of the same one,
+        after a kill or by another process, gives back the version of the first.
         Raises InvalidInput for a bad draft, Misconfigured for a full or read-only volume.
         """
-        existing = _first(self.state()) if initial else None
+        existing = _existing(self.state(), initial, source)
         if existing is not None:
             return existing
         digest = self._artifacts.add(draft, note=note, created=self._clock())
 
         def body(state: State) -> Body:
-            if initial and state.versions:
-                raise _InitialExists(state)
-            return Published(version=state.next_version, digest=digest, note=note, initial=initial)
+            existing = _existing(state, initial, source)
+            if existing is not None:
+                raise _Exists(existing)
+            return Published(
+                version=state.next_version, digest=digest, note=note, initial=initial, source=source
+            )
 
         try:
             event = self._append(body, actor=actor, reason=_published_reason)
-        except _InitialExists as error:
+        except _Exists as error:
             return error.version
         assert isinstance(event.body, Published)
         return event.body.version
@@ -247,16 +256,20 @@ class Store:
         return self._golden.list(verify=verify)
 
 
-class _InitialExists(Exception):
-    """Somebody else published the first version meanwhile."""
+class _Exists(Exception):
+    """Somebody else published the first version, or the same source, meanwhile."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, version: Version) -> None:
         super().__init__()
-        self.version = state.current or min(state.versions)
+        self.version = version
 
 
-def _first(state: State) -> Version | None:
-    return (state.current or min(state.versions)) if state.versions else None
+def _existing(state: State, initial: bool, source: str) -> Version | None:
+    """The version that makes this publication needless."""
+    if initial and state.versions:
+        return state.current or min(state.versions)
+    same = (record.version for record in state.versions.values() if source and record.source == source)
+    return next(same, None)
 
 
 def _published_reason(body: Body) -> str:
