@@ -1,8 +1,8 @@
 """From a foreign folder to a draft: the parent's side of the child that reads what nobody knows.
 
 The child (`serinus.training.conversion_child`, the only one that may import torch) gets a scratch folder,
-limits, and no environment of ours. It never publishes: it leaves `draft/` and an answer. What it leaves is not
-trusted either: the draft's graph has its trial run before anybody is given the draft.
+limits, and no environment of ours. It never publishes: it leaves `draft/` and an answer. What it leaves is
+not trusted either: the draft's graph has its trial run before anybody is given the draft.
 """
 
 import math
@@ -148,7 +148,7 @@ def _said(answer: Answer) -> Answer:
 
 
 def _try(draft: Path, limits: Limits) -> None:
-    """Two noisy pictures of different shapes: what raises, hangs or answers nonsense on them is no version."""
+    """Two noisy pictures of different shapes: what raises, hangs or answers nonsense is no version."""
     try:
         contract = read_draft(draft).contract
     except InvalidInput as error:

@@ -26,8 +26,8 @@ _STRIDE = 32
 """Suits every graph of a smaller power of two, too."""
 _MOST_DETECTIONS = 1000
 _REMEDY = (
-    f"Export one graph that takes uint8 [N, H, W, {_CHANNELS}] (pre R, G, B, post R, G, B; N, H, W dynamic) and "
-    "gives float32 [N, K, 6] (x1, y1, x2, y2 in input pixels, confidence, class)."
+    f"Export one graph that takes uint8 [N, H, W, {_CHANNELS}] (pre R, G, B, post R, G, B; N, H, W dynamic) "
+    "and gives float32 [N, K, 6] (x1, y1, x2, y2 in input pixels, confidence, class)."
 )
 
 

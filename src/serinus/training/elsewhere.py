@@ -42,8 +42,8 @@ READ_ERRORS = (
 )
 """What torch raises on files that are not what they should be."""
 _PLAIN = (
-    "Save the plain state dict (torch.save(model.state_dict(), 'best.pt')) with best.json beside it, or export "
-    "the model to ONNX."
+    "Save the plain state dict (torch.save(model.state_dict(), 'best.pt')) with best.json beside it, or "
+    "export the model to ONNX."
 )
 _MAX_WIDTH, _MAX_CLASSES = 1024, 1000
 _LIMIT = 300
@@ -90,7 +90,8 @@ def wanted_names(path: Path) -> set[str]:
 
 def unreadable(path: Path, error: Exception) -> Refused:
     """The refusal for what torch could not read."""
-    words = " ".join(str(error).split())[:300]
+    said = str(error).partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
+    words = " ".join((said or str(error)).split())[:300]
     if any(sign in words for sign in sandbox.OUT_OF_MEMORY):
         return Refused(
             ImportRefusal.LIMITS,

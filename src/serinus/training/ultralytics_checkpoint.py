@@ -36,32 +36,22 @@ _TORCH = (
     "torch.nn.modules.pooling.MaxPool2d",
     "torch.nn.modules.upsampling.Upsample",
 )
-_BLOCKS = [
-    "A2C2f",
-    "AAttn",
-    "ABlock",
-    "AConv",
-    "Attention",
-    "Bottleneck",
-    "C2PSA",
-    "C2f",
-    "C2fCIB",
-    "C3",
-    "C3k",
-    "C3k2",
-    "CIB",
-    "DFL",
-    "ELAN1",
-    "PSA",
-    "PSABlock",
-    "RepBottleneck",
-    "RepCSP",
-    "RepNCSPELAN4",
-    "RepVGGDW",
-    "SCDown",
-    "SPPELAN",
-    "SPPF",
-]
+_BLOCKS = (
+    *("A2C2f", "AAttn", "ABlock", "AConv", "Attention", "Bottleneck", "C2PSA", "C2f", "C2fCIB", "C3", "C3k"),
+    *(
+        "C3k2",
+        "CIB",
+        "DFL",
+        "ELAN1",
+        "PSA",
+        "PSABlock",
+        "RepBottleneck",
+        "RepCSP",
+        "RepNCSPELAN4",
+        "RepVGGDW",
+    ),
+    *("SCDown", "SPPELAN", "SPPF"),
+)
 _THEIRS = (
     *(f"ultralytics.nn.modules.block.{name}" for name in _BLOCKS),
     *(f"ultralytics.nn.modules.conv.{name}" for name in ("Concat", "Conv", "DWConv", "RepConv")),
@@ -91,8 +81,8 @@ def take(path: Path, contract: Contract | None, draft: Path, *, size: int) -> di
         raise Refused(
             ImportRefusal.FOREIGN_CLASSES,
             f"{path.name} is a checkpoint of Ultralytics, which is not installed here.",
-            remedy="Install serinus[ultralytics] (AGPL-3.0: read its terms first) and put the folder there again, "
-            "or export the model to ONNX.",
+            remedy="Install serinus[ultralytics] (AGPL-3.0: read its terms first) and put the folder there "
+            "again, or export the model to ONNX.",
         )
     os.environ.update(_GUARDS)
     try:
@@ -129,17 +119,18 @@ def load(path: Path) -> Any:
 
 
 def hull(cls: type) -> type:
-    """A subclass of `cls` that can be made without arguments and filled, and not be called."""
+    """A subclass of `cls` that can be made empty and then filled, and not be called with anything."""
 
-    def refuse(self: object, *_: object, **__: object) -> None:
-        raise UnpicklingError(f"the file calls {cls.__name__} instead of restoring one")
+    def refuse(_: object, *given: object, **named: object) -> None:
+        if given or named:
+            raise UnpicklingError(f"the file calls {cls.__name__} instead of restoring one")
 
     return type(
         cls.__name__, (cls,), {"__init__": refuse, "__module__": cls.__module__, "_serinus_hull_of": cls}
     )
 
 
-def _model(found: Any) -> nn.Module:
+def _model(found: Any) -> Any:
     layers = getattr(found, "model", None)
     head = layers[-1] if isinstance(layers, nn.Sequential) and len(layers) else None
     if type(found).__name__ != _MODEL or not type(head).__name__.endswith(_HEAD):
@@ -149,10 +140,10 @@ def _model(found: Any) -> nn.Module:
             remedy="Only detection models are taken; export others to ONNX.",
         )
     found.float().eval()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
-def _names(model: nn.Module) -> tuple[str, ...]:
+def _names(model: Any) -> tuple[str, ...]:
     names = model.names
     listed = [names.get(number) for number in range(len(names))] if isinstance(names, dict) else []
     if not listed or not all(isinstance(name, str) for name in listed) or len(listed) != model.model[-1].nc:
@@ -167,7 +158,7 @@ def _names(model: nn.Module) -> tuple[str, ...]:
 class Detections(nn.Module):
     """uint8 [N, H, W, 6] -> float32 [N, K, 6], best first; unused rows are 0 in confidence."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.net = model
         first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
@@ -213,8 +204,8 @@ def keep(boxes: Tensor, kind: Tensor, confidence: Tensor) -> Tensor:
     """Non-maximum suppression of boxes [N, K, 4], best first, as arithmetic that every ONNX runtime knows.
 
     Cluster-NMS (Zheng et al. 2020): a box goes when one that stays, better and of its class, overlaps it by
-    more than the limit. Each round settles at least one more link of a chain of overlaps; after as many rounds
-    as the longest chain it is what the greedy procedure gives. Gives 1.0 for those that stay, else 0.0.
+    more than the limit. Each round settles at least one more link of a chain of overlaps; after as many
+    rounds as the longest chain it is what the greedy procedure gives. Gives 1.0 for those that stay, else 0.
     """
     low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
