@@ -16,24 +16,15 @@ import numpy as np
 
 from serinus.artifact.validate import read_draft
 from serinus.core.enums import ImportRefusal
-from serinus.core.errors import InvalidInput, ModelFault, SerinusError
+from serinus.core.errors import Fault, InvalidInput, ModelFault, SerinusError
 from serinus.engine import sandbox, trial
+from serinus.engine.limits import Limits
 
 REQUEST, ANSWER, DRAFT = "request.json", "answer.json", "draft"
 _CHILD = "serinus.training.conversion_child"
 _LARGEST_ANSWER = 1 << 16
 _TRIAL_SIDE = 256
 _BY_HAND = "Is it a model at all? Export it to ONNX by hand, as docs/importing.md says."
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import may use."""
-
-    seconds: float = 300.0
-    memory_mb: int = 4096
-    """On top of what the libraries use."""
-    trial_seconds: float = 120.0
-    trial_memory_mb: int = 2048
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +53,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Refused(SerinusError):
     """This model is not imported; `code` says why in one word."""
 
+    fault = Fault.CALLER
+
     def __init__(self, code: ImportRefusal, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.code = code
@@ -69,6 +62,8 @@ class Refused(SerinusError):
 
 class CannotHere(SerinusError):
     """This installation lacks what the import needs; nothing is said about the model."""
+
+    fault = Fault.OPERATOR
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
