@@ -70,7 +70,7 @@ def read_claims(data: bytes, name: str = VERSION_JSON) -> Claims:
     metrics = document.get("metrics")
     said = metrics if isinstance(metrics, dict) else {}
     config = {key: value for key, value in document.items() if key != "metrics"}
-    others = {key: value for key, value in said.items() if key not in read_metrics({key: value}, name)}
+    others = {key: value for key, value in said.items() if not read_metrics({key: value}, name)}
     return Claims(
         metrics=read_metrics(said, name),
         config=config | ({"metrics": others} if others else {}),

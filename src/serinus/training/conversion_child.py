@@ -47,6 +47,8 @@ def main() -> int:
         answer = Answer(code=ImportRefusal.UNREADABLE, words=error.message, remedy=error.remedy)
     except ModelFault as error:
         answer = Answer(code=ImportRefusal.CONTRACT, words=error.message, remedy=error.remedy)
+    # The history is read on other machines: no paths of this one.
+    answer = msgspec.structs.replace(answer, words=answer.words.replace(f"{source}/", ""))
     Path(ANSWER).write_bytes(msgspec.json.encode(answer))
     return 0
 

@@ -92,14 +92,22 @@ def unreadable(path: Path, error: Exception) -> Refused:
     """The refusal for what torch could not read."""
     said = str(error).partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
     words = " ".join((said or str(error)).split())[:300]
-    if any(sign in words for sign in sandbox.OUT_OF_MEMORY):
-        return Refused(
-            ImportRefusal.LIMITS,
-            f"Reading {path.name} needs more memory than an import may use.",
-            remedy="What may be raised: IMPORT_MEMORY_MB.",
-        )
+    if _out_of_memory(words):
+        return _too_large(path)
     return Refused(
         ImportRefusal.UNREADABLE, f"{path.name} cannot be read: {words}", remedy="Copy or save it again."
+    )
+
+
+def _out_of_memory(words: str) -> bool:
+    return any(sign in words for sign in sandbox.OUT_OF_MEMORY)
+
+
+def _too_large(path: Path) -> Refused:
+    return Refused(
+        ImportRefusal.LIMITS,
+        f"Reading {path.name} needs more memory than an import may use.",
+        remedy="What may be raised: IMPORT_MEMORY_MB.",
     )
 
 
@@ -116,6 +124,8 @@ def _take_compact(files: Mapping[str, Path], claims: Claims, draft: Path, size: 
     try:
         weights.load_into(net, files[weights.WEIGHTS])
     except InvalidInput as error:
+        if _out_of_memory(error.message):
+            raise _too_large(files[weights.WEIGHTS]) from error
         raise Refused(ImportRefusal.UNREADABLE, error.message, remedy=_PLAIN) from error
     if not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
         raise Refused(
