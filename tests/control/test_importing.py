@@ -1,5 +1,6 @@
 """Folders in `incoming/` become versions or refusals, each once, whatever is killed on the way."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -22,6 +23,8 @@ from serinus.engine.limits import Limits
 from serinus.rollout.events import Body, Event, ImportRejected, Published
 from serinus.store import Store
 from serinus.store.incoming import Incoming
+from serinus.training import weights
+from serinus.training.network import Architecture, CompactNet
 from tests import foreign, models
 
 LIMITS = Limits(seconds=60, memory_mb=2048, trial_seconds=30, trial_memory_mb=1024)
@@ -238,27 +241,40 @@ def test_killed_between_any_two_steps_it_is_imported_once(store: Store, dies: st
     assert (store.root / "incoming" / "rejected" / name).exists() != good
 
 
-def test_a_child_that_is_killed_is_no_verdict_for_ever(store: Store) -> None:
-    """Somebody (the kernel, out of memory) kills the child: that is a refusal by its words, files kept."""
-    name = arrive(store, foreign.compact)
-    one = importer(store)
+def kill_the_child(one: Importer) -> bool:
+    """Begins an import and kills its child once it reads; whether it came to that."""
     one.turn()
-    until = time.monotonic() + 60
     killed = False
-    while one.working and not killed:
+    until = time.monotonic() + 60
+    while one.working:
         assert time.monotonic() < until
         for child in psutil.Process().children(recursive=True):
-            if any("conversion_child" in word for word in child.cmdline()):
-                child.kill()
-                killed = True
-        time.sleep(0.005)
-    while one.working:
-        time.sleep(0.01)
-    assert killed
-    # Killed before it was ready it waits; killed while it read, it is refused, and nothing is lost.
-    kept = store.incoming.path(name), store.root / "incoming" / "rejected" / name
-    assert any((folder / "best.pt").exists() for folder in kept)
-    assert len(bodies(store, Published)) == 1
+            with contextlib.suppress(psutil.Error):
+                if not killed and (Path(child.cwd()) / "started").exists():
+                    child.kill()
+                    killed = True
+    return killed
+
+
+def test_a_child_that_is_killed_is_begun_again_but_not_for_ever(store: Store) -> None:
+    name = arrive(store, lambda folder: foreign.describe(slow_to_load(folder)))
+    clock = Turned()
+    one = importer(store, clock)
+    for times in (1, 2, 3):
+        assert kill_the_child(one)
+        assert store.incoming.waiting() == ([name] if times < 3 else [])
+        clock.now += 3600
+    (body,) = bodies(store, ImportRejected)
+    assert body == ImportRejected(source=name, code=ImportRefusal.LIMITS)
+    assert rejected(store) == [name]
+
+
+def slow_to_load(folder: Path) -> Path:
+    """A network that takes seconds to export."""
+    folder.mkdir()
+    wide = Architecture(classes=("a",), widths=(64, 256, 512, 512))
+    weights.save(CompactNet(wide), folder)
+    return folder
 
 
 CONTROLLER = """

@@ -14,11 +14,13 @@ import logging
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from serinus.core.enums import ImportRefusal
 from serinus.core.errors import Cancelled, Conflict, SerinusError
-from serinus.engine.conversion import CannotHere, Refused, convert
+from serinus.engine.conversion import CannotHere, Killed, Refused, convert
 from serinus.engine.limits import Limits
 from serinus.observe import logs
 from serinus.rollout.events import ImportRejected
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 ACTOR = "import"
 _RETRY_SECONDS = 60.0
 _CANNOT_SECONDS = 600.0
+_MOST_KILLS = 3
 _PATIENCE_SECONDS = 5.0
 """A trial run is not waited for at the end: it dies with this process, and nothing was written yet."""
 
@@ -56,6 +59,7 @@ class Importer:
         self._again_at: dict[str, float] = {}
         """What could not be imported, and when it is tried again (monotonic seconds)."""
         self._told: dict[str, str] = {}
+        self._kills: Counter[str] = Counter()
 
     @property
     def working(self) -> bool:
@@ -135,6 +139,12 @@ class Importer:
         except Refused as error:
             self._refuse(name, error)
             return
+        except Killed as error:
+            self._kills[name] += 1
+            if self._kills[name] < _MOST_KILLS:
+                raise
+            self._refuse(name, _killed_each_time(error))
+            return
         log.info("incoming/%s is version %d", name, version, extra=logs.fields(source=name, version=version))
         self._ended(self._store.state(), name)
 
@@ -151,3 +161,11 @@ class Importer:
             "incoming/%s was not imported: %s", name, error, extra=logs.fields(source=name, code=error.code)
         )
         self._ended(self._store.state(), name)
+
+
+def _killed_each_time(error: Killed) -> Refused:
+    return Refused(
+        ImportRefusal.LIMITS,
+        f"{error.message} That happened {_MOST_KILLS} times: the machine may be out of memory.",
+        remedy="Lower IMPORT_MEMORY_MB or give the controller more memory, then put the folder there again.",
+    )

@@ -16,7 +16,7 @@ import numpy as np
 
 from serinus.artifact.validate import read_draft
 from serinus.core.enums import ImportRefusal
-from serinus.core.errors import Fault, InvalidInput, ModelFault, SerinusError
+from serinus.core.errors import Fault, InvalidInput, ModelFault, SerinusError, Unavailable
 from serinus.engine import sandbox, trial
 from serinus.engine.limits import Limits
 
@@ -66,6 +66,10 @@ class CannotHere(SerinusError):
     fault = Fault.OPERATOR
 
 
+class Killed(Unavailable):
+    """Somebody killed the child, or the kernel did for want of memory: perhaps the model's fault."""
+
+
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
     """A draft that `Store.publish` takes, in the scratch folder."""
 
@@ -88,7 +92,8 @@ def convert(
 ) -> Converted:
     """Makes a draft of the folder `source` in `scratch` (an empty folder) and gives it its trial run.
 
-    Raises Refused; CannotHere (torch is not installed); Unavailable (the child did not start); Cancelled.
+    Raises Refused; CannotHere (torch is not installed); Unavailable (the child did not start, or was killed);
+    Cancelled.
     """
     request = Request(
         source=str(source.absolute()),
@@ -111,6 +116,8 @@ def _answer(scratch: Path, ending: sandbox.Ending, limits: Limits) -> Answer:
         raise _over(f"more than {limits.seconds:g} s", "IMPORT_SECONDS")
     if ending.code == -signal.SIGXFSZ:
         raise _over("files of more than 2 GB", "nothing: export a smaller model")
+    if ending.code == -signal.SIGKILL:
+        raise Killed("The import's process was killed from outside.", retry_after=60.0)
     path = scratch / ANSWER
     try:
         if ending.code == 0 and path.stat().st_size <= _LARGEST_ANSWER:
