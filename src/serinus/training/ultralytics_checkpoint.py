@@ -13,6 +13,7 @@ doubles inside. A network of 3 channels gets the post picture only.
 import importlib
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251 -- what torch's restricted reader raises, too
 from typing import Any
@@ -65,6 +66,8 @@ ALLOWED = {name: name.rpartition(".") for name in (*_TORCH, *_THEIRS)}
 _MODEL, _HEAD = "DetectionModel", "Detect"
 _KEPT = 300
 """Detections per picture, as Ultralytics gives."""
+_CANDIDATES = 600
+"""Cells that may suppress each other, the best; the cost grows with the square."""
 _OVERLAP = 0.7
 _FLOOR = 0.01
 _ROUNDS = 24
@@ -103,11 +106,14 @@ def take(path: Path, contract: Contract | None, draft: Path, *, size: int) -> di
     return {"kind": "ultralytics", "input": "pre and post" if detector.channels == _OURS else "post only"}
 
 
-def load(path: Path) -> Any:
-    """The checkpoint, read with torch's restricted reader and the list. Raises what torch raises."""
+def load(path: Path, allowed: Mapping[str, tuple[str, str, str]] = ALLOWED) -> Any:
+    """The model in the checkpoint, read with torch's restricted reader and the list.
+
+    Raises what torch raises.
+    """
     hulls = {
         name: hull(getattr(importlib.import_module(module), cls))
-        for name, (module, _, cls) in ALLOWED.items()
+        for name, (module, _, cls) in allowed.items()
     }
     with torch.serialization.safe_globals([(cls, name) for name, cls in hulls.items()]):
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -186,18 +192,22 @@ class Detections(nn.Module):
             half = boxes[..., 2:] / 2
             boxes = torch.cat((boxes[..., :2] - half, boxes[..., :2] + half), 2)
         confidence, kind = scores.max(2)
-        confidence = functional.pad(confidence * (confidence >= _FLOOR), (0, _KEPT))
-        boxes = functional.pad(boxes, (0, 0, 0, _KEPT))
-        kind = functional.pad(kind.float(), (0, _KEPT))
-        confidence, chosen = confidence.topk(_KEPT, 1)
-        kind = kind.gather(1, chosen)
-        boxes = boxes.gather(1, chosen.unsqueeze(2).expand(-1, -1, 4))
+        rows = torch.cat((boxes, (confidence * (confidence >= _FLOOR))[..., None], kind[..., None]), 2)
+        # Small pictures have fewer cells than rows are given.
+        rows = _best(functional.pad(rows, (0, 0, 0, _CANDIDATES)), _CANDIDATES)
         height, width = images.shape[1], images.shape[2]
-        x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
-        boxes = torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), 2)
+        x, y = rows[..., 0:4:2].clamp(0, width), rows[..., 1:4:2].clamp(0, height)
+        corners = torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), 2)
+        confidence, kind = rows[..., 4], rows[..., 5]
         if not self.one_to_one:
-            confidence = confidence * keep(boxes, kind, confidence)
-        return torch.cat((boxes, confidence.unsqueeze(2), kind.unsqueeze(2)), 2)
+            confidence = confidence * keep(corners, kind, confidence)
+        return _best(torch.cat((corners, confidence[..., None], kind[..., None]), 2), _KEPT)
+
+
+def _best(rows: Tensor, count: int) -> Tensor:
+    """The `count` rows of [N, K, 6] with the highest confidence, best first."""
+    _, chosen = rows[..., 4].topk(count, 1)
+    return rows.gather(1, chosen[..., None].expand(-1, -1, 6))
 
 
 def keep(boxes: Tensor, kind: Tensor, confidence: Tensor) -> Tensor:
