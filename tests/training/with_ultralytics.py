@@ -1,7 +1,8 @@
-"""Run by a Python that has Ultralytics: makes checkpoints, imports them, compares; says what it saw in JSON."""
+"""Run by a Python that has Ultralytics: makes checkpoints, imports them, compares, tells in JSON."""
 
 import json
 import sys
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,18 @@ def network(family: str, channels: int) -> DetectionModel:
     torch.manual_seed(3)
     net = DetectionModel(f"{family}.yaml", ch=channels, nc=4, verbose=False)
     net.names, net.args = dict(enumerate("abcd")), DEFAULT_CFG
+    # Statistics of real activations: without them everything fades to a few equal numbers.
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.8, 1.6)
+            module.momentum = 0.5
+    net.train()
+    with torch.inference_mode():
+        for _ in range(8):
+            net(torch.rand(2, channels, 96, SIZE))
     for heads in (net.model[-1].cv3, getattr(net.model[-1], "one2one_cv3", None) or ()):
         for head in heads:
             head[-1].bias.data.uniform_(-1.5, 0.5)
-            head[-1].weight.data.normal_(0, 0.3)
+            head[-1].weight.data.normal_(0, 0.2)
     return net.eval()
 
 
@@ -116,11 +122,9 @@ def attack(root: Path) -> dict[str, Any]:
     by_us = proof.exists()
     from ultralytics.nn.modules import Conv
 
-    with torch.serialization.safe_globals([DetectionModel, Conv]):
-        try:
-            torch.load(source / "best.pt", weights_only=True)
-        except Exception:  # noqa: BLE001 -- what it comes to does not matter, only what it ran
-            pass
+    # What it comes to does not matter, only what it ran.
+    with torch.serialization.safe_globals([DetectionModel, Conv]), suppress(Exception):
+        torch.load(source / "best.pt", weights_only=True)
     return {"executed_by_us": by_us, "executed_plainly": proof.exists(), "words": words}
 
 

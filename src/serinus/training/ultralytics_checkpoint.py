@@ -180,7 +180,9 @@ class Detections(nn.Module):
         """Trained to find each object once: nothing needs to be suppressed."""
         head.export, head.dynamic, head.format = True, True, "onnx"
         head._end2end = self.one_to_one
-        head.postprocess = nn.Identity()  # ours keeps the number of rows when the picture is small
+        # Ours keeps the number of rows when the picture is small. A module set as an attribute would lose
+        # against the method of that name.
+        head.__dict__["postprocess"] = _as_it_is
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images[..., _OURS - self.channels :].permute(0, 3, 1, 2).float() / 255.0
@@ -202,6 +204,10 @@ class Detections(nn.Module):
         if not self.one_to_one:
             confidence = confidence * keep(corners, kind, confidence)
         return _best(torch.cat((corners, confidence[..., None], kind[..., None]), 2), _KEPT)
+
+
+def _as_it_is(found: Tensor) -> Tensor:
+    return found
 
 
 def _best(rows: Tensor, count: int) -> Tensor:
