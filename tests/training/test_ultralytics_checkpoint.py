@@ -135,14 +135,8 @@ def test_suppression_is_what_the_greedy_procedure_gives(seed: int) -> None:
 
 
 FAMILIES = ("yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
-PACKAGES = (
-    "ultralytics==8.4.190",
-    "ultralytics-thop==2.2.3",
-    "torchvision==0.28.0",
-    "polars==2.1.0",
-    "pyyaml==6.0.4",
-    "requests==2.34.2",
-)
+PACKAGES = ("ultralytics", "ultralytics-thop", "torchvision", "polars", "pyyaml", "requests")
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 # There is no torchvision for the CPU on every index: its one operator that an import of it needs is declared.
 DECLARED = """
 import torch
@@ -159,8 +153,8 @@ def ultralytics(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("ultralytics")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     python = home / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", *PACKAGES]
-    subprocess.run(pip, check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps"]
+    subprocess.run([*pip, "-c", str(CONSTRAINTS), *PACKAGES], check=True)
     (packages,) = (home / "lib").glob("python*/site-packages")
     (packages / "shared.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
     (packages / "sitecustomize.py").write_text(DECLARED)
