@@ -26,6 +26,7 @@ from serinus.store.incoming import Incoming
 from serinus.training import weights
 from serinus.training.network import Architecture, CompactNet
 from tests import foreign, models
+from tests.control.world import World
 
 LIMITS = Limits(seconds=60, memory_mb=2048, trial_seconds=30, trial_memory_mb=1024)
 
@@ -169,6 +170,31 @@ def test_two_importers_make_one_version(store: Store) -> None:
     assert len(bodies(store, Published)) == 2, "the base and one import"
     assert bodies(store, ImportRejected) == []
     assert store.incoming.waiting() == []
+
+
+@pytest.mark.parametrize("place", ["canary", "current"])
+def test_a_controller_notices_imports_and_rolls_it_out(tmp_path: Path, place: str) -> None:
+    world = World(tmp_path)
+    world.controllers = [world.controller(import_settle_seconds=5.0, import_size=64)]
+    world.tick()
+    root = world.store.root
+    (root / place).unlink(missing_ok=True)
+    foreign.graph(root / place)
+    for _ in range(4):
+        world.step()
+        assert world.store.incoming.foreign(Arm(place)) is not None, "it must come to rest first"
+    world.step(seconds=2)
+    assert (root / "current").is_symlink(), "our own view is back at once"
+    until = time.monotonic() + 60
+    while world.state.next_version == 2:
+        assert time.monotonic() < until, world.story()
+        world.tick()
+    world.verify()
+    assert world.rollout.version == 2
+    world.tick()
+    assert (root / "canary").is_symlink()
+    for controller in world.controllers:
+        controller.close()
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -281,6 +282,31 @@ def test_an_attack_is_refused_and_does_not_run(tmp_path: Path, write: Callable[[
         assert "posix.system" in error.message
     torch.load(tmp_path / "in" / "best.pt", weights_only=False) if write is foreign.checkpoint else None
     assert proof.exists() == (write is foreign.checkpoint), "the attack is a real one"
+
+
+def test_words_from_files_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    source = foreign.describe(foreign.graph(tmp_path / "in"), note="a\x1b[31m red\u202e note " + "x" * 5000)
+    (tmp_path / "scratch").mkdir()
+    note = convert(source, tmp_path / "scratch", LIMITS, size=64).note
+    assert note.startswith("a[31m red note xxx") and note.isprintable() and len(note) <= 1000
+
+
+def test_a_folder_nested_without_end_is_refused(tmp_path: Path) -> None:
+    source = foreign.graph(tmp_path / "in")
+    here = os.getcwd()  # noqa: PTH109
+    try:
+        os.chdir(source)
+        for _ in range(1500):
+            os.mkdir("d")  # noqa: PTH102 -- deeper than a path may be long
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    try:
+        error = refused(source, tmp_path / "scratch")
+    finally:
+        subprocess.run(["rm", "-rf", str(source)], check=True)  # Python cannot: it recurses
+    assert error.code is ImportRefusal.UNSAFE_FILES
+    assert "nested" in error.message
 
 
 def test_a_bomb_meets_the_limit_of_memory(tmp_path: Path) -> None:

@@ -135,7 +135,16 @@ def test_suppression_is_what_the_greedy_procedure_gives(seed: int) -> None:
 
 
 FAMILIES = ("yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
-PACKAGES = ("ultralytics", "ultralytics-thop", "torchvision", "polars", "pyyaml", "requests")
+PACKAGES = (
+    "ultralytics",
+    "ultralytics-thop",
+    "torchvision",
+    "polars",
+    "pyyaml",
+    "requests",
+    "urllib3",
+    "charset-normalizer",
+)
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 # There is no torchvision for the CPU on every index: its one operator that an import of it needs is declared.
 DECLARED = """

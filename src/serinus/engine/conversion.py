@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from serinus.artifact.files import regular_files
 from serinus.artifact.validate import read_draft
 from serinus.core.enums import ImportRefusal
 from serinus.core.errors import Fault, InvalidInput, ModelFault, SerinusError, Unavailable
@@ -23,6 +24,8 @@ from serinus.engine.limits import Limits
 REQUEST, ANSWER, DRAFT = "request.json", "answer.json", "draft"
 _CHILD = "serinus.training.conversion_child"
 _LARGEST_ANSWER = 1 << 16
+_LARGEST_DOCUMENT = 1 << 24
+_LONGEST_WORDS = 1000
 _TRIAL_SIDE = 256
 _BY_HAND = "Is it a model at all? Export it to ONNX by hand, as docs/importing.md says."
 
@@ -121,8 +124,7 @@ def _answer(scratch: Path, ending: sandbox.Ending, limits: Limits) -> Answer:
     path = scratch / ANSWER
     try:
         if ending.code == 0 and path.stat().st_size <= _LARGEST_ANSWER:
-            answer = msgspec.json.decode(path.read_bytes(), type=Answer)
-            return _said(answer)
+            return _said(_printable(msgspec.json.decode(path.read_bytes(), type=Answer)))
     except (OSError, msgspec.MsgspecError):
         pass  # it was brought down while it wrote, or by what it read: the same as no answer
     if any(sign in ending.talk for sign in sandbox.OUT_OF_MEMORY):
@@ -130,6 +132,17 @@ def _answer(scratch: Path, ending: sandbox.Ending, limits: Limits) -> Answer:
     how = f"({ending.signal})" if ending.code < 0 else f"with code {ending.code}: {ending.talk[-200:]}"
     raise Refused(
         ImportRefusal.UNREADABLE, f"Reading it brought the import's process down {how}.", remedy=_BY_HAND
+    )
+
+
+def _printable(answer: Answer) -> Answer:
+    """Names and notes come from files that anybody wrote: they must not steer a terminal, nor be endless."""
+
+    def clean(text: str) -> str:
+        return "".join(character for character in text if character.isprintable())[:_LONGEST_WORDS]
+
+    return msgspec.structs.replace(
+        answer, note=clean(answer.note), words=clean(answer.words), remedy=clean(answer.remedy)
     )
 
 
@@ -152,6 +165,9 @@ def _said(answer: Answer) -> Answer:
 def _try(draft: Path, limits: Limits) -> None:
     """Two noisy pictures of different shapes: what raises, hangs or answers nonsense is no version."""
     try:
+        for name, path in regular_files(draft).items():
+            if name.endswith(".json") and path.stat().st_size > _LARGEST_DOCUMENT:
+                raise InvalidInput(f"{name} is too large.", remedy="16 MB are the most.")
         contract = read_draft(draft).contract
     except InvalidInput as error:
         raise Refused(ImportRefusal.CONTRACT, error.message, remedy=error.remedy) from error

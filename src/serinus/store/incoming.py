@@ -88,8 +88,8 @@ class Incoming:
                 entry = Path(path) / name
                 try:
                     seen = entry.lstat()
-                except FileNotFoundError:
-                    continue
+                except OSError:
+                    continue  # gone by now, or a path too long to be asked for
                 found.append((entry.relative_to(folder).as_posix(), seen.st_size, seen.st_mtime_ns))
             if len(found) > _MOST_ENTRIES:
                 break
@@ -126,7 +126,8 @@ def _remove(path: Path) -> None:
         for folder, _, _ in os.walk(path):
             with contextlib.suppress(OSError):
                 Path(folder).chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ Started by `serinus.engine.conversion` as `python -m serinus.training.conversion
 An ONNX graph needs no torch and is taken before weights, which somebody must unpickle, restricted as it is.
 """
 
+import errno
 import importlib
 import importlib.util
 import shutil
@@ -47,6 +48,15 @@ def main() -> int:
         answer = Answer(code=ImportRefusal.UNREADABLE, words=error.message, remedy=error.remedy)
     except ModelFault as error:
         answer = Answer(code=ImportRefusal.CONTRACT, words=error.message, remedy=error.remedy)
+    except PermissionError as error:
+        answer = Answer(
+            code=ImportRefusal.UNSAFE_FILES,
+            words=f"{error.filename} may not be read by this user.",
+            remedy="Let the trainer make its files readable for the controller's user.",
+        )
+    except OSError as error:
+        # A full disk, a volume that is away: nothing that the model is to blame for.
+        answer = Answer(words=f"The folder could not be read or copied: {error.strerror or error}.")
     # The history is read on other machines: no paths of this one.
     answer = msgspec.structs.replace(answer, words=answer.words.replace(f"{source}/", ""))
     Path(ANSWER).write_bytes(msgspec.json.encode(answer))
@@ -102,6 +112,14 @@ def _files(source: Path) -> dict[str, Path]:
         files = regular_files(source)
     except InvalidInput as error:
         raise Refused(ImportRefusal.UNSAFE_FILES, error.message, remedy=error.remedy) from error
+    except (OSError, RecursionError) as error:
+        if not isinstance(error, RecursionError) and error.errno != errno.ENAMETOOLONG:
+            raise
+        raise Refused(
+            ImportRefusal.UNSAFE_FILES,
+            "Its folders are nested too deep.",
+            remedy="Put best.pt (or an .onnx) and version.json into one folder.",
+        ) from error
     size = sum(path.stat().st_size for path in files.values())
     if len(files) > _MOST_FILES or size > _MOST_BYTES:
         raise Refused(
@@ -138,7 +156,7 @@ def _describe(files: dict[str, Path], claims: Claims, more: dict[str, object], d
     lineage = Lineage(trainer="elsewhere")
     if LINEAGE in files:
         try:
-            lineage = msgspec.json.decode(_bytes(files[LINEAGE]), type=Lineage)
+            lineage = msgspec.json.decode(files[LINEAGE].read_bytes(), type=Lineage)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"{LINEAGE} cannot be read: {error}.", remedy="Leave it out.") from error
     lineage = msgspec.structs.replace(lineage, config=lineage.config | claims.config | more)
