@@ -68,6 +68,7 @@ def test_an_event_is_a_file_that_names_its_predecessor(store: Store, clock: Tick
         "digest": DIGEST,
         "note": "größer",
         "initial": False,
+        "source": "",
     }
     assert document["prev"] == second.prev != ""
     assert list(reader(store).events()) == [first, second]

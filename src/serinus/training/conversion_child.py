@@ -113,7 +113,8 @@ def _files(source: Path) -> dict[str, Path]:
     except InvalidInput as error:
         raise Refused(ImportRefusal.UNSAFE_FILES, error.message, remedy=error.remedy) from error
     except (OSError, RecursionError) as error:
-        if not isinstance(error, RecursionError) and error.errno != errno.ENAMETOOLONG:
+        deep = isinstance(error, RecursionError) or error.errno in (errno.ENAMETOOLONG, errno.EMFILE)
+        if not deep:
             raise
         raise Refused(
             ImportRefusal.UNSAFE_FILES,
