@@ -64,7 +64,9 @@ def expected(net: DetectionModel, picture: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         raw = net(pixels)[0][0]
     if one_to_one:
-        rows = raw.numpy()
+        rows = raw.numpy()[np.argsort(-raw.numpy()[:, 4], kind="stable")]
+        # It gives one box under several classes; a building is in one state of damage.
+        rows = rows[np.sort(np.unique(rows[:, :4], axis=0, return_index=True)[1])]
     else:
         middle, sides, scores = raw[:2].T, raw[2:4].T, raw[4:].T
         confidence, kind = scores.max(1)

@@ -7,7 +7,8 @@ addresses). torch's restricted reader would allow that for a listed class. So it
 that can be filled with a state, as an unpickled module is, and refuse to be called.
 
 What is exported keeps our contract: uint8 [N, H, W, 6] in, [N, K, 6] in input pixels out, suppression of
-doubles inside. A network of 3 channels gets the post picture only.
+doubles inside. Each box gets its likeliest class only: a building is in one state of damage. A network of 3
+channels gets the post picture only.
 """
 
 import importlib
