@@ -1,6 +1,6 @@
 """The registry: artifacts, the journal, evidence, heartbeats, views. The only writer of store files."""
 
-from serinus.store.bucket import Address
+from serinus.store.client import Address
 from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served

@@ -60,13 +60,16 @@ class Cache:
         final = self.path(key)
         # Beside its final place: a read-only folder may be renamed there only within its parent.
         partial = final.with_name(f"{TEMPORARY}{final.name}")
-        with volume_errors("fetch a tree", self._root):
+        with volume_errors("keep a copy", self._root):
             self._disk.make_folder(final.parent)
             lock = os.open(self._disk.scratch / final.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 partial.mkdir(exist_ok=True)
                 yield partial
+            except OSError:
+                self._disk.remove_tree(partial)  # on a full volume what is useless must not stay
+                raise
             finally:
                 os.close(lock)
 

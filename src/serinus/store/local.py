@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from serinus.core.errors import Misconfigured
 from serinus.core.ids import NewId
@@ -110,6 +111,11 @@ class Disk:
             temporary.unlink(missing_ok=True)
             raise
         return temporary
+
+    def open_to_append(self, path: Path) -> BinaryIO:
+        """A temporary file that goes on from what it holds; its folder is made."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
 
     # -- folders and trees -----------------------------------------------------------------------------------
 

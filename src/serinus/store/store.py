@@ -4,21 +4,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from serinus.artifact.manifest import Manifest
-from serinus.core.errors import Conflict, Misconfigured, Unavailable
+from serinus.core.errors import Conflict, Corrupt, Misconfigured, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
 from serinus.store.backend import Backend, Moved, ignore
-from serinus.store.bucket import Address, Bucket, connect
+from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
+from serinus.store.client import Address, connect
 from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
-from serinus.store.journal import Journal
+from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
+from serinus.store.patience import Patience
 from serinus.store.publish import Artifacts, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
@@ -39,6 +41,7 @@ _LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
 _SWEEP_AFTER_SECONDS = 3600.0
 _ORPHAN_SECONDS = 24 * 3600.0
 _ATTEMPTS = 500
+_LAST_STATE = "last-state.json"
 CACHE_BYTES = 20 * 10**9
 
 
@@ -65,14 +68,23 @@ class Store:
         self.backend: Backend = Folder(root, self._disk)
         if bucket is not None:
             cache = Cache(root, self._disk, limit=cache_bytes, clock=clock)
-            self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache)
+            patience = Patience(
+                f"The store {bucket.url}", bucket.patience, clock=clock, waiting=bucket.waiting
+            )
+            self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache, patience)
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
         self._observations = Observations(self.backend)
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
         self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
-        self._views = Views(root, self._disk, new_id=new_id, manifest=self._artifacts.manifest)
+        self._views = Views(
+            root,
+            self._disk,
+            new_id=new_id,
+            manifest=self._artifacts.manifest,
+            here=lambda digest: self._artifacts.copy(digest) is not None,
+        )
 
     @classmethod
     def open(
@@ -84,12 +96,14 @@ class Store:
         disk: Disk | None = None,
         bucket: Address | None = None,
         cache_bytes: int = CACHE_BYTES,
+        may_be_away: bool = False,
     ) -> "Store":
         """Makes the folders, tests the place, sweeps what killed writers left over an hour ago.
 
         `root`: MODEL_DIR. With `bucket` the store lies there, and `root` holds copies (up to `cache_bytes`)
         and the views. Raises Misconfigured when the folder cannot be written, its volume lacks link, rename
-        or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer.
+        or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer, unless it
+        `may_be_away`.
         """
         store = cls(
             root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
@@ -104,7 +118,11 @@ class Store:
             ) from error
         check_volume(store._disk.scratch, new_id)
         if isinstance(store.backend, Bucket):
-            store.backend.check(new_id)
+            try:
+                store.backend.check(new_id)
+            except Unavailable:
+                if not may_be_away:
+                    raise
         store.backend.sweep(before=clock() - _SWEEP_AFTER_SECONDS)
         return store
 
@@ -112,6 +130,11 @@ class Store:
     def remote(self) -> bool:
         """Whether the store lies elsewhere than in `root`."""
         return self.backend.remote
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when the place does not answer, UTC seconds; None while it does."""
+        return self.backend.away_since
 
     # -- journal ---------------------------------------------------------------------------------------------
 
@@ -133,6 +156,20 @@ class Store:
     def snapshot(self) -> State:
         """Writes the state of now for faster starts; gives it. Appending does so by itself now and then."""
         return self._journal.snapshot()
+
+    def remember(self, state: State) -> None:
+        """Keeps `state` on this machine for a start without the store, where it lies elsewhere."""
+        if self.backend.remote:
+            self._disk.replace(self.root / _LAST_STATE, encode_snapshot(state), durable=False)
+
+    def last_known(self) -> State | None:
+        """What was remembered last; None when there is nothing usable."""
+        path = self.root / _LAST_STATE
+        data = self._disk.read(path)
+        try:
+            return None if data is None else decode_snapshot(data, str(path))
+        except Corrupt:
+            return None
 
     def append(self, body: Body, *, actor: str, reason: str, expect: int | None = None) -> Event:
         """Appends one event, durably, and gives it as stored.

@@ -1,0 +1,127 @@
+"""Clients of one S3-compatible server, and its errors in our words: whose fault, and what to do next."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from serinus.core.errors import Misconfigured, NotFound, Unavailable
+from serinus.store.patience import Waiting, go_on
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+_SERVER = "Is STORE_URL right, and does the server answer? Nothing half-written is used."
+_LONGEST_ANSWER = 10.0
+"""A document that takes longer counts as not answered, seconds."""
+_INNER_RETRIES = 10.0
+_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
+"""A client error, but for a time-out (408) and for too many requests (429)."""
+
+
+class Address(NamedTuple):
+    """Where a bucket is and how long to wait for it."""
+
+    url: str
+    """`s3://bucket/prefix`; credentials, region and endpoint come from the usual environment (AWS_...)."""
+    patience: float
+    """How long a request is tried again, seconds."""
+    allow_http: bool = False
+    """Whether the endpoint is plain http."""
+    waiting: Waiting = go_on
+    """Told while a request waits to be tried again; may give up by raising Cancelled."""
+
+
+class Clients(NamedTuple):
+    """Two ways to ask the same server."""
+
+    once: "S3Store"
+    """Tries once, and not for long: for documents, which `Patience` asks for again."""
+    steady: "S3Store"
+    """Tries each request of many again by itself, where one failure must not undo the others."""
+
+
+def connect(address: Address) -> Clients:
+    """Raises Misconfigured for an address that is none, or without the extra `s3`."""
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+    except ImportError as error:
+        raise Misconfigured(
+            "STORE_URL names a bucket, but the client for it is not installed.",
+            remedy="pip install 'serinus[s3]'",
+        ) from error
+    answer = max(1.0, min(address.patience, _LONGEST_ANSWER))
+
+    def client(timeout: float, stalled: float, retries: int) -> S3Store:
+        return S3Store.from_url(
+            address.url,
+            client_options={
+                "allow_http": address.allow_http,
+                "connect_timeout": timedelta(seconds=min(3.0, answer)),
+                "read_timeout": timedelta(seconds=stalled),
+                "timeout": timedelta(seconds=timeout),
+            },
+            retry_config={
+                "max_retries": retries,
+                "retry_timeout": timedelta(seconds=min(address.patience, _INNER_RETRIES)),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "max_backoff": timedelta(seconds=2),
+                    "base": 2,
+                },
+            },
+        )
+
+    try:
+        return Clients(client(answer, answer, 0), client(120.0, 30.0, 1000))
+    except (BaseError, ValueError) as error:
+        raise Misconfigured(
+            f"STORE_URL {address.url!r} cannot be used: {_first_line(error)}.", remedy=_SERVER
+        ) from error
+
+
+@contextlib.contextmanager
+def in_our_words(name: str) -> Iterator[None]:
+    """Turns the client's errors into NotFound, Misconfigured (an operator must act) or Unavailable.
+
+    `name`: what was asked for. AlreadyExistsError passes.
+    """
+    from obstore import exceptions
+
+    try:
+        yield
+    except exceptions.AlreadyExistsError:
+        raise
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
+        raise Misconfigured(
+            f"The server refuses {name} with these credentials{_code(error)}.",
+            remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or a role) that may read, list, write "
+            "and delete there.",
+        ) from error
+    except (exceptions.BaseError, FileNotFoundError) as error:
+        words = str(error)
+        if "NoSuchBucket" in words:
+            raise Misconfigured(
+                f"There is no bucket for {name}.", remedy="Create it, or correct STORE_URL."
+            ) from error
+        if isinstance(error, FileNotFoundError | exceptions.NotFoundError):
+            raise NotFound(f"There is no {name}.") from error
+        if _REFUSED.search(words):
+            raise Misconfigured(
+                f"The server refuses {name}: {_first_line(error)}.",
+                remedy="Are AWS_REGION and AWS_ENDPOINT_URL right for this bucket?",
+            ) from error
+        raise Unavailable(
+            f"The store cannot be reached: {name}: {_first_line(error)}.", remedy=_SERVER, retry_after=5.0
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+
+
+def _code(error: Exception) -> str:
+    found = re.search(r"<Code>(\w+)</Code>", str(error))
+    return f" ({found[1]})" if found else ""
