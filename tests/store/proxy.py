@@ -115,6 +115,8 @@ class Proxy:
             client,
             socket.create_connection(("127.0.0.1", self._server)) as server,
         ):
+            for each in (client, server):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open |= {client, server}
             reader, answers = _Reader(client), _Reader(server)

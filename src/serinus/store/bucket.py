@@ -252,7 +252,7 @@ class Bucket:
     @property
     def _lister(self) -> "S3Store":
         """For requests of many pages; while the server is away nobody waits for what is tried again."""
-        return self._clients.once if self._patience.away_since else self._clients.steady
+        return self._clients.once if self._patience.away_since else self._clients.listing
 
     def _list(self, folder: str, *, after: str = "") -> list[str]:
         """Keys below `folder`, at any depth, with names above `after`."""

@@ -36,9 +36,7 @@ class Cache:
         path = self.path(key)
         if not path.is_dir():
             return None
-        now = self._clock()
-        with contextlib.suppress(OSError):
-            os.utime(path, (now, now))
+        self._asked(path)
         return path
 
     def add(self, folder: Path, key: str) -> None:
@@ -46,6 +44,12 @@ class Cache:
         with volume_errors("keep a copy", self._root):
             if not self._disk.publish_tree(folder, self.path(key), durable=False):
                 self._disk.remove_tree(folder)
+            self._asked(self.path(key))
+
+    def _asked(self, path: Path) -> None:
+        now = self._clock()
+        with contextlib.suppress(OSError):
+            os.utime(path, (now, now))
 
     def forget(self, key: str) -> bool:
         """Drops a copy. True: there was one."""

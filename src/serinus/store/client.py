@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 _SERVER = "Is STORE_URL right, and does the server answer? Nothing half-written is used."
 _LONGEST_ANSWER = 10.0
 """A document that takes longer counts as not answered, seconds."""
-_INNER_RETRIES = 10.0
+_PAGE_RETRIES = 2.0
+_PART_RETRIES = 10.0
+_LONGEST_PART = 120.0
+_LONGEST_STALL = 30.0
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
 """A client error, but for a time-out (408) and for too many requests (429)."""
 
@@ -34,12 +37,14 @@ class Address(NamedTuple):
 
 
 class Clients(NamedTuple):
-    """Two ways to ask the same server."""
+    """Ways to ask the same server."""
 
     once: "S3Store"
     """Tries once, and not for long: for documents, which `Patience` asks for again."""
+    listing: "S3Store"
+    """Tries each page again for a moment, so that one failure does not undo the others."""
     steady: "S3Store"
-    """Tries each request of many again by itself, where one failure must not undo the others."""
+    """As patient as it gets: for the parts of long transfers."""
 
 
 def connect(address: Address) -> Clients:
@@ -54,7 +59,7 @@ def connect(address: Address) -> Clients:
         ) from error
     answer = max(1.0, min(address.patience, _LONGEST_ANSWER))
 
-    def client(timeout: float, stalled: float, retries: int) -> S3Store:
+    def client(timeout: float, stalled: float, retrying: float) -> S3Store:
         return S3Store.from_url(
             address.url,
             client_options={
@@ -64,8 +69,8 @@ def connect(address: Address) -> Clients:
                 "timeout": timedelta(seconds=timeout),
             },
             retry_config={
-                "max_retries": retries,
-                "retry_timeout": timedelta(seconds=min(address.patience, _INNER_RETRIES)),
+                "max_retries": 1000 if retrying else 0,
+                "retry_timeout": timedelta(seconds=min(address.patience, retrying)),
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
                     "max_backoff": timedelta(seconds=2),
@@ -75,7 +80,11 @@ def connect(address: Address) -> Clients:
         )
 
     try:
-        return Clients(client(answer, answer, 0), client(120.0, 30.0, 1000))
+        return Clients(
+            client(answer, answer, 0.0),
+            client(answer, answer, _PAGE_RETRIES),
+            client(_LONGEST_PART, _LONGEST_STALL, _PART_RETRIES),
+        )
     except (BaseError, ValueError) as error:
         raise Misconfigured(
             f"STORE_URL {address.url!r} cannot be used: {_first_line(error)}.", remedy=_SERVER

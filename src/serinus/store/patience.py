@@ -16,7 +16,7 @@ from serinus.core.ids import Clock
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
-_SAID_AFTER = 2.0
+_SAID_AFTER = 1.0
 """Shorter troubles are not worth a line in the log."""
 T = TypeVar("T")
 Waiting = Callable[[float], None]
