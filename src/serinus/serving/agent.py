@@ -1,6 +1,8 @@
 """The replica's loop: obey the journal, report what was counted, stop a canary that does harm here.
 
-When the store cannot be read the replica goes on with what is loaded; closed slices wait until it can.
+When the store cannot be read the replica goes on with what is loaded; closed slices wait until it can. One
+that starts then serves the current version of the last state that it knew, and no canary: nobody would hear
+what it counts, and the rollout may have ended meanwhile.
 """
 
 import logging
@@ -12,7 +14,7 @@ from time import monotonic
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.core.errors import SerinusError
+from serinus.core.errors import SerinusError, Unavailable
 from serinus.core.ids import Clock
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
@@ -21,6 +23,7 @@ from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.rollout.state import Rollout, State
+from serinus.serving.copies import Copies
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Replica, Store
@@ -56,6 +59,7 @@ class Agent:
         self._trips: frozenset[int] = frozenset()
         self._judge: _Judge | None = None
         self._reports = _Reports(store, self.name)
+        self._copies = Copies(store)
         self._beat: Replica | None = None
         self._beat_at = 0.0
         self._store_ok = True
@@ -80,6 +84,7 @@ class Agent:
     def start(self) -> None:
         """Begins the loop in a thread."""
         self._thread.start()
+        self._copies.start()
 
     def stop(self) -> None:
         """Ends the loop, reports the rest, removes the heartbeat. Call when no request is in flight.
@@ -88,6 +93,7 @@ class Agent:
         """
         self._stopping.set()
         self._thread.join()
+        self._copies.stop()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
         rollout = self._state.rollout
@@ -109,9 +115,11 @@ class Agent:
             snapshot.share,
         )
         self._metrics.journal.set(snapshot.seq)
+        self._copies.follow(self._state, self._residency.loaded)
         self._reports.add(closed)
-        errors.append(self._with_store(self._reports.send))
-        errors.append(self._with_store(self._send_heartbeat))
+        if not isinstance(errors[0], Unavailable):  # else it is away, and each look may take a moment
+            errors.append(self._with_store(self._reports.send))
+            errors.append(self._with_store(self._send_heartbeat))
         self._note(next((error for error in errors if error is not None), None))
 
     def _run(self) -> None:
@@ -124,7 +132,16 @@ class Agent:
             self._stopping.wait(self._settings.poll_seconds)
 
     def _read(self) -> None:
-        self._state = self._store.state()
+        try:
+            self._state = self._store.state()
+        except Unavailable:
+            if self._state.seq == 0 and (known := self._store.last_known()) is not None:
+                log.warning(
+                    "The store is away; this replica serves what was current when it was last seen.",
+                    extra=fields(seq=known.seq, version=known.current),
+                )
+                self._state = msgspec.structs.replace(known, rollout=None)
+            raise
 
     def _judged_harmful(self, closed: list[Closed]) -> bool:
         """Adds the slices to the replica's own evidence; True when it stops the canary now."""

@@ -4,6 +4,18 @@ from serinus.store.client import Address
 from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
+from serinus.store.patience import Waiting, go_on
 from serinus.store.store import Store
 
-__all__ = ["Address", "FrozenSlice", "GoldenEntry", "GoldenSet", "Replica", "Routes", "Served", "Store"]
+__all__ = [
+    "Address",
+    "FrozenSlice",
+    "GoldenEntry",
+    "GoldenSet",
+    "Replica",
+    "Routes",
+    "Served",
+    "Store",
+    "Waiting",
+    "go_on",
+]

@@ -72,6 +72,7 @@ class Store:
                 f"The store {bucket.url}", bucket.patience, clock=clock, waiting=bucket.waiting
             )
             self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache, patience)
+        self._unchecked = False
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
         self._observations = Observations(self.backend)
@@ -103,7 +104,7 @@ class Store:
         `root`: MODEL_DIR. With `bucket` the store lies there, and `root` holds copies (up to `cache_bytes`)
         and the views. Raises Misconfigured when the folder cannot be written, its volume lacks link, rename
         or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer, unless it
-        `may_be_away`.
+        `may_be_away`: then it is tested before the first event is appended.
         """
         store = cls(
             root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
@@ -117,14 +118,20 @@ class Store:
                 remedy="Give MODEL_DIR a folder that this user may write.",
             ) from error
         check_volume(store._disk.scratch, new_id)
-        if isinstance(store.backend, Bucket):
+        if bucket is not None:
+            store._unchecked = True
             try:
-                store.backend.check(new_id)
+                store._check_place()
             except Unavailable:
                 if not may_be_away:
                     raise
         store.backend.sweep(before=clock() - _SWEEP_AFTER_SECONDS)
         return store
+
+    def _check_place(self) -> None:
+        if self._unchecked and isinstance(self.backend, Bucket):
+            self.backend.check(self._new_id)
+            self._unchecked = False
 
     @property
     def remote(self) -> bool:
@@ -189,6 +196,7 @@ class Store:
         reason: Callable[[Body], str],
         expect: int | None = None,
     ) -> Event:
+        self._check_place()
         for _ in range(_ATTEMPTS):
             state = self.state()
             if expect is not None and state.seq != expect:
