@@ -20,7 +20,7 @@ from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
 from serinus.evidence.counts import Slice, merge
 from serinus.observe.counters import Closed, Counters
-from serinus.observe.logs import cause_of, fields
+from serinus.observe.logs import fields
 from serinus.observe.metrics import Metrics
 from serinus.rollout.state import Rollout, State
 from serinus.serving.copies import Copies
@@ -190,7 +190,8 @@ class Agent:
         """Says once that the store went away, and once that it came back."""
         if error is not None and self._store_ok:
             words = "The store cannot be used; this replica goes on with what is loaded."
-            log.error(words, exc_info=error, extra=fields(cause=cause_of(error)))
+            away = isinstance(error, Unavailable)
+            log.error(words, exc_info=None if away else error, extra=fields(cause=str(error)))
         elif error is None and not self._store_ok:
             log.info("The store can be used again.")
         self._store_ok = error is None

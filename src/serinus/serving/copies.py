@@ -9,7 +9,7 @@ import threading
 
 from serinus.core.errors import SerinusError
 from serinus.core.ids import Digest
-from serinus.observe.logs import cause_of, fields
+from serinus.observe.logs import fields
 from serinus.rollout.state import State
 from serinus.store import Store
 
@@ -59,7 +59,7 @@ class Copies:
             except (OSError, SerinusError) as error:
                 if not failed:
                     log.warning(
-                        "MODEL_DIR is not up to date; it is tried again.", extra=fields(cause=cause_of(error))
+                        "MODEL_DIR is not up to date; it is tried again.", extra=fields(cause=str(error))
                     )
                 failed, wait = True, _RETRY_SECONDS
             else:

@@ -186,8 +186,8 @@ class Pool:
                 self._fail(str(error))
                 return None
             except (OSError, Unavailable, Misconfigured) as error:
-                if cause_of(error) != said:
-                    said = cause_of(error)
+                if str(error) != said:
+                    said = str(error)
                     log.warning(
                         "The version cannot be fetched now; the load waits.",
                         extra=fields(version=self.version, cause=said),

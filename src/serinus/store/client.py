@@ -87,7 +87,7 @@ def connect(address: Address) -> Clients:
         )
     except (BaseError, ValueError) as error:
         raise Misconfigured(
-            f"STORE_URL {address.url!r} cannot be used: {_first_line(error)}.", remedy=_SERVER
+            f"STORE_URL {address.url!r} cannot be used: {_reason(error)}.", remedy=_SERVER
         ) from error
 
 
@@ -119,16 +119,27 @@ def in_our_words(name: str) -> Iterator[None]:
             raise NotFound(f"There is no {name}.") from error
         if _REFUSED.search(words):
             raise Misconfigured(
-                f"The server refuses {name}: {_first_line(error)}.",
+                f"The server refuses {name}: {_reason(error)}.",
                 remedy="Are AWS_REGION and AWS_ENDPOINT_URL right for this bucket?",
             ) from error
         raise Unavailable(
-            f"The store cannot be reached: {name}: {_first_line(error)}.", remedy=_SERVER, retry_after=5.0
+            f"The store cannot be reached: {name}: {_reason(error)}.", remedy=_SERVER, retry_after=5.0
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+def _reason(error: Exception) -> str:
+    """The client's words without addresses and times, so that the same trouble reads the same each time."""
+    words = str(error)
+    status = re.search(r"status code: (\d{3}[ \w]*)", words)
+    if status:
+        return status[1].strip() + _code(error)
+    if "TimedOut" in words:
+        return "no answer in time"
+    innermost = re.search(r'(?:message|error): "([^"]+)"', words)
+    if innermost:
+        return innermost[1]
+    first = (words.splitlines() or [type(error).__name__])[0]
+    return first.rpartition(" - ")[2][:300].rstrip(".")
 
 
 def _code(error: Exception) -> str:
