@@ -1,16 +1,24 @@
 """A store's whole life, told the same way on a disk and in a bucket."""
 
+import errno
+import io
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from serinus.core.enums import Arm, ReasonCode, VersionState
-from serinus.core.errors import Conflict, Corrupt, NotFound
+from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound
 from serinus.core.ids import Version
 from serinus.rollout.events import Promoted, RolledBack
 from serinus.store import Replica, Routes, Store
-from tests.store.drafts import Ticks, frozen_slice, names, some_slice, start_canary, write_draft
+from serinus.store.local import Disk
+from tests.store.drafts import Ticks, frozen_slice, names, new_id, some_slice, start_canary, write_draft
 from tests.store.places import open_store
+from tests.store.proxy import Proxy
 from tests.store.test_golden import write_set
 
 
@@ -250,3 +258,79 @@ def test_copies_stay_within_their_limit(url: str, root: Path, tmp_path: Path, cl
     left = set(names(other.root / "artifacts"))
     assert left == {digests[n] for n in (0, 1, 2, 4)}, "previous, current, canary, and the last used"
     assert (other.artifact(digests[3]) / "model.onnx").stat().st_size == 100_000, "fetched anew when needed"
+
+
+class FullDisk(Disk):
+    """A volume on which so many bytes of transfers find room."""
+
+    room = 0
+
+    def open_to_append(self, path: Path) -> BinaryIO:
+        return Full(super().open_to_append(path), self)
+
+
+class Full(io.BufferedIOBase):
+    def __init__(self, file: BinaryIO, disk: FullDisk) -> None:
+        self._file, self._disk = file, disk
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def write(self, data: Any) -> int:
+        self._disk.room -= len(data)
+        if self._disk.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._file.write(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def test_a_full_volume_keeps_nothing_half(url: str, root: Path, draft: Path, tmp_path: Path) -> None:
+    one = open_store(root, url)
+    one.publish(draft, note="base", actor="test", initial=True)
+    digest = one.state().versions[Version(1)].digest
+    disk = FullDisk(tmp_path / "elsewhere", new_id)
+    disk.room = 20
+    other = open_store(tmp_path / "elsewhere", url, disk=disk)
+    with pytest.raises(Misconfigured, match=r"Could not keep a copy in .*elsewhere. The volume is full"):
+        other.verify(digest)
+    assert names(other.root / "artifacts") == []
+    disk.room = 10**9
+    other.verify(digest)
+
+
+def test_two_processes_on_one_folder_fetch_once(url: str, root: Path, tmp_path: Path, proxy: Proxy) -> None:
+    one = open_store(root, url)
+    one.publish(write_draft(tmp_path / "large", os.urandom(3_000_000)), note="", actor="test", initial=True)
+    digest = one.state().versions[Version(1)].digest
+    script = (
+        "import sys; from pathlib import Path; from tests.store.places import open_store\n"
+        "store = open_store(Path(sys.argv[1]), sys.argv[2])\n"
+        "sys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.readline()\n"
+        "store.verify(sys.argv[3]); sys.stdout.write('verified')\n"
+    )
+    proxy.passed.clear()
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "shared"), url, digest],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    try:
+        for child in children:
+            assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        said = [child.communicate("go\n", timeout=60) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    assert [out for out, _ in said] == ["verified"] * 3, said
+    assert sum(each.down for each in proxy.passed if "/model.onnx" in each.path) == 3_000_000
+    assert names(tmp_path / "shared" / "artifacts") == [digest]

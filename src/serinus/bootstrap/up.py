@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -208,7 +209,7 @@ def _prepare(settings: Settings, console: Console) -> None:
     except Unavailable as error:
         if store.last_known() is None:
             raise
-        console.print(f"[yellow]Starting without the store:[/] {error.message}", highlight=False)
+        console.print(f"[yellow]Starting without the store:[/] {escape(error.message)}", highlight=False)
 
 
 def up(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
+from rich.markup import escape
 
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
@@ -59,9 +60,9 @@ def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
             words, remedy = f"{error.filename}: {error.strerror}.", ""
         case _:
             raise error
-    console.print(f"[red]serinus:[/] {words}", highlight=False)
+    console.print(f"[red]serinus:[/] {escape(words)}", highlight=False)
     if remedy:
-        console.print(remedy, highlight=False)
+        console.print(escape(remedy), highlight=False)
     theirs = isinstance(error, OSError | WrongSettings) or error.fault is Fault.CALLER
     return Exit.USAGE if theirs else Exit.FAILED
 

@@ -12,6 +12,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 T = TypeVar("T")
+_INDEXES = ("/manifest.json", "/golden.json")
 
 
 class Bucket:
@@ -223,8 +225,14 @@ class Bucket:
         self._cache.trim(keep)
 
     def discard(self, key: str) -> None:
-        for path in sorted(self._list(key), key=_index_first):
-            self.remove(path)
+        import obstore
+
+        paths = self._list(key)
+        index = [path for path in paths if path.endswith(_INDEXES)]
+        for some in (index, [path for path in paths if path not in index]):
+            if some:  # the index first: a tree half-removed is no tree
+                with contextlib.suppress(NotFound):
+                    self._ask(key, partial(obstore.delete, self._clients.listing, some))
         self._cache.forget(key)
 
     # -- all of it -------------------------------------------------------------------------------------------
@@ -264,8 +272,3 @@ class Bucket:
             return [str(item["path"]) for page in pages for item in page]
 
         return self._ask(folder, paths)
-
-
-def _index_first(path: str) -> tuple[bool, str]:
-    """The index goes first, so that a tree half-removed is no tree."""
-    return not path.endswith(("/manifest.json", "/golden.json")), path

@@ -19,8 +19,8 @@ _PAGE_RETRIES = 2.0
 _PART_RETRIES = 10.0
 _LONGEST_PART = 120.0
 _LONGEST_STALL = 30.0
-_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
-"""A client error, but for a time-out (408) and for too many requests (429)."""
+_REFUSED = re.compile(r"status code: (4(?!08|29)\d\d|501)")
+"""What asking again does not change: not a time-out (408), nor too many requests (429)."""
 
 
 class Address(NamedTuple):
@@ -120,7 +120,8 @@ def in_our_words(name: str) -> Iterator[None]:
         if _REFUSED.search(words):
             raise Misconfigured(
                 f"The server refuses {name}: {_reason(error)}.",
-                remedy="Are AWS_REGION and AWS_ENDPOINT_URL right for this bucket?",
+                remedy="Are AWS_REGION and AWS_ENDPOINT_URL right for this bucket, and does this server know "
+                "`If-None-Match: *`?",
             ) from error
         raise Unavailable(
             f"The store cannot be reached: {name}: {_reason(error)}.", remedy=_SERVER, retry_after=5.0
