@@ -94,7 +94,7 @@ class Disk:
         self.make_folder(path.parent)
         temporary = self._write(data, durable=durable)
         try:
-            self.rename(temporary, path)
+            self._move(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -147,7 +147,7 @@ class Disk:
         """
         self._seal_tree(temporary, durable=durable)
         try:
-            self.rename(temporary, final)
+            self._move(temporary, final)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return False
@@ -217,7 +217,7 @@ class Disk:
         temporary = link.parent / f"{TEMPORARY}{self._new_id()}"
         temporary.symlink_to(target)
         try:
-            self.rename(temporary, link)
+            self._move(temporary, link)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -231,6 +231,14 @@ class Disk:
     def rename(self, source: Path, target: Path) -> None:
         """`rename(2)`."""
         source.rename(target)
+
+    def _move(self, source: Path, target: Path) -> None:
+        """Renames what only we know of. When the answer was lost, the repetition found the source gone."""
+        try:
+            self.rename(source, target)
+        except FileNotFoundError:
+            if os.path.lexists(source) or not os.path.lexists(target):
+                raise
 
     def sync(self, path: Path) -> None:
         """`fsync(2)` of a file or a folder."""
