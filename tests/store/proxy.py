@@ -24,6 +24,8 @@ class Request(NamedTuple):
     method: str
     path: str
     """With the query."""
+    start: int
+    """The first byte that is asked for."""
 
 
 class Fault(NamedTuple):
@@ -130,8 +132,9 @@ class Proxy:
     ) -> bool:
         """One request and its answer; False when the connection is over."""
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        span = re.search(rb"\r\nrange: *bytes=(\d+)", head, re.IGNORECASE)
         with self._lock:
-            request = Request(self._number, method, path)
+            request = Request(self._number, method, path, int(span[1]) if span else 0)
             self._number += 1
         fault = self.rule(request)
         if fault.delay:

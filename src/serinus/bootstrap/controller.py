@@ -5,6 +5,7 @@ import logging
 from serinus.bootstrap import edge
 from serinus.bootstrap.process import die_with_parent, stop_event
 from serinus.bootstrap.settings import Settings
+from serinus.bootstrap.tracking import start_teller
 from serinus.bootstrap.wiring import ensure_base, open_for_loop
 from serinus.control.controller import Controller
 from serinus.control.probes import HttpProber
@@ -40,6 +41,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
     while not _has_base(store, settings):
         if stop.wait(_LOOK_SECONDS):
             return
+    start_teller(store, settings, stop)
     Controller(
         store,
         ControllerSettings(

@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     slice_seconds: Seconds = 1.0
     """Length of an evidence slice, seconds."""
 
+    # Feedback
+    keep_predictions: Annotated[int, Field(ge=0)] = 5000
+    """Answers that each inference process keeps, for ground truth that comes later to judge; 0: none."""
+    keep_pictures: bool = False
+    """Whether the pictures of these answers are kept too: what is judged can then be trained on."""
+
     # Serving limits
     infer_workers: Annotated[int, Field(ge=0)] = 0
     """Worker processes per loaded version; 0 means one per core."""
@@ -147,6 +153,15 @@ class Settings(BaseSettings):
     """Time limit of the sandboxed trial run of a new version, seconds."""
     trial_memory_mb: Annotated[int, Field(ge=256)] = 2048
     """Memory limit of the sandboxed trial run of a new version, MB."""
+
+    # MLflow
+    mlflow_tracking_uri: SecretStr | None = None
+    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
+    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    mlflow_alias: str = ""
+    """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
+    mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0
+    """Largest model, with all its files, that is imported from MLflow, MB."""
 
     # Logs
     log_format: Literal["text", "json"] = "text"

@@ -29,6 +29,8 @@ def _served(state: State, version: Version | None) -> Served | None:
 
 _OBSERVATIONS_SECONDS = 24 * 3600.0
 """Observations of a rollout that is over stay this long; the frozen evidence has what they said."""
+_PREDICTIONS_SECONDS = 7 * 24 * 3600.0
+"""Answers of a process that is gone can be judged this long."""
 
 
 class Upkeep:
@@ -53,6 +55,7 @@ class Upkeep:
             active = state.rollout.number if state.rollout is not None else None
             self._forget_replicas(active)
             self._store.forget_observations(keep=active, before=self._clock() - _OBSERVATIONS_SECONDS)
+            self._store.predictions.forget(before=self._clock() - _PREDICTIONS_SECONDS)
             self._healed = now
 
     def _assert_routes(self, routes: Routes) -> None:

@@ -24,6 +24,7 @@ from serinus.observe.logs import fields
 from serinus.observe.metrics import Metrics
 from serinus.rollout.state import Rollout, State
 from serinus.serving.copies import Copies
+from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Replica, Store
@@ -45,6 +46,7 @@ class Agent:
         metrics: Metrics,
         settings: InferenceSettings,
         *,
+        recorder: Recorder,
         clock: Clock,
         boot: str,
     ) -> None:
@@ -53,6 +55,7 @@ class Agent:
         self._residency = residency
         self._counters = counters
         self._metrics = metrics
+        self._recorder = recorder
         self._settings = settings
         self._clock = clock
         self._state = State()
@@ -96,6 +99,7 @@ class Agent:
         self._copies.stop()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
+        self._with_store(self._recorder.send)
         rollout = self._state.rollout
         if rollout is not None and rollout.number in self._trips:
             self._with_store(self._send_heartbeat)
@@ -120,6 +124,7 @@ class Agent:
         if not isinstance(errors[0], Unavailable):  # else it is away, and each look may take a moment
             errors.append(self._with_store(self._reports.send))
             errors.append(self._with_store(self._send_heartbeat))
+            errors.append(self._with_store(self._recorder.send))
         self._note(next((error for error in errors if error is not None), None))
 
     def _run(self) -> None:

@@ -21,6 +21,7 @@ from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
 from serinus.store.patience import Patience
+from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
@@ -78,6 +79,10 @@ class Store:
         self._observations = Observations(self.backend)
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
+        self.predictions = Predictions(self.backend)
+        """Answers that were given, kept for a while."""
+        self.feedback = Feedbacks(self.backend)
+        """Ground truth that came later."""
         self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
         self._views = Views(
             root,
