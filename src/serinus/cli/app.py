@@ -9,6 +9,18 @@ from rich.markup import escape
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import data, demo, feedback, golden, imports, jobs, processes, rollout, train, versions
+from serinus.cli import (
+    data,
+    demo,
+    feedback,
+    golden,
+    imports,
+    jobs,
+    processes,
+    rollout,
+    train,
+    versions,
+)
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
