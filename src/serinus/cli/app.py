@@ -8,7 +8,6 @@ from rich.markup import escape
 
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
-from serinus.cli import data, demo, feedback, golden, imports, jobs, processes, rollout, train, versions
 from serinus.cli import (
     data,
     demo,
@@ -76,7 +75,6 @@ def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
             raise error
     console.print(f"[red]serinus:[/] {escape(words)}", highlight=False)
     if remedy:
-        console.print(escape(remedy), highlight=False)
         console.print(remedy, highlight=False, markup=False)
     theirs = isinstance(error, OSError | WrongSettings) or error.fault is Fault.CALLER
     return Exit.USAGE if theirs else Exit.FAILED
