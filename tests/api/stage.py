@@ -27,7 +27,7 @@ from serinus.evidence.counts import Cell, latency_bin
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.events import Event, Held, Promoted, Rejected, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
-from serinus.store import FrozenSlice, Replica, Routes, Store
+from serinus.store import Address, FrozenSlice, Replica, Routes, Store
 from serinus.ui import install_pages
 
 NOON = 1_795_435_200.0
@@ -59,11 +59,13 @@ def zipped(content: bytes = b"a picture") -> bytes:
 class Stage:
     """Everything that a test of the control app touches. `now` is the time."""
 
-    def __init__(self, root: Path, *, inference: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, *, inference: Any = None, bucket: Address | None = None, **settings: Any
+    ) -> None:
         self.now = NOON
         self._ids = 0
         self.root = root
-        self.store = Store.open(root / "models", clock=self.clock, new_id=self.new_id)
+        self.store = Store.open(root / "models", clock=self.clock, new_id=self.new_id, bucket=bucket)
         child = root / "child.py"
         child.write_text(CHILD)
         self.jobs = LocalJobs(

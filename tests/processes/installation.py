@@ -23,7 +23,7 @@ from serinus.bootstrap.settings import Settings, load
 from serinus.core.enums import RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.state import Rollout, State
-from serinus.store import Store
+from serinus.store import Address, Store
 from tests import models
 
 PATIENCE = 90.0
@@ -63,12 +63,15 @@ class Installation:
     infer_port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    bucket: Address | None = None
+    """Where the store lies, unless in the folder; who looks at it from here has copies of its own."""
 
     def __post_init__(self) -> None:
         self.base = self.root / "base"
         if not self.base.exists():
             models.healthy(self.base, seed=0)
-        self.store = Store.open(self.root / "models", clock=edge.now, new_id=edge.new_id)
+        folder = self.root / ("models" if self.bucket is None else "observer")
+        self.store = Store.open(folder, clock=edge.now, new_id=edge.new_id, bucket=self.bucket)
 
     @property
     def env(self) -> dict[str, str]:
@@ -85,6 +88,7 @@ class Installation:
             "POLL_SECONDS": "0.1",
             "SLICE_SECONDS": "0.2",
             "OMP_NUM_THREADS": "1",
+            **({} if self.bucket is None else {"STORE_URL": self.bucket.url}),
             **self.settings,
         }
 

@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+
+from obstore import list_with_delimiter
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 KEY, SECRET = "serinus-tests", "loopback-only"
 BUCKET = "serinus-store"
@@ -83,11 +85,19 @@ class S3Server:
         raise AssertionError((self._folder / "log").read_text()[-3000:])
 
     def _answers(self) -> bool:
+        """Whether the bucket is there: the server makes it some time after it listens."""
+        client = S3Store(
+            BUCKET,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            region="us-east-1",
+            endpoint=f"http://127.0.0.1:{self.port}",
+            client_options={"allow_http": True, "timeout": "2s"},
+            retry_config={"max_retries": 0},
+        )
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{BUCKET}", timeout=2).close()
-        except urllib.error.HTTPError as error:
-            return error.code == 403  # it is there, and wants credentials
-        except OSError:
+            list_with_delimiter(client)
+        except (BaseError, OSError):
             return False
         return True
 

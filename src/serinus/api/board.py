@@ -1,9 +1,11 @@
 """The board: the state as one document, read at most once per `poll_seconds` however many watch it."""
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -98,9 +100,22 @@ class Board:
         # A decision shows at once, whatever the age.
         return (await asyncio.to_thread(self._deps.store.state)).seq != self._look.view.seq
 
+    async def last_look(self) -> Look:
+        """For who watches: as `look`, but while the store is away the last state, which then says so.
+
+        Raises Unavailable when there is none yet.
+        """
+        try:
+            return await self.look(self._deps.settings.poll_seconds)
+        except Unavailable:
+            if self._look is None:
+                raise
+            self._look = _compare(self._look, _aged(self._look.view, self._deps.store.away_since))
+            return self._look
+
     async def document(self) -> tuple[int, dict[str, Any]]:
         """For pages: the version of the state and the document of /api/state as builtins."""
-        look = await self.look(self._deps.settings.poll_seconds)
+        look = await self.last_look()
         return look.version, msgspec.to_builtins(look.view)
 
     async def recent(self) -> list[dict[str, Any]]:
@@ -141,7 +156,7 @@ class Board:
             sent: Look | None = None
             until, next_tick = monotonic() + settings.stream_seconds, 0.0
             while monotonic() < until and not self._closing.is_set():
-                look = await self.look(settings.poll_seconds)
+                look = await self.last_look()
                 if sent is None or sent.lasting != look.lasting:
                     yield _message("state", Snapshot(version=look.version, state=look.view))
                     sent, next_tick = look, monotonic() + _TICK_SECONDS
@@ -267,8 +282,9 @@ class _Journal:
         self._lock = threading.Lock()
 
     def recent(self) -> list[Entry]:
-        """The newest entries, newest first."""
-        self._catch_up()
+        """The newest entries, newest first; what was read last while the store is away."""
+        with contextlib.suppress(Unavailable):
+            self._catch_up()
         return list(reversed(self._recent))
 
     def page(self, after: int, limit: int) -> HistoryPage:
@@ -284,6 +300,16 @@ class _Journal:
                     self._version_of[event.body.rollout] = event.body.version
                 self._recent.append(entry(event, self._version_of))
                 self._seen = event.seq
+
+
+def _aged(view: StateView, since: float | None) -> StateView:
+    """What was seen last, with words that it is old. `since`: when the store went away, UTC seconds."""
+    moments = [datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S") for at in (since or view.time, view.time)]
+    words = (
+        f"The store does not answer since {moments[0]} UTC. What stands here was so at {moments[1]} UTC; "
+        "replicas go on serving, decisions wait."
+    )
+    return msgspec.structs.replace(view, problems=(words,))
 
 
 def datasets(folder: Path) -> tuple[DatasetView, ...]:

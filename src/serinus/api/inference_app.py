@@ -34,7 +34,7 @@ from serinus.api.inference_documents import (
 from serinus.api.model_status import model_status
 from serinus.api.schema import answers, answers_words, describe, json_response, takes, takes_form
 from serinus.core.enums import Stratum
-from serinus.core.errors import InvalidInput, ModelFault, NotFound, Unavailable
+from serinus.core.errors import InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
 from serinus.core.ids import Clock, Coin, NewId
 from serinus.observe.counters import Counters
 from serinus.observe.logs import request_id
@@ -377,5 +377,5 @@ def _drawn(prediction: Prediction, choice: OverlayChoice) -> str:
 def _routes(store: Store) -> Routes | None:
     try:
         return store.routes()
-    except OSError:
-        return None
+    except (OSError, SerinusError):
+        return None  # a hint

@@ -6,13 +6,16 @@ from serinus.bootstrap import edge
 from serinus.bootstrap.process import die_with_parent, stop_event
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.tracking import start_teller
-from serinus.bootstrap.wiring import ensure_base, open_store
+from serinus.bootstrap.wiring import ensure_base, open_for_loop
 from serinus.control.controller import Controller
 from serinus.control.probes import HttpProber
 from serinus.control.settings import ControllerSettings
+from serinus.core.errors import Unavailable
 from serinus.observe import logs
 from serinus.rollout.events import Event
+from serinus.store import Store
 
+_LOOK_SECONDS = 2.0
 log = logging.getLogger("serinus.controller")
 
 
@@ -20,13 +23,24 @@ def _tell(event: Event) -> None:
     log.info("#%d %s", event.seq, event.reason, extra=logs.fields(kind=type(event.body).__name__))
 
 
+def _has_base(store: Store, settings: Settings) -> bool:
+    """Whether a first version is there; False while the store is away (which is in the log)."""
+    try:
+        ensure_base(store, settings)
+    except Unavailable:
+        return False
+    return True
+
+
 def run(settings: Settings, parent: int | None = None) -> None:
     """Tick until SIGTERM."""
     die_with_parent(parent)
     stop = stop_event()
     logs.setup(format=settings.log_format, level=settings.log_level)
-    store = open_store(settings)
-    ensure_base(store, settings)
+    store = open_for_loop(settings)
+    while not _has_base(store, settings):
+        if stop.wait(_LOOK_SECONDS):
+            return
     start_teller(store, settings, stop)
     Controller(
         store,

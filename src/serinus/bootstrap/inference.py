@@ -1,5 +1,9 @@
-"""The inference process: predictions, each version in worker processes of its own."""
+"""The inference process: predictions, each version in worker processes of its own.
 
+It starts without the store too: it then serves what it knew last, or becomes ready when the store is there.
+"""
+
+import logging
 import os
 import socket
 from typing import Any
@@ -11,12 +15,16 @@ from serinus.bootstrap import edge
 from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
-from serinus.bootstrap.wiring import ensure_base, open_store
+from serinus.bootstrap.wiring import ensure_base, open_for_loop, open_store
+from serinus.core.errors import Unavailable
 from serinus.observe import logs
 from serinus.serving.settings import InferenceSettings
+from serinus.store import Store
+
+log = logging.getLogger("serinus.infer")
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings, store: Store) -> FastAPI:
     """The app; its lifespan starts the workers."""
     return build_app(
         InferenceSettings(
@@ -38,7 +46,7 @@ def build(settings: Settings) -> FastAPI:
             max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
             allowed_hosts=settings.allowed_hosts,
         ),
-        open_store(settings),
+        store,
         clock=edge.now,
         new_id=edge.new_id,
         coin=edge.coin,
@@ -47,13 +55,17 @@ def build(settings: Settings) -> FastAPI:
 
 def describe(settings: Settings) -> dict[str, Any]:
     """The OpenAPI document."""
-    return build(settings).openapi()
+    return build(settings, open_store(settings)).openapi()
 
 
 def run(settings: Settings, parent: int | None = None) -> None:
     """Serve until SIGTERM."""
     die_with_parent(parent)
     logs.setup(format=settings.log_format, level=settings.log_level)
-    app = build(settings)
-    ensure_base(open_store(settings), settings)
+    store = open_for_loop(settings)
+    try:
+        ensure_base(store, settings)
+    except Unavailable as error:
+        log.warning("Starting without the store: %s", error.message)
+    app = build(settings, store)
     serve(app, settings.infer_host, settings.infer_port)

@@ -12,6 +12,7 @@ import msgspec
 
 from serinus.bootstrap import edge
 from serinus.bootstrap.process import stop_event
+from serinus.bootstrap.publication import KEPT, publish
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
@@ -119,7 +120,8 @@ def train_and_publish(
 ) -> Published:
     """Train on a data set (or on an upload, imported first) and publish what came out.
 
-    Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published.
+    Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published. A store that is away at
+    the end is waited for; see `publication`.
     """
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from whoever serves.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -138,6 +140,11 @@ def train_and_publish(
             progress(done, total, "importing")
             if reporter:
                 reporter.progress(0.0, f"importing pair {done} of {total}")
+
+        def waiting(words: str) -> None:
+            progress(1.0, 1.0, words)
+            if reporter:
+                reporter.progress(0.99, words)
 
         store = open_store(settings)
         if upload is not None:
@@ -169,8 +176,8 @@ def train_and_publish(
             )
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
-            version = store.publish(draft, note=note, actor="training")
-        output, published = _outcome(store, version, settings.epochs)
+            done = publish(settings, draft, note=note, actor="training", cancelled=cancelled, tell=waiting)
+        output, published = _outcome(done.store, done.version, settings.epochs)
         if reporter:
             reporter.succeed(output)
         return published
@@ -182,7 +189,7 @@ def _drafts(settings: Settings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         with suppress(FileNotFoundError):
-            if edge.now() - old.stat().st_mtime > _STALE_SECONDS:
+            if not old.name.startswith(KEPT) and edge.now() - old.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
     return folder
 

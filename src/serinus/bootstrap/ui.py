@@ -9,7 +9,7 @@ from serinus.bootstrap import edge
 from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
-from serinus.bootstrap.wiring import open_jobs, open_store
+from serinus.bootstrap.wiring import open_for_loop, open_jobs
 from serinus.observe import logs
 from serinus.ui.pages import Defaults, install_pages
 
@@ -17,7 +17,7 @@ from serinus.ui.pages import Defaults, install_pages
 def build(settings: Settings) -> FastAPI:
     """The app with its pages."""
     deps = ControlDeps(
-        store=open_store(settings),
+        store=open_for_loop(settings),
         jobs=open_jobs(settings),
         settings=ControlSettings(
             infer_url=settings.infer,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -200,6 +201,17 @@ def _cancel_jobs(settings: Settings, console: Console) -> None:
                 console.print(f"cancelled {record.id}")
 
 
+def _prepare(settings: Settings, console: Console) -> None:
+    """Makes the first version. While the store is away only a tree that knows what it served may start."""
+    store = open_store(settings, may_be_away=True)
+    try:
+        ensure_base(store, settings)
+    except Unavailable as error:
+        if store.last_known() is None:
+            raise
+        console.print(f"[yellow]Starting without the store:[/] {escape(error.message)}", highlight=False)
+
+
 def up(settings: Settings) -> None:
     """Run the tree until SIGTERM or Ctrl-C. Raises Misconfigured when it cannot start."""
     console = Console(stderr=True)
@@ -211,7 +223,7 @@ def up(settings: Settings) -> None:
     with sole_owner(settings.model_dir):
         require_free_port(settings.infer_host, settings.infer_port, "--infer-port")
         require_free_port(settings.ui_host, settings.ui_port, "--ui-port")
-        ensure_base(open_store(settings), settings)
+        _prepare(settings, console)
         stop = stop_event()
         children = _children(settings)
         for child in children:

@@ -12,24 +12,42 @@ from serinus.bootstrap.settings import MEGABYTE, Settings, environment
 from serinus.core.errors import Misconfigured
 from serinus.core.ids import Version
 from serinus.jobs.local import LocalJobs
-from serinus.store import Address, Store
+from serinus.store import Address, Store, Waiting, go_on
+
+LOOP_PATIENCE_SECONDS = 3.0
+"""Of processes that look again by themselves: waiting longer would only hold up what else they do."""
 
 
-def open_store(settings: Settings, *, patience: float | None = None) -> Store:
+def open_store(
+    settings: Settings,
+    *,
+    patience: float | None = None,
+    waiting: Waiting = go_on,
+    may_be_away: bool = False,
+) -> Store:
     """The store in MODEL_DIR or at STORE_URL. Raises Misconfigured when that place cannot hold one.
 
-    `patience`: seconds that requests to a bucket are tried again, where the setting is too short.
+    `patience`: seconds that requests to a bucket are tried again, in place of the setting; `waiting` is told
+    meanwhile and may give up. Raises Unavailable when it does not answer, unless it `may_be_away`.
     """
     bucket = None
     if settings.bucket:
         bucket = address(settings.bucket, patience or settings.store_patience_seconds)
+        bucket = bucket._replace(waiting=waiting)
     return Store.open(
         settings.store_dir,
         clock=edge.now,
         new_id=edge.new_id,
         bucket=bucket,
         cache_bytes=int(settings.cache_max_gb * 1000 * MEGABYTE),
+        may_be_away=may_be_away,
     )
+
+
+def open_for_loop(settings: Settings) -> Store:
+    """As `open_store`, for a process that looks again by itself and starts without the store too."""
+    patience = min(settings.store_patience_seconds, LOOP_PATIENCE_SECONDS)
+    return open_store(settings, patience=patience, may_be_away=True)
 
 
 def address(url: str, patience: float) -> Address:

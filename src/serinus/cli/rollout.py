@@ -53,11 +53,16 @@ def status(
 
 
 def _wait(store: "Store", timeout: float) -> Exit:
+    from serinus.core.errors import Unavailable
     from serinus.rollout.decide import next_start
 
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        state = store.state()
+        try:
+            state = store.state()
+        except Unavailable:
+            time.sleep(1.0)  # decisions wait, and so does who waits for them
+            continue
         if state.rollout is not None:
             if state.rollout.phase in OF_PHASE:
                 return OF_PHASE[state.rollout.phase]

@@ -23,7 +23,7 @@ from serinus.control.settings import ControllerSettings
 from serinus.control.upkeep import Upkeep
 from serinus.control.verify import Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
-from serinus.core.errors import Conflict, Corrupt, NotFound
+from serinus.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
 from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
@@ -117,7 +117,9 @@ class Controller:
         except Exception as error:
             # The loop must outlive a store that is away, a full volume, a damaged file.
             words = f"{type(error).__name__}: {error}"
-            if words != self._trouble:
+            if words != self._trouble and isinstance(error, Unavailable):
+                log.warning("decisions wait: %s", error.message)
+            elif words != self._trouble:
                 log.exception("the controller cannot go on; it tries again every tick")
             self._trouble = words
             return Tick(seq=-1, words=words)

@@ -16,7 +16,7 @@ from serinus.control.checks import Check
 from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
-from serinus.core.errors import Cancelled
+from serinus.core.errors import Cancelled, Unavailable
 from serinus.core.ids import Digest
 from serinus.rollout.policy import Policy
 from serinus.store import Store
@@ -134,6 +134,8 @@ class _Run:
             self.outcome = outcome_of(list(self._checks(store, gate, settings)))
         except Cancelled as error:
             log.info("%s", error)
+        except Unavailable as error:
+            log.warning("rollout %d is verified when the store is back: %s", self.task.rollout, error.message)
         except Exception:
             # A thread's exception would be lost: the tick sees that there is no outcome, and tries again.
             log.exception("rollout %d could not be verified; it is tried again", self.task.rollout)

@@ -1,6 +1,8 @@
 """The replica's loop: obey the journal, report what was counted, stop a canary that does harm here.
 
-When the store cannot be read the replica goes on with what is loaded; closed slices wait until it can.
+When the store cannot be read the replica goes on with what is loaded; closed slices wait until it can. One
+that starts then serves the current version of the last state that it knew, and no canary: nobody would hear
+what it counts, and the rollout may have ended meanwhile.
 """
 
 import logging
@@ -12,15 +14,16 @@ from time import monotonic
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.core.errors import SerinusError
+from serinus.core.errors import SerinusError, Unavailable
 from serinus.core.ids import Clock
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
 from serinus.evidence.counts import Slice, merge
 from serinus.observe.counters import Closed, Counters
-from serinus.observe.logs import cause_of, fields
+from serinus.observe.logs import fields
 from serinus.observe.metrics import Metrics
 from serinus.rollout.state import Rollout, State
+from serinus.serving.copies import Copies
 from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
@@ -59,6 +62,7 @@ class Agent:
         self._trips: frozenset[int] = frozenset()
         self._judge: _Judge | None = None
         self._reports = _Reports(store, self.name)
+        self._copies = Copies(store)
         self._beat: Replica | None = None
         self._beat_at = 0.0
         self._store_ok = True
@@ -83,6 +87,7 @@ class Agent:
     def start(self) -> None:
         """Begins the loop in a thread."""
         self._thread.start()
+        self._copies.start()
 
     def stop(self) -> None:
         """Ends the loop, reports the rest, removes the heartbeat. Call when no request is in flight.
@@ -91,6 +96,7 @@ class Agent:
         """
         self._stopping.set()
         self._thread.join()
+        self._copies.stop()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
         self._with_store(self._recorder.send)
@@ -113,10 +119,12 @@ class Agent:
             snapshot.share,
         )
         self._metrics.journal.set(snapshot.seq)
+        self._copies.follow(self._state, self._residency.loaded)
         self._reports.add(closed)
-        errors.append(self._with_store(self._reports.send))
-        errors.append(self._with_store(self._recorder.send))
-        errors.append(self._with_store(self._send_heartbeat))
+        if not isinstance(errors[0], Unavailable):  # else it is away, and each look may take a moment
+            errors.append(self._with_store(self._reports.send))
+            errors.append(self._with_store(self._send_heartbeat))
+            errors.append(self._with_store(self._recorder.send))
         self._note(next((error for error in errors if error is not None), None))
 
     def _run(self) -> None:
@@ -129,7 +137,16 @@ class Agent:
             self._stopping.wait(self._settings.poll_seconds)
 
     def _read(self) -> None:
-        self._state = self._store.state()
+        try:
+            self._state = self._store.state()
+        except Unavailable:
+            if self._state.seq == 0 and (known := self._store.last_known()) is not None:
+                log.warning(
+                    "The store is away; this replica serves what was current when it was last seen.",
+                    extra=fields(seq=known.seq, version=known.current),
+                )
+                self._state = msgspec.structs.replace(known, rollout=None)
+            raise
 
     def _judged_harmful(self, closed: list[Closed]) -> bool:
         """Adds the slices to the replica's own evidence; True when it stops the canary now."""
@@ -178,7 +195,8 @@ class Agent:
         """Says once that the store went away, and once that it came back."""
         if error is not None and self._store_ok:
             words = "The store cannot be used; this replica goes on with what is loaded."
-            log.error(words, exc_info=error, extra=fields(cause=cause_of(error)))
+            away = isinstance(error, Unavailable)
+            log.error(words, exc_info=None if away else error, extra=fields(cause=str(error)))
         elif error is None and not self._store_ok:
             log.info("The store can be used again.")
         self._store_ok = error is None

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serinus.core.enums import FailureKind
-from serinus.core.errors import Corrupt, ModelFault, NotFound
+from serinus.core.errors import Corrupt, Misconfigured, ModelFault, NotFound, Unavailable
 from serinus.core.ids import Version
 from serinus.observe.logs import cause_of, fields
 from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
@@ -56,8 +56,8 @@ class Pool:
     """One loaded version. Thread-safe.
 
     `prepare` checks the artifact's hashes and gives what the workers load; it runs in a worker's thread. It
-    raises Corrupt, NotFound or ModelFault when the version cannot be used (a load failure), OSError when the
-    store cannot be read just now (tried again).
+    raises Corrupt, NotFound or ModelFault when the version cannot be used (a load failure); OSError,
+    Unavailable or Misconfigured when it cannot be fetched just now (tried again).
     """
 
     def __init__(
@@ -178,14 +178,20 @@ class Pool:
         self._serve(urgent, worker)
 
     def _prepared(self) -> WorkerSpec | None:
+        said = ""
         while not self._closing.is_set():
             try:
                 return self._prepare()
             except (Corrupt, NotFound, ModelFault) as error:
                 self._fail(str(error))
                 return None
-            except OSError as error:
-                log.warning("The store cannot be read; the load waits.", extra=fields(cause=cause_of(error)))
+            except (OSError, Unavailable, Misconfigured) as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning(
+                        "The version cannot be fetched now; the load waits.",
+                        extra=fields(version=self.version, cause=said),
+                    )
                 self._closing.wait(_SYSTEM_PAUSE_SECONDS)
         return None
 

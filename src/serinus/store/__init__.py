@@ -1,9 +1,10 @@
 """The registry: artifacts, the journal, evidence, heartbeats, views. The only writer of store files."""
 
-from serinus.store.bucket import Address
+from serinus.store.client import Address
 from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
+from serinus.store.patience import Waiting, go_on
 from serinus.store.predictions import Answered, Feedback, Keeper, Pair
 from serinus.store.store import Store
 
@@ -20,4 +21,6 @@ __all__ = [
     "Routes",
     "Served",
     "Store",
+    "Waiting",
+    "go_on",
 ]

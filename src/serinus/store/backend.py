@@ -35,6 +35,11 @@ class Backend(Protocol):
     remote: bool
     """Whether trees lie elsewhere and `tree` fetches them."""
 
+    @property
+    def away_since(self) -> float | None:
+        """Since when the place does not answer, UTC seconds; None while it does."""
+        ...
+
     def name(self, key: str) -> str:
         """What people call it: a path or an address."""
         ...
@@ -95,6 +100,10 @@ class Backend(Protocol):
 
         What had to be fetched is given to `check` first, which raises when it is not what it should be.
         """
+        ...
+
+    def local(self, key: str) -> Path | None:
+        """The tree's local folder, if it is here; asks nobody."""
         ...
 
     def forget_local(self, key: str) -> bool:

@@ -36,9 +36,7 @@ class Cache:
         path = self.path(key)
         if not path.is_dir():
             return None
-        now = self._clock()
-        with contextlib.suppress(OSError):
-            os.utime(path, (now, now))
+        self._asked(path)
         return path
 
     def add(self, folder: Path, key: str) -> None:
@@ -46,6 +44,12 @@ class Cache:
         with volume_errors("keep a copy", self._root):
             if not self._disk.publish_tree(folder, self.path(key), durable=False):
                 self._disk.remove_tree(folder)
+            self._asked(self.path(key))
+
+    def _asked(self, path: Path) -> None:
+        now = self._clock()
+        with contextlib.suppress(OSError):
+            os.utime(path, (now, now))
 
     def forget(self, key: str) -> bool:
         """Drops a copy. True: there was one."""
@@ -60,13 +64,16 @@ class Cache:
         final = self.path(key)
         # Beside its final place: a read-only folder may be renamed there only within its parent.
         partial = final.with_name(f"{TEMPORARY}{final.name}")
-        with volume_errors("fetch a tree", self._root):
+        with volume_errors("keep a copy", self._root):
             self._disk.make_folder(final.parent)
             lock = os.open(self._disk.scratch / final.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 partial.mkdir(exist_ok=True)
                 yield partial
+            except OSError:
+                self._disk.remove_tree(partial)  # on a full volume what is useless must not stay
+                raise
             finally:
                 os.close(lock)
 

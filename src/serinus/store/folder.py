@@ -16,6 +16,7 @@ class Folder:
     """The folder `root`; keys are paths below it."""
 
     remote = False
+    away_since = None
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self._root = root
@@ -63,6 +64,10 @@ class Folder:
         if not path.is_dir():
             raise NotFound(f"There is no {path}.")
         return path
+
+    def local(self, key: str) -> Path | None:
+        path = self._root / key
+        return path if path.is_dir() else None
 
     def forget_local(self, key: str) -> bool:
         return False

@@ -141,14 +141,18 @@ class GoldenSets:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Corrupt(f"{self._backend.name(key)} cannot be read: {error}.", remedy=_ADD_AGAIN) from error
         path = self._folder(name, record.digest)
-        index = read_index(path, record.digest)
-        if verify_bytes:
-            verify(path, index, record.digest)
+        try:
+            index = _read_set(path, record.digest, verify_bytes=verify_bytes)
+        except Corrupt:
+            if not self._backend.forget_local(_key(name, record.digest)):
+                raise
+            path = self._folder(name, record.digest)  # a copy was damaged, not the set
+            index = read_index(path, record.digest)
         return GoldenSet(name=name, digest=record.digest, path=path, dataset=index.dataset, pairs=index.pairs)
 
     def _folder(self, name: str, digest: Digest) -> Path:
         def check(folder: Path) -> None:
-            verify(folder, read_index(folder, digest), digest)
+            _read_set(folder, digest, verify_bytes=True)
 
         try:
             return self._backend.tree(_key(name, digest), index=_INDEX, check=check)
@@ -176,6 +180,13 @@ def read_index(folder: Path, digest: Digest) -> GoldenIndex:
     if data is None or sha256_bytes(data) != digest:
         raise Corrupt(f"{path} is missing or was changed.", remedy=_ADD_AGAIN)
     return _decode(data)
+
+
+def _read_set(folder: Path, digest: Digest, *, verify_bytes: bool) -> GoldenIndex:
+    index = read_index(folder, digest)
+    if verify_bytes:
+        verify(folder, index, digest)
+    return index
 
 
 def _pictures(index: GoldenIndex) -> dict[str, set[str]]:

@@ -80,6 +80,21 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state: State
 
 
+def encode_snapshot(state: State) -> bytes:
+    return seal(msgspec.json.encode(Snapshot(fold=FOLD, state=state)))
+
+
+def decode_snapshot(data: bytes, name: str) -> State | None:
+    """None when it was made by other rules. Raises Corrupt, naming the file `name`."""
+    document = unseal(data, name)
+    try:
+        if msgspec.json.decode(document, type=_Rules).fold != FOLD:
+            return None
+        return msgspec.json.decode(document, type=Snapshot).state
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{name} is no snapshot: {error}.", remedy="Remove it; it is made anew.") from error
+
+
 class Journal:
     """Reads, folds and appends. Thread-safe; any number of processes may share one."""
 
@@ -203,13 +218,9 @@ class Journal:
         data = self._backend.read(_snapshot_key(seq))
         if data is None:
             return None
-        document = unseal(data, name)
-        try:
-            if msgspec.json.decode(document, type=_Rules).fold != FOLD:
-                return None
-            state = msgspec.json.decode(document, type=Snapshot).state
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{name} is no snapshot: {error}.", remedy="Remove it; it is made anew.") from error
+        state = decode_snapshot(data, name)
+        if state is None:
+            return None
         entry = self.read(seq)
         if state.seq != seq or entry is None or entry.digest != state.head:
             raise Corrupt(f"{name} is no snapshot of this journal.", remedy="Remove it; it is made anew.")
@@ -229,9 +240,8 @@ class Journal:
 
     def _write_snapshot(self, state: State) -> None:
         """Nothing rests on a snapshot, so whoever appends is not troubled by one that cannot be written."""
-        data = seal(msgspec.json.encode(Snapshot(fold=FOLD, state=state)))
         try:
-            self._backend.replace(_snapshot_key(state.seq), data, durable=True)
+            self._backend.replace(_snapshot_key(state.seq), encode_snapshot(state), durable=True)
             for seq in self.snapshots()[:-_KEPT]:
                 self._backend.remove(_snapshot_key(seq))
         except (OSError, SerinusError):

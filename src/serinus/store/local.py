@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from serinus.core.errors import Misconfigured
 from serinus.core.ids import NewId
@@ -93,7 +94,7 @@ class Disk:
         self.make_folder(path.parent)
         temporary = self._write(data, durable=durable)
         try:
-            self.rename(temporary, path)
+            self._move(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -110,6 +111,11 @@ class Disk:
             temporary.unlink(missing_ok=True)
             raise
         return temporary
+
+    def open_to_append(self, path: Path) -> BinaryIO:
+        """A temporary file that goes on from what it holds; its folder is made."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
 
     # -- folders and trees -----------------------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class Disk:
         """
         self._seal_tree(temporary, durable=durable)
         try:
-            self.rename(temporary, final)
+            self._move(temporary, final)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return False
@@ -211,7 +217,7 @@ class Disk:
         temporary = link.parent / f"{TEMPORARY}{self._new_id()}"
         temporary.symlink_to(target)
         try:
-            self.rename(temporary, link)
+            self._move(temporary, link)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -225,6 +231,14 @@ class Disk:
     def rename(self, source: Path, target: Path) -> None:
         """`rename(2)`."""
         source.rename(target)
+
+    def _move(self, source: Path, target: Path) -> None:
+        """Renames what only we know of. When the answer was lost, the repetition found the source gone."""
+        try:
+            self.rename(source, target)
+        except FileNotFoundError:
+            if os.path.lexists(source) or not os.path.lexists(target):
+                raise
 
     def sync(self, path: Path) -> None:
         """`fsync(2)` of a file or a folder."""

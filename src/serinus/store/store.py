@@ -4,22 +4,24 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from serinus.artifact.manifest import Manifest
-from serinus.core.errors import Conflict, Misconfigured, Unavailable
+from serinus.core.errors import Conflict, Corrupt, Misconfigured, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
 from serinus.store.backend import Backend, Moved, ignore
-from serinus.store.bucket import Address, Bucket, connect
+from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
+from serinus.store.client import Address, connect
 from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.incoming import Incoming
-from serinus.store.journal import Journal
+from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
+from serinus.store.patience import Patience
 from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, key
 from serinus.store.views import Views
@@ -41,6 +43,7 @@ _LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
 _SWEEP_AFTER_SECONDS = 3600.0
 _ORPHAN_SECONDS = 24 * 3600.0
 _ATTEMPTS = 500
+_LAST_STATE = "last-state.json"
 CACHE_BYTES = 20 * 10**9
 
 
@@ -67,7 +70,11 @@ class Store:
         self.backend: Backend = Folder(root, self._disk)
         if bucket is not None:
             cache = Cache(root, self._disk, limit=cache_bytes, clock=clock)
-            self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache)
+            patience = Patience(
+                f"The store {bucket.url}", bucket.patience, clock=clock, waiting=bucket.waiting
+            )
+            self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache, patience)
+        self._unchecked = False
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
         self._observations = Observations(self.backend)
@@ -80,7 +87,13 @@ class Store:
         self.incoming = Incoming(root, self._disk, new_id)
         """Models that somebody else left in MODEL_DIR."""
         self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
-        self._views = Views(root, self._disk, new_id=new_id, manifest=self._artifacts.manifest)
+        self._views = Views(
+            root,
+            self._disk,
+            new_id=new_id,
+            manifest=self._artifacts.manifest,
+            here=lambda digest: self._artifacts.copy(digest) is not None,
+        )
 
     @classmethod
     def open(
@@ -92,12 +105,14 @@ class Store:
         disk: Disk | None = None,
         bucket: Address | None = None,
         cache_bytes: int = CACHE_BYTES,
+        may_be_away: bool = False,
     ) -> "Store":
         """Makes the folders, tests the place, sweeps what killed writers left over an hour ago.
 
         `root`: MODEL_DIR. With `bucket` the store lies there, and `root` holds copies (up to `cache_bytes`)
         and the views. Raises Misconfigured when the folder cannot be written, its volume lacks link, rename
-        or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer.
+        or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer, unless it
+        `may_be_away`: then it is tested before the first event is appended.
         """
         store = cls(
             root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
@@ -111,15 +126,30 @@ class Store:
                 remedy="Give MODEL_DIR a folder that this user may write.",
             ) from error
         check_volume(store._disk.scratch, new_id)
-        if isinstance(store.backend, Bucket):
-            store.backend.check(new_id)
+        if bucket is not None:
+            store._unchecked = True
+            try:
+                store._check_place()
+            except Unavailable:
+                if not may_be_away:
+                    raise
         store.backend.sweep(before=clock() - _SWEEP_AFTER_SECONDS)
         return store
+
+    def _check_place(self) -> None:
+        if self._unchecked and isinstance(self.backend, Bucket):
+            self.backend.check(self._new_id)
+            self._unchecked = False
 
     @property
     def remote(self) -> bool:
         """Whether the store lies elsewhere than in `root`."""
         return self.backend.remote
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when the place does not answer, UTC seconds; None while it does."""
+        return self.backend.away_since
 
     # -- journal ---------------------------------------------------------------------------------------------
 
@@ -142,6 +172,20 @@ class Store:
         """Writes the state of now for faster starts; gives it. Appending does so by itself now and then."""
         return self._journal.snapshot()
 
+    def remember(self, state: State) -> None:
+        """Keeps `state` on this machine for a start without the store, where it lies elsewhere."""
+        if self.backend.remote:
+            self._disk.replace(self.root / _LAST_STATE, encode_snapshot(state), durable=False)
+
+    def last_known(self) -> State | None:
+        """What was remembered last; None when there is nothing usable."""
+        path = self.root / _LAST_STATE
+        data = self._disk.read(path)
+        try:
+            return None if data is None else decode_snapshot(data, str(path))
+        except Corrupt:
+            return None
+
     def append(self, body: Body, *, actor: str, reason: str, expect: int | None = None) -> Event:
         """Appends one event, durably, and gives it as stored.
 
@@ -160,6 +204,7 @@ class Store:
         reason: Callable[[Body], str],
         expect: int | None = None,
     ) -> Event:
+        self._check_place()
         for _ in range(_ATTEMPTS):
             state = self.state()
             if expect is not None and state.seq != expect:

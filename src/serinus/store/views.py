@@ -3,6 +3,9 @@
 A view is a folder `views/<seq>-<role>/` with links to the artifact's files and a projected `version.json`;
 the name `current` is a link to it that is swapped by one rename. Views are never changed, only replaced, and
 can be made again from the journal at any time, so they are not synced.
+
+Where the store lies in a bucket, MODEL_DIR holds copies of some artifacts only. A version whose files are not
+here has no link: what a tool finds, it can open.
 """
 
 import contextlib
@@ -97,11 +100,13 @@ class Views:
         *,
         new_id: NewId,
         manifest: Callable[[Digest], Manifest],
+        here: Callable[[Digest], bool],
     ) -> None:
         self._root = root
         self._disk = disk
         self._new_id = new_id
         self._manifest = manifest
+        self._here = here
 
     def refresh(self, read_state: Callable[[], State]) -> None:
         """Makes `versions/`, `current` and `canary` say what the state says; heals what is missing or wrong.
@@ -131,7 +136,7 @@ class Views:
         wanted = {
             f"{version:06d}": record.digest
             for version, record in state.versions.items()
-            if record.state is not VersionState.REMOVED
+            if record.state is not VersionState.REMOVED and self._here(record.digest)
         }
         for name, digest in wanted.items():
             self._point(folder / name, f"../artifacts/{digest}")
@@ -144,6 +149,10 @@ class Views:
         link = self._root / role
         if is_foreign(link):
             return
+        if record is not None and not self._here(record.digest):
+            if role is Arm.CURRENT and link.exists():
+                return  # who answered before stays until its successor is here
+            record = None
         if record is None:
             self._set_aside(link)
             link.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.staticfiles import StaticFiles
 
 from serinus import __version__
+from serinus.core.errors import Unavailable
 from serinus.ui.formats import FILTERS
 from serinus.ui.headers import SecurityHeaders
 from serinus.ui.reference import documents, operations
@@ -75,7 +76,12 @@ def install_pages(app: FastAPI, board: Board, defaults: Defaults = _DEFAULTS) ->
         }
 
     async def home() -> HTMLResponse:
-        found = await values()
+        try:
+            found = await values()
+        except Unavailable as error:
+            away = env.get_template("away.html")
+            words = away.render(page="/", message=error.message, remedy=error.remedy)
+            return _page(words, status=503)
         return _page(env.get_template("dashboard.html").render(page="/", **found))
 
     async def live() -> HTMLResponse:
@@ -99,8 +105,8 @@ def install_pages(app: FastAPI, board: Board, defaults: Defaults = _DEFAULTS) ->
     app.add_middleware(SecurityHeaders)
 
 
-def _page(html: str) -> HTMLResponse:
-    return HTMLResponse(html, headers={"Cache-Control": "no-store"})
+def _page(html: str, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(html, status_code=status, headers={"Cache-Control": "no-store"})
 
 
 def _override(rollout: dict[str, Any] | None) -> str:

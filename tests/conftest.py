@@ -1,0 +1,38 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.store.drafts import new_id
+from tests.store.proxy import Proxy
+from tests.store.s3server import BUCKET, S3Server, environment
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One server for all tests; each has a prefix of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3") / "data")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place in the bucket, asked directly."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{new_id()}"
+
+
+@pytest.fixture
+def proxy(s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The bad network on the way to `url`: all clients made from here on take it."""
+    assert url
+    found = Proxy(s3.port)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", environment(found.endpoint)["AWS_ENDPOINT_URL"])
+    try:
+        yield found
+    finally:
+        found.refuse()
