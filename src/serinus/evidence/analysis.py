@@ -27,7 +27,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 
     max_error_rate: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.05
     """p0: the error rate above which a canary is bad, in (0, 1)."""
-    judge_latency: bool = False
+    judge_latency: bool = True
     """Whether the latency tests run. Must stay the same from `begin` on."""
     threshold_scale: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
     """Multiplies the limits of rollback: a replica that judges alone has this many siblings that do."""

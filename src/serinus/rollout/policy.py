@@ -44,7 +44,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the controller sends probes when users bring too little evidence."""
     probes_per_window: int = 160
     """Most probes sent in one window, spread evenly."""
-    judge_latency: bool = False
+    judge_latency: bool = True
     """Whether the latency test may roll back and must pass before promotion."""
     map50_margin: float = 0.05
     """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
