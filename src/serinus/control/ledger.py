@@ -101,10 +101,20 @@ class Ledger:
         self._clock_slice = clock_slice
         self._froze_at: float | None = None
 
-    def turn(self, rollout: Rollout, *, now: float, running: bool, in_flight: int) -> Standing:
+    def turn(
+        self,
+        rollout: Rollout,
+        *,
+        now: float,
+        running: bool,
+        in_flight: int,
+        ready: bool = True,
+        tripped: bool = False,
+    ) -> Standing:
         """Freezes the next slice when there is something to freeze, and gives where the evidence stands then.
 
-        `now`: monotonic seconds; `running`: whether the window's clock runs.
+        `now`: monotonic seconds; `running`: whether the window's clock runs. What forbids a promotion besides
+        the evidence is noted with the slice, so that the rollout can be retraced.
         """
         at = standing(self._store, rollout)
         self._window.look(now, running=running, frozen=at.digest)
@@ -126,6 +136,8 @@ class Ledger:
             clock=at.clock + self._window.pending,
             time=self._clock(),
             in_flight=in_flight,
+            ready=ready,
+            tripped=tripped,
             analysis=observe(at.analysis, counts, at.params),
             prev=at.digest,
         )
