@@ -7,7 +7,7 @@ from rich.console import Console
 
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
-from serinus.cli import data, demo, golden, jobs, processes, replay, rollout, train, versions
+from serinus.cli import data, demo, golden, jobs, processes, replay, rollout, simulate, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
@@ -32,6 +32,7 @@ app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(jobs.app, name="jobs")
 app.command(replay.replay)
+app.command(simulate.simulate)
 
 
 def run(tokens: list[str]) -> int:
