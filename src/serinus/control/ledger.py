@@ -49,7 +49,11 @@ class Standing(NamedTuple):
 
 
 def params_of(policy: Policy) -> Params:
-    return Params(max_error_rate=policy.max_error_rate, judge_latency=policy.judge_latency)
+    return Params(
+        max_error_rate=policy.max_error_rate,
+        judge_latency=policy.judge_latency,
+        latency_floor_seconds=policy.latency_floor_seconds,
+    )
 
 
 def standing(store: Store, rollout: Rollout) -> Standing:

@@ -6,7 +6,7 @@ that); it knows one stratum, users, and nothing is in flight.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from serinus.core.enums import Arm
 from serinus.evidence import assignment, errors, latency, promotion
 from serinus.evidence.analysis import Params
+from serinus.evidence.counts import latency_bin
 from serinus.evidence.outage import OVER_AFTER
 from serinus.evidence.promotion import RECENT_AT_LEAST, RECENT_PART
 from serinus.evidence.verdict import ALARM
+from serinus.evidence.wealth import CAP
 from serinus.simulation.latencies import Comparison
 from serinus.simulation.streams import Bools, Floats, Ints, Streams
 from serinus.simulation.wealths import Wealths
@@ -131,6 +133,8 @@ class _Rollouts:
 
     def __init__(self, streams: Streams, params: Params) -> None:
         rollouts, most = len(streams), streams.requests
+        floor = latency_bin(params.latency_floor_seconds)
+        streams = replace(streams, bins=np.maximum(streams.bins, np.uint8(floor)))
         self._streams = streams
         self._p0 = params.max_error_rate
         self._scale = params.threshold_scale
@@ -283,4 +287,4 @@ def e_good(requests: Ints, failures: Ints, p0: float) -> Floats:
     each = np.log(promotion.WEIGHTS)[:, None] + logs[:, :1] * failures + logs[:, 1:] * (requests - failures)
     top = each.max(axis=0)
     total: Floats = top + np.log(np.exp(each - top).sum(axis=0))
-    return np.exp(np.minimum(total, 460.0))
+    return np.exp(np.minimum(total, np.log(CAP)))

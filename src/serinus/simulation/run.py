@@ -120,7 +120,11 @@ def _chunk(
     name = int.from_bytes(cell.scenario.name.encode(), "big")
     rng = np.random.default_rng([*seed, name])
     streams = draw(cell.scenario, rollouts, cell.windows * window, policy.share, rng)
-    params = Params(max_error_rate=policy.max_error_rate, judge_latency=policy.judge_latency)
+    params = Params(
+        max_error_rate=policy.max_error_rate,
+        judge_latency=policy.judge_latency,
+        latency_floor_seconds=policy.latency_floor_seconds,
+    )
     looks = {Looks.WINDOW: window, Looks.NEVER: None, Looks.ALWAYS: 1}[cell.looks]
     judged = {SERINUS: judge(streams, params, window=looks, tick=tick)}
     for rival, rule in RIVALS.items():
