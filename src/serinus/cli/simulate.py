@@ -86,19 +86,16 @@ def _show(console: Console, results: "list[Result]") -> None:
     rows = []
     for one in results:
         for n, (rule, figures) in enumerate(one.rules.items()):
-            shares = (figures.rolled_back, figures.promoted, figures.undecided)
+            shares = [f"{100 * share:.2f}" for share in (figures.rolled_back, figures.promoted)]
             requests = (figures.mean, figures.median, figures.p95, None if n else one.wald)
-            numbers = [f"{100 * share:.2f}" for share in shares]
-            numbers += ["-" if number is None else f"{number:.0f}" for number in requests]
-            rows.append(("" if n else one.name, rule, *numbers, "" if n else _goals(one)))
-    columns = ("scenario", "rule", "back %", "prom %", "open %", "mean", "median", "p95", "Wald", "goals")
+            numbers = ["-" if number is None else f"{number:.0f}" for number in requests]
+            rows.append(("" if n else one.name, rule, *shares, *numbers))
+    columns = ("scenario", "rule", "back %", "prom %", "mean", "median", "p95", "Wald")
     table(console, columns, rows, "Nothing was simulated.")
-    console.print(
-        "Rolled back, promoted, undecided; canary requests until then: mean, median, p95; Wald's bound.",
-        highlight=False,
-    )
-
-
-def _goals(one: "Result") -> str:
-    missed = [goal.metric for goal in one.goals if not goal.met]
-    return f"missed: {', '.join(missed)}" if missed else "met" if one.goals else "-"
+    console.print("Rolled back, promoted; canary requests until then; Wald's bound of their mean.")
+    goals = [(one.name, goal) for one in results for goal in one.goals]
+    for name, goal in goals:
+        if not goal.met:
+            console.print(f"Missed: {name}, {goal.metric}: {goal.measured} of at most {goal.at_most}.")
+    if goals:
+        console.print(f"{sum(goal.met for _, goal in goals)} of {len(goals)} goals met.")

@@ -41,26 +41,39 @@ class Cell:
     goals: tuple[tuple[Metric, float], ...] = ()
     """Largest values, for the documented policy."""
     windows: int = WINDOWS
+    """Length of its streams."""
 
 
 _STAYS = ((Metric.ROLLED_BACK, 0.01), (Metric.FOR_ERRORS, 0.005))
 _KEPT_OUT = ((Metric.PROMOTED, 0.05),)
 
 CELLS = (
-    Cell(scenario=Scenario(name="healthy", words="both fail 0.1 %"), looks=Looks.NEVER, goals=_STAYS),
+    Cell(
+        scenario=Scenario(name="healthy", words="both fail 0.1 %"), looks=Looks.NEVER, windows=1, goals=_STAYS
+    ),
     Cell(
         scenario=Scenario(name="allowed", words="4 % against 0.1 %: worse, but allowed", canary=0.04),
         looks=Looks.NEVER,
+        windows=1,
         goals=_STAYS,
     ),
     Cell(
         scenario=Scenario(name="both-8", words="both fail 8 %", canary=0.08, current=0.08),
         looks=Looks.NEVER,
+        windows=1,
         goals=_STAYS,
+    ),
+    Cell(
+        scenario=Scenario(
+            name="both-8-long", words="both fail 8 %, for five windows", canary=0.08, current=0.08
+        ),
+        looks=Looks.NEVER,
+        goals=_STAYS[:1],
     ),
     Cell(
         scenario=Scenario(name="both-100", words="both fail always", canary=1.0, current=1.0),
         looks=Looks.NEVER,
+        windows=1,
         goals=_STAYS,
     ),
     Cell(
@@ -74,7 +87,7 @@ CELLS = (
             current_then=0.5,
         ),
         looks=Looks.NEVER,
-        goals=_STAYS,
+        goals=_STAYS[:1],
         windows=2,
     ),
     Cell(
@@ -92,11 +105,13 @@ CELLS = (
             tail=0.0,
         ),
         looks=Looks.NEVER,
+        windows=1,
         goals=((Metric.ROLLED_BACK, 0.01),),
     ),
     Cell(
         scenario=Scenario(name="slower-1.2", words="latency x1.2", slower=1.2),
         looks=Looks.NEVER,
+        windows=1,
         goals=((Metric.ROLLED_BACK, 0.0025),),
     ),
     Cell(scenario=Scenario(name="good", words="both fail 0.1 %"), goals=_STAYS),
