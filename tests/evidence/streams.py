@@ -40,7 +40,7 @@ def good_then_bad_at_the_end(seed: int) -> Iterator[Row]:
 
 
 def low_dispersion_at_1_15(seed: int) -> Iterator[Row]:
-    return stream(seed, lambda _: (0.0, 0.0), slower=1.15, sigma=0.03, seconds=600)
+    return stream(seed, lambda _: (0.0, 0.0), slower=1.15, sigma=0.03)
 
 
 def failing_current(seed: int) -> Iterator[Row]:
