@@ -17,15 +17,17 @@ from serinus.evidence.analysis import (
     restart_split,
 )
 from serinus.evidence.counts import Slice, merge
-from serinus.evidence.outage import OVER_AFTER, is_over
+from serinus.evidence.outage import OVER_AFTER, Aftermath, is_over
 from tests.evidence.requests import both, canary, current
 from tests.evidence.strategies import slices
 
-LATENCY = Params(judge_latency=True)
+LATENCY = Params()
+ERRORS = Params(judge_latency=False)
+"""For tests about counts: the first slice makes no latency bet."""
 
 
 def after(*parts: Slice, params: Params | None = None) -> Analysis:
-    params = params or Params()
+    params = params or ERRORS
     analysis = begin(params)
     for slice_ in parts:
         analysis = observe(analysis, slice_, params)
@@ -33,7 +35,7 @@ def after(*parts: Slice, params: Params | None = None) -> Analysis:
 
 
 def verdict(*parts: Slice, params: Params | None = None, in_flight: int = 0) -> Verdict:
-    return judge(after(*parts, params=params), params or Params(), in_flight)
+    return judge(after(*parts, params=params), params or ERRORS, in_flight)
 
 
 def probes(canary_good: int, canary_failed: int, current_good: int = 0, current_failed: int = 0) -> Slice:
@@ -104,7 +106,7 @@ def test_a_failing_canary_is_blamed_in_one_sentence() -> None:
 
 def test_a_replicas_own_limit_is_higher() -> None:
     few = [both(0, 1, 1, 0)] * 6
-    alone = Params(threshold_scale=16.0)
+    alone = Params(threshold_scale=16.0, judge_latency=False)
     assert verdict(*few).blame is ReasonCode.ERRORS
     assert verdict(*few, params=alone).blame is None
     assert verdict(*few * 2, params=alone).blame is ReasonCode.ERRORS
@@ -133,13 +135,23 @@ def test_an_outage_is_over_when_both_arms_are_well_again() -> None:
     assert not is_over([both(1, 0, 1, 0)] * (OVER_AFTER - 1), 0.05)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(slices(most=60, shares=[0.5]), max_size=12))
+def test_an_aftermath_is_over_when_all_its_slices_say_so(parts: list[Slice]) -> None:
+    aftermath, seen = Aftermath(), []
+    for slice_ in parts:
+        aftermath.add(slice_)
+        seen.append(slice_)
+        assert aftermath.over(0.4) == is_over(reversed(seen), 0.4)
+
+
 def test_a_canary_that_stays_down_when_the_outage_is_over_is_blamed() -> None:
     found = verdict(*[both(0, 2, 0, 2)] * 10, *[both(0, 2, 2, 0)] * 20)
     assert found.blame is ReasonCode.ERRORS
 
 
 def test_each_epoch_starts_afresh_with_limits_doubled() -> None:
-    params = Params(judge_latency=True)
+    params = LATENCY
     analysis = after(*[both(0, 2, 0, 2)] * 10, params=params)
     again = reset_epoch(reset_epoch(analysis, params), params)
     found = judge(again, params)
@@ -153,7 +165,7 @@ def test_each_epoch_starts_afresh_with_limits_doubled() -> None:
 
 def test_an_epoch_reset_keeps_the_alarm_about_the_split() -> None:
     analysis = after((canary(300),))
-    assert judge(reset_epoch(analysis, Params()), Params()).mismatch
+    assert judge(reset_epoch(analysis, ERRORS), ERRORS).mismatch
 
 
 def test_a_restart_of_the_split_keeps_what_the_canary_did() -> None:
@@ -182,7 +194,7 @@ def test_a_share_of_one_starts_afresh() -> None:
     alone = (canary(1, share=1.0),)
     analysis = after(*outage, alone)
     assert (analysis.users.control, analysis.users.restarts) == (False, 1)
-    assert judge(analysis, Params()).blame is None
+    assert judge(analysis, ERRORS).blame is None
     # The slice in which the share changed holds both; the order within it is known.
     assert after(merge([*outage, alone])).users == after(merge(outage), alone).users
 
@@ -194,7 +206,7 @@ def test_without_control_from_the_start_limits_are_not_doubled() -> None:
 
 
 def test_requests_without_a_coin_are_no_evidence() -> None:
-    assert after(both(0, 50, 50, 0, share=0.0), (current(9, share=1.0),)).users == begin(Params()).users
+    assert after(both(0, 50, 50, 0, share=0.0), (current(9, share=1.0),)).users == begin(ERRORS).users
 
 
 # Promotion.

@@ -26,7 +26,7 @@ def test_every_stream_is_expected() -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_request_by_request(name: str) -> None:
     expected = EXPECTED[name]
-    outcome = replay(rows(name), Params(judge_latency=True))
+    outcome = replay(rows(name), Params())
     assert outcome.decision in expected["decision"]
     if "pos_range" in expected:
         low, high = expected["pos_range"]
@@ -43,13 +43,13 @@ def test_request_by_request(name: str) -> None:
 def test_slice_by_slice(name: str, slice_seconds: float) -> None:
     """Slices may only delay a rollback: the decision and its reason are the same."""
     expected = EXPECTED[name]
-    outcome = replay(rows(name), Params(judge_latency=True), slice_seconds)
+    outcome = replay(rows(name), Params(), slice_seconds)
     assert outcome.decision in expected["decision"]
     assert outcome.why == expected["reference"].get("why")
 
 
-def test_latency_is_judged_only_on_request() -> None:
-    assert replay(rows("18_latency_x2"), Params()).decision == "promote"
+def test_latency_need_not_be_judged() -> None:
+    assert replay(rows("18_latency_x2"), Params(judge_latency=False)).decision == "promote"
 
 
 def test_time_serves_only_to_slice() -> None:

@@ -133,3 +133,28 @@ def test_memory_is_bounded_and_counts_may_be_huge() -> None:
         evidence = latency.observe(evidence, slice_)
     assert len(evidence.canary) <= LAST_BIN + 1
     assert 0.0 <= evidence.e_slower < 1e201
+
+
+def test_below_the_floor_all_latencies_are_alike() -> None:
+    floor = latency_bin(0.01)
+    slow, fast = cell(Arm.CANARY, 20, bin_=latency_bin(0.009)), cell(Arm.CURRENT, 20, bin_=latency_bin(0.001))
+    evidence = plain = latency.start()
+    for _ in range(10):
+        evidence = latency.observe(evidence, (slow, fast), floor)
+        plain = latency.observe(plain, (slow, fast))
+    assert plain.e_slower >= latency.LIMIT
+    assert evidence.e_slower < 1.0
+    assert evidence.e_proved >= latency.PROVED
+    slow = cell(Arm.CANARY, 20, bin_=latency_bin(0.02))
+    for _ in range(10):
+        evidence = latency.observe(evidence, (slow, fast), floor)
+    assert evidence.e_slower >= latency.LIMIT, "above the floor it counts"
+
+
+@given(st.lists(bins, min_size=4, max_size=20), bins)
+def test_above_the_floor_it_changes_nothing(at: list[int], floor: int) -> None:
+    slices = [(cell(Arm.CANARY if n % 2 else Arm.CURRENT, 1, bin_=floor + 2 + b),) for n, b in enumerate(at)]
+    evidence = plain = latency.start()
+    for slice_ in slices:
+        evidence, plain = latency.observe(evidence, slice_, floor), latency.observe(plain, slice_)
+    assert evidence == plain

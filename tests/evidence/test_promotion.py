@@ -42,26 +42,38 @@ def test_counts_of_any_size_give_a_finite_number() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 1)), max_size=200))
 def test_the_newest_third_is_kept_and_hardly_more(slices: list[tuple[int, float]]) -> None:
-    recent, total, history = Recent(), Tally(), []
+    recent, total = Recent(), Tally()
     for requests, rate in slices:
         one = Tally(requests, math.floor(requests * rate))
         total += one
-        history.append(one)
         needed = promotion.recent_of(total.requests)
         recent = promotion.remember(recent, one, needed)
         kept = recent.total
         assert kept.requests >= min(needed, total.requests)
-        assert len(recent.pieces) <= 2 * promotion.PIECES + 4
-        # What is kept is a suffix of the history, so its failures are those of the newest requests.
-        suffix = Tally()
-        for past in reversed(history):
-            if suffix.requests >= kept.requests:
-                break
-            suffix += past
-        assert suffix.requests == kept.requests
-        assert suffix.failures == kept.failures
-        newest = max((one.requests for one in history), default=0)
-        assert kept.requests <= needed + max(newest, needed // promotion.PIECES)
+        assert len(recent.pieces) <= promotion.PIECES
+        newest = max(requests for requests, _ in slices)
+        assert kept.requests <= needed + max(newest, needed // 8)
+
+
+@given(st.lists(st.booleans(), max_size=400), st.sampled_from([0.02, 1.0]))
+def test_requests_one_by_one_keep_exactly_the_newest(fails: list[bool], thinned: float) -> None:
+    """As long as there are no more than 64 runs."""
+    outcomes = [failed and n % round(1 / thinned) == 0 for n, failed in enumerate(fails)]
+    recent, most = Recent(), 0
+    for n, failed in enumerate(outcomes, 1):
+        needed = promotion.recent_of(n)
+        recent = promotion.remember(recent, Tally(1, int(failed)), needed)
+        most = max(most, len(recent.pieces))
+        if most < promotion.PIECES:
+            assert recent.total == Tally(min(n, needed), sum(outcomes[max(0, n - needed) : n]))
+        assert recent.total.requests <= needed + needed // 8
+
+
+def test_a_slice_that_holds_both_is_not_cut_and_one_of_successes_is() -> None:
+    mixed = promotion.remember(promotion.remember(Recent(), Tally(90, 1), 100), Tally(60, 1), 100)
+    assert mixed.total == Tally(150, 2)
+    pure = promotion.remember(promotion.remember(Recent(), Tally(90, 0), 100), Tally(60, 1), 100)
+    assert pure.total == Tally(100, 1)
 
 
 def test_one_huge_slice_is_one_piece() -> None:

@@ -87,6 +87,7 @@ class Installation:
             "TICK_SECONDS": "0.2",
             "POLL_SECONDS": "0.1",
             "SLICE_SECONDS": "0.2",
+            "LATENCY_FLOOR_SECONDS": "0.05",  # two busy cores and a version's single worker: no comparison
             "OMP_NUM_THREADS": "1",
             **({} if self.bucket is None else {"STORE_URL": self.bucket.url}),
             **self.settings,

@@ -239,7 +239,7 @@ def test_a_wrong_split_holds_whatever_the_policy() -> None:
 
 def test_the_real_evidence_decides() -> None:
     """Half of the traffic for three minutes, then promoted; or eleven failures, then rolled back."""
-    params = Params()
+    params = Params(judge_latency=False)
     healthy = observe(begin(params), both(100, 0, 100, 0), params)
     state = with_canary().state
     assert isinstance(decide(state, situation(judge(healthy, params), 180.0)), Promote)

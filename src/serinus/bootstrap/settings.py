@@ -104,6 +104,10 @@ class Settings(BaseSettings):
     """How long the previous version stays loaded after a promotion, seconds."""
     probes: bool = True
     """Whether the controller sends probes when users bring too little evidence."""
+    judge_latency: bool = True
+    """Whether a canary that is slower than 1.2 times current is rolled back."""
+    latency_floor_seconds: Annotated[float, Field(ge=0)] = 0.01
+    """Latencies below this are all alike when versions are compared, seconds."""
     map50_margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Quality gate: how much mAP50 may be lost against current on any golden set (95 % bound)."""
 
@@ -233,6 +237,8 @@ class Settings(BaseSettings):
             hold_for_seconds=self.hold_for_seconds,
             rollback_window_seconds=self.rollback_window_seconds,
             probes=self.probes,
+            judge_latency=self.judge_latency,
+            latency_floor_seconds=self.latency_floor_seconds,
             map50_margin=self.map50_margin,
         )
 

@@ -16,7 +16,9 @@ from serinus.cli import (
     imports,
     jobs,
     processes,
+    replay,
     rollout,
+    simulate,
     train,
     versions,
 )
@@ -45,6 +47,8 @@ app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")
 app.command(jobs.app, name="jobs")
+app.command(replay.replay)
+app.command(simulate.simulate)
 
 
 def run(tokens: list[str]) -> int:

@@ -189,6 +189,8 @@ class Controller:
             now=self._monotonic(),
             running=readings.ready and rollout.phase is RolloutPhase.CANARY,
             in_flight=readings.in_flight,
+            ready=readings.ready,
+            tripped=readings.tripped,
         )
         self._probe(state, rollout, at)
         verdict = at.verdict(readings.in_flight)

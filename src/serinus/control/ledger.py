@@ -49,7 +49,11 @@ class Standing(NamedTuple):
 
 
 def params_of(policy: Policy) -> Params:
-    return Params(max_error_rate=policy.max_error_rate, judge_latency=policy.judge_latency)
+    return Params(
+        max_error_rate=policy.max_error_rate,
+        judge_latency=policy.judge_latency,
+        latency_floor_seconds=policy.latency_floor_seconds,
+    )
 
 
 def standing(store: Store, rollout: Rollout) -> Standing:
@@ -101,10 +105,20 @@ class Ledger:
         self._clock_slice = clock_slice
         self._froze_at: float | None = None
 
-    def turn(self, rollout: Rollout, *, now: float, running: bool, in_flight: int) -> Standing:
+    def turn(
+        self,
+        rollout: Rollout,
+        *,
+        now: float,
+        running: bool,
+        in_flight: int,
+        ready: bool = True,
+        tripped: bool = False,
+    ) -> Standing:
         """Freezes the next slice when there is something to freeze, and gives where the evidence stands then.
 
-        `now`: monotonic seconds; `running`: whether the window's clock runs.
+        `now`: monotonic seconds; `running`: whether the window's clock runs. What forbids a promotion besides
+        the evidence is noted with the slice, so that the rollout can be retraced.
         """
         at = standing(self._store, rollout)
         self._window.look(now, running=running, frozen=at.digest)
@@ -126,6 +140,8 @@ class Ledger:
             clock=at.clock + self._window.pending,
             time=self._clock(),
             in_flight=in_flight,
+            ready=ready,
+            tripped=tripped,
             analysis=observe(at.analysis, counts, at.params),
             prev=at.digest,
         )

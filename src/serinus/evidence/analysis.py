@@ -14,7 +14,7 @@ import msgspec
 
 from serinus.core.enums import Stratum
 from serinus.evidence import stratum
-from serinus.evidence.counts import Slice
+from serinus.evidence.counts import Slice, latency_bin
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
 from serinus.evidence.verdict import Verdict, read, verdict_of
@@ -27,8 +27,10 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 
     max_error_rate: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.05
     """p0: the error rate above which a canary is bad, in (0, 1)."""
-    judge_latency: bool = False
+    judge_latency: bool = True
     """Whether the latency tests run. Must stay the same from `begin` on."""
+    latency_floor_seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 0.01
+    """Latencies below this are all alike."""
     threshold_scale: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
     """Multiplies the limits of rollback: a replica that judges alone has this many siblings that do."""
 
@@ -56,11 +58,11 @@ def begin(params: Params) -> Analysis:
 
 def observe(analysis: Analysis, slice_: Slice, params: Params) -> Analysis:
     """The analysis after one more slice."""
-    p0 = params.max_error_rate
+    p0, floor = params.max_error_rate, latency_bin(params.latency_floor_seconds)
     canary, current = stratum.tallies(slice_)
     return Analysis(
-        users=stratum.observe(analysis.users, _of(slice_, Stratum.USERS), p0),
-        probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0),
+        users=stratum.observe(analysis.users, _of(slice_, Stratum.USERS), p0, floor),
+        probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0, floor),
         slices=analysis.slices + 1,
         split_restarts=analysis.split_restarts,
         canary=analysis.canary + canary,

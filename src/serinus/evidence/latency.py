@@ -16,6 +16,10 @@ Ranks and quantiles come from the slices *before* (predictable), so the first sl
 null each factor has a mean of at most 1 (Waudby-Smith and Ramdas, *Estimating means by betting*; Lindon et
 al., arXiv 2205.14762).
 
+Latencies below a floor are all alike (bin of the floor, both arms, before the margin): what nobody notices is
+no slowness, and at a millisecond it is the scheduler that differs, not the version. The nulls are about such
+latencies then; one that is true of the latencies themselves is true of them, too.
+
 In the blame test failures stay in, on the side that speaks for the canary: current's are slowest, the
 canary's fastest. Else a failing current biases the comparison. The promotion test compares successes only.
 """
@@ -115,14 +119,17 @@ def start() -> LatencyEvidence:
     return LatencyEvidence(slower=wealth.start(MIXTURE), proved=wealth.start(MIXTURE))
 
 
-def observe(evidence: LatencyEvidence, cells: Sequence[Cell]) -> LatencyEvidence:
-    """The evidence after one slice. `cells` are of one stratum, with shares in (0, 1]."""
+def observe(evidence: LatencyEvidence, cells: Sequence[Cell], floor: Bin = 0) -> LatencyEvidence:
+    """The evidence after one slice. `cells` are of one stratum, with shares in (0, 1].
+
+    `floor`: the bin below which latencies are alike.
+    """
     canary, current = Counter(evidence.canary), Counter(evidence.current)
     for cell in cells:
         (canary if cell.arm is Arm.CANARY else current).update(cell.ok)
     return LatencyEvidence(
-        slower=_bet_slower(evidence, cells),
-        proved=_bet_proved(evidence, cells),
+        slower=_bet_slower(evidence, cells, floor),
+        proved=_bet_proved(evidence, cells, floor),
         canary=_in_order(canary),
         current=_in_order(current),
         canary_failed=evidence.canary_failed + _failures(cells, Arm.CANARY),
@@ -130,24 +137,24 @@ def observe(evidence: LatencyEvidence, cells: Sequence[Cell]) -> LatencyEvidence
     )
 
 
-def _bet_slower(evidence: LatencyEvidence, cells: Sequence[Cell]) -> Wealth:
-    canary = _places(evidence.canary, -BINS_PER_MARGIN, evidence.canary_failed, AT_ONCE)
-    current = _places(evidence.current, 0, evidence.current_failed, NEVER)
+def _bet_slower(evidence: LatencyEvidence, cells: Sequence[Cell], floor: Bin) -> Wealth:
+    canary = _places(evidence.canary, floor, -BINS_PER_MARGIN, evidence.canary_failed, AT_ONCE)
+    current = _places(evidence.current, floor, 0, evidence.current_failed, NEVER)
     bets = _Bets(canary, current, RANK_STAKES, BLAME_THRESHOLDS)
     for cell in cells:
         if cell.arm is Arm.CANARY:
-            bets.place(cell, _places(cell.ok, -BINS_PER_MARGIN, cell.failures, AT_ONCE))
+            bets.place(cell, _places(cell.ok, floor, -BINS_PER_MARGIN, cell.failures, AT_ONCE))
         else:
-            bets.place(cell, _places(cell.ok, 0, cell.failures, NEVER))
+            bets.place(cell, _places(cell.ok, floor, 0, cell.failures, NEVER))
     return wealth.step(evidence.slower, MIXTURE, bets.logs, bets.count)
 
 
-def _bet_proved(evidence: LatencyEvidence, cells: Sequence[Cell]) -> Wealth:
-    canary = _places(evidence.canary, -2 * BINS_PER_MARGIN)
-    current = _places(evidence.current, 0)
+def _bet_proved(evidence: LatencyEvidence, cells: Sequence[Cell], floor: Bin) -> Wealth:
+    canary = _places(evidence.canary, floor, -2 * BINS_PER_MARGIN)
+    current = _places(evidence.current, floor, 0)
     bets = _Bets(canary, current, tuple(-stake for stake in RANK_STAKES), PROOF_THRESHOLDS)
     for cell in cells:
-        bets.place(cell, _places(cell.ok, -2 * BINS_PER_MARGIN if cell.arm is Arm.CANARY else 0))
+        bets.place(cell, _places(cell.ok, floor, -2 * BINS_PER_MARGIN if cell.arm is Arm.CANARY else 0))
     return wealth.step(evidence.proved, MIXTURE, bets.logs, bets.count)
 
 
@@ -197,8 +204,11 @@ def _threshold_log(cell: Cell, place: int, limit: int, slow_canary: float, slow_
     return arm_given_outcome_log(1.0 - slow_canary, 1.0 - slow_current, cell.share, cell.arm)
 
 
-def _places(ok: Histogram, shift: int, failures: int = 0, failed_at: int = 0) -> dict[int, int]:
-    places = {bin_ + shift: requests for bin_, requests in ok.items()}
+def _places(ok: Histogram, floor: int, shift: int, failures: int = 0, failed_at: int = 0) -> dict[int, int]:
+    places: dict[int, int] = {}
+    for bin_, requests in ok.items():
+        place = max(bin_, floor) + shift
+        places[place] = places.get(place, 0) + requests
     if failures:
         places[failed_at] = failures
     return places

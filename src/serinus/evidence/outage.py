@@ -5,11 +5,14 @@ few requests more. A shared failure is the first without the second *while curre
 requests fail more often than p0. When it is over, the old evidence is worthless and starts afresh.
 """
 
+from collections import deque
 from collections.abc import Iterable
 
 from serinus.core.enums import Arm, Stratum
 from serinus.evidence.counts import Slice
 from serinus.evidence.promotion import Recent, Tally
+
+_MOST_SLICES = 100_000
 
 OVER_AFTER = 50
 """Newest requests of each arm that must look fine before a shared failure counts as over."""
@@ -33,3 +36,38 @@ def is_over(newest_first: Iterable[Slice], p0: float) -> bool:
         if all(sum(counts[stratum, arm].requests for stratum in Stratum) >= OVER_AFTER for arm in Arm):
             return all(tally.failures <= tally.requests * p0 / 2 for tally in counts.values())
     return False
+
+
+class Aftermath:
+    """The slices since a shared failure was noticed: `is_over` of all of them, at a constant cost a slice.
+
+    What the newest `OVER_AFTER` requests of each arm do not need is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._slices: deque[Slice] = deque()
+        self._tallies = {(stratum, arm): Tally() for stratum in Stratum for arm in Arm}
+
+    def add(self, slice_: Slice) -> None:
+        self._slices.append(slice_)
+        self._count(slice_, 1)
+        while self._suffices_without(self._slices[0]) or len(self._slices) > _MOST_SLICES:
+            self._count(self._slices.popleft(), -1)
+
+    def over(self, p0: float) -> bool:
+        """Whether both arms are well again."""
+        enough = all(self._requests(arm) >= OVER_AFTER for arm in Arm)
+        return enough and all(one.failures <= one.requests * p0 / 2 for one in self._tallies.values())
+
+    def _count(self, slice_: Slice, sign: int) -> None:
+        for cell in slice_:
+            failures = cell.failures
+            more = Tally(sign * (failures + cell.successes), sign * failures)
+            self._tallies[cell.stratum, cell.arm] += more
+
+    def _suffices_without(self, slice_: Slice) -> bool:
+        gone = {arm: sum(c.successes + c.failures for c in slice_ if c.arm is arm) for arm in Arm}
+        return all(self._requests(arm) - gone[arm] >= OVER_AFTER for arm in Arm)
+
+    def _requests(self, arm: Arm) -> int:
+        return sum(self._tallies[stratum, arm].requests for stratum in Stratum)

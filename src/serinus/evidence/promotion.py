@@ -6,11 +6,16 @@ far" is no proof: nine good requests do not exclude 5 %. It depends on counts al
 
 It must also hold on the most recent max(100, a third) canary observations, else a canary that was good for
 long and is bad at the end would pass. That window's start only ever moves forward, so what lies before it
-is forgotten, and what lies in it is kept in pieces of about a sixteenth of it: memory is bounded.
+is forgotten. What lies in it is kept as runs: consecutive slices without a failure (or with nothing else)
+are one piece that can be cut anywhere, so slices of one request give exactly the most recent observations.
+A slice that holds both is cut nowhere, since the order within it is not known. Beyond 64 pieces the two
+smallest neighbours become one: memory is bounded, and the window may then reach a few per cent further
+back.
 """
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import msgspec
 
@@ -23,7 +28,7 @@ WEIGHTS = (0.5, 0.15, 0.1, 0.1, 0.15)
 
 RECENT_AT_LEAST = 100
 RECENT_PART = 3
-PIECES = 16
+PIECES = 64
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -37,8 +42,7 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class Recent(msgspec.Struct, frozen=True):
-    """The newest observations, oldest piece first. Whole slices: it may reach a little further back than
-    asked."""
+    """The newest observations, oldest piece first."""
 
     pieces: tuple[Tally, ...] = ()
 
@@ -56,19 +60,25 @@ def remember(recent: Recent, slice_: Tally, at_least: int) -> Recent:
     """Appends one slice; forgets what the newest `at_least` observations do not need."""
     if slice_.requests == 0:
         return recent
-    coarse = at_least // PIECES
-    pieces: list[Tally] = []
-    for piece in (*recent.pieces, slice_):
-        if pieces and pieces[-1].requests + piece.requests <= coarse:
-            pieces[-1] = pieces[-1] + piece
-        else:
-            pieces.append(piece)
+    pieces = [*recent.pieces, slice_]
+    if len(pieces) > 1 and _is_run(pieces[-2] + slice_):
+        pieces[-2:] = [pieces[-2] + slice_]
     spare = sum(piece.requests for piece in pieces) - at_least
-    oldest = 0
-    while pieces[oldest].requests <= spare:
-        spare -= pieces[oldest].requests
-        oldest += 1
-    return Recent(tuple(pieces[oldest:]))
+    while pieces[0].requests <= spare:
+        spare -= pieces.pop(0).requests
+    if spare > 0 and _is_run(pieces[0]):
+        left = pieces[0].requests - spare
+        pieces[0] = Tally(left, min(pieces[0].failures, left))
+    while len(pieces) > PIECES:
+        sizes = [one.requests + other.requests for one, other in pairwise(pieces)]
+        at = sizes.index(min(sizes))
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+    return Recent(tuple(pieces))
+
+
+def _is_run(piece: Tally) -> bool:
+    """Whether all of it went alike, so that it may be cut anywhere."""
+    return piece.failures in (0, piece.requests)
 
 
 def e_good(tally: Tally, p0: float) -> float:

@@ -1,14 +1,20 @@
-"""Replays a stream of single requests: what would have been decided, where, and why."""
+"""Replays a stream of single requests: what would have been decided, where, and why.
+
+The end of the stream is the end of the window. The stream is read once and nothing is kept of it.
+"""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
-from serinus.evidence.analysis import Params, begin, judge, observe, reset_epoch
+from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch
 from serinus.evidence.counts import Cell, Share, Slice, latency_bin, merge
-from serinus.evidence.outage import is_over
+from serinus.evidence.outage import Aftermath
+from serinus.evidence.units import Units
+from serinus.evidence.verdict import Verdict
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,11 +24,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds; serves only to slice."""
     arm: Arm
     ok: bool
-    latency: float
+    latency: Annotated[float, msgspec.Meta(ge=0.0)]
     """Seconds."""
     p: Share
     """Canary probability in force."""
     stratum: Stratum = Stratum.USERS
+    unit: str | None = None
+    """The pinned user, with sticky routing: only the first request of each is an observation."""
 
 
 class ReplayDecision(StrEnum):
@@ -39,6 +47,47 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests had arrived at the rollback (the last one of its slice)."""
     why: ReasonCode | None = None
     """What the rollback blames."""
+    verdict: Verdict
+    """What the evidence said then."""
+
+
+class Course:
+    """A rollout on its way: slices are added until one of them blames the canary.
+
+    A failure of both versions holds it; when it is over the evidence starts afresh. `clock` counts the slices
+    that were added while it was not held, as the window's clock counts seconds.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.analysis: Analysis = begin(params)
+        self.verdict: Verdict = judge(self.analysis, params)
+        self.clock = 0
+        self.epochs = 0
+        self._held: Aftermath | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the canary could be promoted now, if the window were over."""
+        return self._held is None and self.verdict.good
+
+    def add(self, slice_: Slice) -> ReasonCode | None:
+        """What the canary is blamed for after this slice."""
+        self.analysis = observe(self.analysis, slice_, self.params)
+        self.verdict = judge(self.analysis, self.params)
+        if self.verdict.blame:
+            return self.verdict.blame
+        if self._held is None:
+            self.clock += 1
+            if self.verdict.shared_failure:
+                self._held = Aftermath()
+            return None
+        self._held.add(slice_)
+        if self._held.over(self.params.max_error_rate):
+            self._held, self.epochs = None, self.epochs + 1
+            self.analysis = reset_epoch(self.analysis, self.params)
+            self.verdict = judge(self.analysis, self.params)
+        return None
 
 
 def replay(rows: Iterable[Row], params: Params, slice_seconds: float | None = None) -> Outcome:
@@ -46,21 +95,20 @@ def replay(rows: Iterable[Row], params: Params, slice_seconds: float | None = No
 
     `slice_seconds`: None judges after every request, else after every slice of that length.
     """
-    analysis = begin(params)
+    course = Course(params)
     position = 0
-    since_outage: list[Slice] = []
-    for slice_, requests in _slices(rows, slice_seconds):
+    units, epoch = Units(), 0
+    for slice_, requests in _slices(rows, slice_seconds, units):
         position += requests
-        analysis = observe(analysis, slice_, params)
-        verdict = judge(analysis, params)
-        if verdict.blame:
-            return Outcome(decision=ReplayDecision.ROLLBACK, position=position, why=verdict.blame)
-        if verdict.shared_failure or since_outage:
-            since_outage.append(slice_)
-        if since_outage and is_over(reversed(since_outage), params.max_error_rate):
-            analysis, since_outage = reset_epoch(analysis, params), []
-    good = judge(analysis, params).good
-    return Outcome(decision=ReplayDecision.PROMOTE if good else ReplayDecision.EXTEND)
+        if blame := course.add(slice_):
+            return Outcome(
+                decision=ReplayDecision.ROLLBACK, position=position, why=blame, verdict=course.verdict
+            )
+        if course.epochs != epoch:
+            epoch = course.epochs
+            units.forget()
+    decision = ReplayDecision.PROMOTE if course.good else ReplayDecision.EXTEND
+    return Outcome(decision=decision, verdict=course.verdict)
 
 
 def slice_of(row: Row) -> Slice:
@@ -69,20 +117,30 @@ def slice_of(row: Row) -> Slice:
     return (Cell(arm=row.arm, stratum=row.stratum, share=row.p, **outcome),)
 
 
-def _slices(rows: Iterable[Row], seconds: float | None) -> Iterator[tuple[Slice, int]]:
+def _slices(rows: Iterable[Row], seconds: float | None, units: Units) -> Iterator[tuple[Slice, int]]:
     """Slices with the number of their requests. A clock that jumps starts a new slice, whatever way it
     jumps."""
     if seconds is None:
-        yield from ((slice_of(row), 1) for row in rows)
+        yield from ((_observed(row, units), 1) for row in rows)
         return
     waiting: list[Slice] = []
-    open_ = 0.0
+    requests, open_ = 0, 0.0
     for row in rows:
         number = row.t // seconds
-        if waiting and number != open_:
-            yield merge(waiting), len(waiting)
-            waiting = []
-        open_ = number
-        waiting.append(slice_of(row))
-    if waiting:
-        yield merge(waiting), len(waiting)
+        if requests and number != open_:
+            yield merge(waiting), requests
+            waiting, requests = [], 0
+        open_, requests = number, requests + 1
+        waiting.append(_observed(row, units))
+        if len(waiting) == _MERGE_EVERY:
+            waiting = [merge(waiting)]
+    if requests:
+        yield merge(waiting), requests
+
+
+def _observed(row: Row, units: Units) -> Slice:
+    return slice_of(row) if units.is_observation(row.unit) else ()
+
+
+_MERGE_EVERY = 1000
+"""Requests of an open slice that are kept one by one: memory is bounded however long a slice is."""

@@ -11,7 +11,7 @@ import msgspec
 
 from serinus.core.enums import Arm
 from serinus.evidence import assignment, errors, latency, outage, promotion
-from serinus.evidence.counts import Cell
+from serinus.evidence.counts import Bin, Cell
 from serinus.evidence.errors import ErrorEvidence
 from serinus.evidence.latency import LatencyEvidence
 from serinus.evidence.promotion import Recent, Tally
@@ -64,8 +64,8 @@ def restart_split(evidence: StratumEvidence) -> StratumEvidence:
     return msgspec.structs.replace(evidence, split=assignment.start(), latency=speed)
 
 
-def observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEvidence:
-    """The evidence after one slice. `cells` are of this stratum.
+def observe(evidence: StratumEvidence, cells: Cells, p0: float, floor: Bin = 0) -> StratumEvidence:
+    """The evidence after one slice. `cells` are of this stratum; `floor`: see `latency.observe`.
 
     Where nobody tossed a coin nothing is learned: cells at share 0, and current's at share 1, are left out.
     In a slice during which the share became 1 (or left it) the design known so far goes first.
@@ -75,7 +75,7 @@ def observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEviden
     designs = ((split, True), (alone, False))
     for part, control in designs if evidence.control else reversed(designs):
         if part:
-            evidence = _observe(_under(evidence, control), part, p0)
+            evidence = _observe(_under(evidence, control), part, p0, floor)
     return evidence
 
 
@@ -87,13 +87,13 @@ def _under(evidence: StratumEvidence, control: bool) -> StratumEvidence:
     return msgspec.structs.replace(evidence, control=control)
 
 
-def _observe(evidence: StratumEvidence, cells: Cells, p0: float) -> StratumEvidence:
+def _observe(evidence: StratumEvidence, cells: Cells, p0: float, floor: Bin) -> StratumEvidence:
     canary, current = tallies(cells)
     canary_so_far = evidence.canary + canary
     return StratumEvidence(
         errors=errors.observe(evidence.errors, cells, p0),
         split=assignment.observe(evidence.split, cells),
-        latency=latency.observe(evidence.latency, cells) if evidence.latency else None,
+        latency=latency.observe(evidence.latency, cells, floor) if evidence.latency else None,
         control=evidence.control,
         restarts=evidence.restarts,
         canary=canary_so_far,

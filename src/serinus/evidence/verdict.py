@@ -230,6 +230,7 @@ def _evidence(one: Reading) -> dict[str, float]:
         "e_split": one.e_split,
         "limit_errors": one.limit_errors,
         "limit_good": one.limit_good,
+        "in_flight": one.in_flight,
     }
     if one.e_slower is not None:
         numbers |= {"e_latency": one.e_slower, "limit_latency": one.limit_latency}

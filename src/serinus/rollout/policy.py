@@ -44,8 +44,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the controller sends probes when users bring too little evidence."""
     probes_per_window: int = 160
     """Most probes sent in one window, spread evenly."""
-    judge_latency: bool = False
+    judge_latency: bool = True
     """Whether the latency test may roll back and must pass before promotion."""
+    latency_floor_seconds: float = 0.01
+    """Latencies below this are all alike to the latency test, in seconds."""
     map50_margin: float = 0.05
     """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
 
@@ -62,6 +64,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             (
                 self.hold_for_seconds >= 0,
                 f"hold_for_seconds must be at least 0, not {self.hold_for_seconds:g}",
+            ),
+            (
+                0 <= self.latency_floor_seconds < float("inf"),
+                f"latency_floor_seconds must be at least 0, not {self.latency_floor_seconds:g}",
             ),
             (self.max_replicas >= 1, f"max_replicas must be at least 1, not {self.max_replicas}"),
         )

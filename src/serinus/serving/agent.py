@@ -213,6 +213,7 @@ class _Judge:
         self._params = Params(
             max_error_rate=policy.max_error_rate,
             judge_latency=policy.judge_latency,
+            latency_floor_seconds=policy.latency_floor_seconds,
             threshold_scale=float(policy.max_replicas),
         )
         self._analysis: Analysis = evidence.begin(self._params)

@@ -34,6 +34,10 @@ class FrozenSlice(msgspec.Struct, frozen=True, kw_only=True):
     """When it was frozen, UTC seconds by the writer's clock."""
     in_flight: int
     """Canary requests that were not settled then."""
+    ready: bool = True
+    """Every replica had the canary loaded then."""
+    tripped: bool = False
+    """A replica had stopped the canary on its own evidence."""
     analysis: Analysis
     """The state of all tests after this slice."""
     prev: str
