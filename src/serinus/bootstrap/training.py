@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from serinus.bootstrap import edge
+from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.wiring import ensure_base, open_store
@@ -144,6 +144,7 @@ def train_and_publish(
             dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
         else:
             dataset = _dataset(settings, store, data)
+        sign = signing.sign(settings)
         ensure_base(store, settings)
         _keep_golden_apart(store, dataset)
         spec = TrainSpec(
@@ -169,7 +170,7 @@ def train_and_publish(
             )
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
-            version = store.publish(draft, note=note, actor="training")
+            version = store.publish(draft, note=note, actor="training", sign=sign)
         output, published = _outcome(store, version, settings.epochs)
         if reporter:
             reporter.succeed(output)

@@ -20,6 +20,7 @@ from serinus.cli import (
     train,
     versions,
 )
+from serinus.cli import data, demo, golden, jobs, keys, processes, rollout, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
@@ -44,6 +45,7 @@ app.command(rollout.app, name="rollout")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")
+app.command(keys.app, name="keys")
 app.command(jobs.app, name="jobs")
 
 

@@ -2,18 +2,32 @@
 
 import getpass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, say, table, when
+from serinus.core.enums import SignatureStanding
+from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
+
+if TYPE_CHECKING:
+    from serinus.artifact.signing import Finding
 
 app = App(help="See the versions that exist.")
 
 
-def publish(directory: Path, /, *, note: str = "", where: Where = HERE, output: Output = PEOPLE) -> None:
+def publish(
+    directory: Path,
+    /,
+    *,
+    note: str = "",
+    sign: Path | None = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
     """Publish a model as the next version; its rollout starts by itself.
 
     Parameters
@@ -22,13 +36,18 @@ def publish(directory: Path, /, *, note: str = "", where: Where = HERE, output: 
         Holds model.onnx and contract.json; best.pt, metrics.json, lineage.json, training/ where there are.
     note
         What changed, for people.
+    sign
+        Private key that signs it (default: SIGNING_KEY, if set).
     """
+    from serinus.bootstrap import signing
     from serinus.bootstrap.wiring import ensure_base, open_store
 
-    settings = where.settings()
+    settings = where.settings(signing_key=sign)
     store = open_store(settings)
     ensure_base(store, settings)
-    version = store.publish(directory, note=note, actor=f"{getpass.getuser()} via cli")
+    version = store.publish(
+        directory, note=note, actor=f"{getpass.getuser()} via cli", sign=signing.sign(settings)
+    )
     record = store.state().versions[version]
     emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))
 
@@ -36,22 +55,25 @@ def publish(directory: Path, /, *, note: str = "", where: Where = HERE, output: 
 @app.command(name="list")
 def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """List all versions, newest first."""
+    from serinus.bootstrap.signing import trusted
     from serinus.bootstrap.wiring import open_store
     from serinus.control.registry import versions
 
-    found = versions(open_store(where.settings()))
+    settings = where.settings()
+    found = versions(open_store(settings), trusted(settings))
     emit(
         found,
         output,
         lambda console: table(
             console,
-            ("version", "state", "published (UTC)", "mAP50", "note", "why"),
+            ("version", "state", "published (UTC)", "mAP50", "signed by", "note", "why"),
             [
                 (
                     str(item.version),
                     item.state,
                     when(item.published_at),
                     f"{item.metrics['map50']:.3f}" if "map50" in item.metrics else "-",
+                    _signed_by(item.signature),
                     item.note,
                     item.reason,
                 )
@@ -119,10 +141,12 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
     version
         Its number.
     """
+    from serinus.bootstrap.signing import trusted
     from serinus.bootstrap.wiring import open_store
     from serinus.control.registry import version_detail
 
-    detail = version_detail(open_store(where.settings()), Version(version))
+    settings = where.settings()
+    detail = version_detail(open_store(settings), Version(version), trusted(settings))
 
     def people(console: Console) -> None:
         rows = [
@@ -132,6 +156,7 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
             ("note", detail.note),
             ("published (UTC)", when(detail.published_at)),
             ("sha256 of manifest", detail.digest),
+            ("signature", detail.signature.words),
             ("trainer", detail.manifest.lineage.trainer or "-"),
             ("data set", detail.manifest.lineage.dataset or "-"),
             ("parent", detail.manifest.lineage.parent or "-"),
@@ -142,3 +167,45 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
         table(console, ("", ""), rows, "")
 
     emit(detail, output, people)
+
+
+@app.command
+def sign(version: int, /, *, sign: Path | None = None, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Publish a version once more, signed; the signed one is a new version, and its rollout starts by itself.
+
+    Parameters
+    ----------
+    version
+        Its number.
+    sign
+        Private key that signs it (default: SIGNING_KEY).
+    """
+    from serinus.bootstrap.signing import signer
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.countersign import sign_version
+
+    settings = where.settings(signing_key=sign)
+    key = signer(settings)
+    if key is None:
+        raise InvalidInput(
+            "There is no key to sign with.", remedy="Give one with --sign, or set SIGNING_KEY."
+        )
+    store = open_store(settings)
+    number = sign_version(store, Version(version), signer=key, actor=f"{getpass.getuser()} via cli")
+    emit(
+        store.state().versions[number],
+        output,
+        lambda _: say(f"Published version {number}: version {version}, signed by {key.public}."),
+    )
+
+
+def _signed_by(found: "Finding") -> str:
+    match found.standing:
+        case SignatureStanding.TRUSTED:
+            return found.name
+        case SignatureStanding.UNKNOWN_KEY:
+            return "a key that is not trusted"
+        case SignatureStanding.WRONG:
+            return f"not {found.name}: wrong"
+        case SignatureStanding.UNSIGNED:
+            return "-"

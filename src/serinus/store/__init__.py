@@ -5,6 +5,7 @@ from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
 from serinus.store.predictions import Answered, Feedback, Keeper, Pair
+from serinus.store.publish import Sign
 from serinus.store.store import Store
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Replica",
     "Routes",
     "Served",
+    "Sign",
     "Store",
 ]

@@ -20,7 +20,7 @@ from serinus.store.journal import Journal
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
 from serinus.store.predictions import Feedbacks, Predictions
-from serinus.store.publish import Artifacts, key
+from serinus.store.publish import Artifacts, Sign, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
 
@@ -184,12 +184,20 @@ class Store:
     # -- versions --------------------------------------------------------------------------------------------
 
     def publish(
-        self, draft: Path, *, note: str, actor: str, initial: bool = False, moved: Moved = ignore
+        self,
+        draft: Path,
+        *,
+        note: str,
+        actor: str,
+        initial: bool = False,
+        sign: Sign = lambda manifest: manifest,
+        moved: Moved = ignore,
     ) -> Version:
         """Copies a draft folder (see `serinus.artifact.validate`) into the store and gives it the next
         number.
 
         `initial`: only where no version exists yet; else the one that serves (or the first) is given back.
+        `sign`: gives the manifest its signature (`artifact.signing.Signer`).
         Raises InvalidInput for a bad draft, Misconfigured for a full or read-only volume.
         """
         existing = _first(self.state()) if initial else None
@@ -198,7 +206,7 @@ class Store:
         for _ in range(_ATTEMPTS):
             with volume_errors("store the artifact", self.root):
                 digest, content = self._artifacts.add(
-                    draft, note=note, created=self._clock(), state=self.state(), moved=moved
+                    draft, note=note, created=self._clock(), state=self.state(), sign=sign, moved=moved
                 )
             shared = digest in self.state().kept
 
@@ -226,6 +234,10 @@ class Store:
     def manifest(self, digest: Digest) -> Manifest:
         """Raises NotFound, or Corrupt when the file is not the one that gave the artifact its name."""
         return self._artifacts.manifest(digest)
+
+    def manifest_bytes(self, digest: Digest) -> bytes:
+        """The manifest's file, which is what is signed. Raises as `manifest` does."""
+        return self._artifacts.manifest_bytes(digest)
 
     def artifact(self, digest: Digest) -> Path:
         """The artifact's local folder (read-only), fetched where the store lies elsewhere.
