@@ -92,7 +92,7 @@ def read_private(path: Path, password: str = "") -> Signer:
         key = serialization.load_pem_private_key(data, password.encode() if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Misconfigured(
-            f"The private key {path} cannot be read{' with this password' if encrypted else ''}: {error}.",
+            f"The private key {path} cannot be read{' with this password' if encrypted else ''}.",
             remedy="Check SIGNING_KEY_PASSWORD." if encrypted else _ANOTHER,
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -116,7 +116,7 @@ def read_public(path: Path) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise Misconfigured(f"{path} holds no public key: {error}.", remedy=_ANOTHER) from error
+        raise Misconfigured(f"{path} holds no public key.", remedy=_ANOTHER) from error
     if not isinstance(key, Ed25519PublicKey):
         raise Misconfigured(f"{path} is no ed25519 key.", remedy=_ANOTHER)
     return _public(key, path.stem)

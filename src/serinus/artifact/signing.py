@@ -54,6 +54,7 @@ class PublicKey(msgspec.Struct, frozen=True, kw_only=True):
 
 Keyring: TypeAlias = Mapping[str, PublicKey]
 """Trusted keys by fingerprint."""
+NO_KEYS: Keyring = {}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +138,8 @@ def _holds(data: bytes, signature: Signature, key: PublicKey) -> bool:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     document: dict[str, Any] = msgspec.json.decode(data)
-    if signature.algorithm != ALGORITHM or encode_document(document) != data:
+    exact = document["signature"] == msgspec.to_builtins(signature) and encode_document(document) == data
+    if signature.algorithm != ALGORITHM or not exact:
         return False
     plain = encode_document({name: value for name, value in document.items() if name != "signature"})
     try:

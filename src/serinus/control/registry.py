@@ -3,7 +3,7 @@
 import msgspec
 
 from serinus.artifact.manifest import Manifest
-from serinus.artifact.signing import Finding, Keyring
+from serinus.artifact.signing import NO_KEYS, Finding, Keyring
 from serinus.control.trust import finding
 from serinus.core.enums import VersionState
 from serinus.core.errors import NotFound
@@ -44,8 +44,11 @@ class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
     """Who signed it, and whether that holds."""
 
 
-def versions(store: Store, keys: Keyring) -> list[VersionRow]:
-    """All versions, the newest first. Raises NotFound, Corrupt where an artifact is damaged."""
+def versions(store: Store, keys: Keyring = NO_KEYS) -> list[VersionRow]:
+    """All versions, the newest first; `keys` are the trusted ones.
+
+    Raises NotFound, Corrupt where an artifact is damaged.
+    """
     records = sorted(store.state().versions.values(), key=lambda record: -record.version)
     return [
         _row(record, store.manifest(record.digest), finding(store, record.digest, keys)) for record in records
@@ -65,7 +68,7 @@ def _row(record: VersionRecord, manifest: Manifest, signature: Finding) -> Versi
     )
 
 
-def version_detail(store: Store, version: Version, keys: Keyring) -> VersionDetail:
+def version_detail(store: Store, version: Version, keys: Keyring = NO_KEYS) -> VersionDetail:
     """Raises NotFound when there is no such version, Corrupt when its manifest is damaged."""
     record = store.state().versions.get(version)
     if record is None:
