@@ -75,7 +75,7 @@ def judge(store: Store, digest: Digest, trust: Trust, *, required: bool) -> Judg
         return Judgement(False, f"{found.words} No signature is required.", found)
     names = [str(key) for key in keys.values()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    remedy = "Let one of them sign it: `serinus versions sign VERSION --sign KEY`."
+    remedy = "Sign it with a trusted key: `serinus versions sign VERSION --sign KEY`."
     if found.standing is SignatureStanding.UNKNOWN_KEY:
         remedy = f"{remedy[:-1]}; or, if you trust its key, add that to TRUSTED_KEYS."
     return Judgement(True, f"{found.words} Trusted: {', '.join(names[:_NAMED])}{more}. {remedy}", found)
