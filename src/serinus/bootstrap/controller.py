@@ -11,6 +11,7 @@ from serinus.control.controller import Controller
 from serinus.control.probes import HttpProber
 from serinus.control.settings import ControllerSettings
 from serinus.control.trust import Trust, judge
+from serinus.core.errors import Corrupt, NotFound
 from serinus.observe import logs
 from serinus.rollout.events import Event
 from serinus.store import Store
@@ -27,7 +28,11 @@ def _warn_of_current(store: Store, trust: Trust) -> None:
     state = store.state()
     if state.current is None:
         return
-    made = judge(store, state.versions[state.current].digest, trust, required=False)
+    try:
+        made = judge(store, state.versions[state.current].digest, trust, required=False)
+    except (Corrupt, NotFound) as error:
+        log.warning("the signature of the current version cannot be looked at: %s", error)
+        return
     if made.refused:
         log.warning(
             "version %d is current and goes on serving, though it would be refused now: %s",

@@ -87,8 +87,8 @@ class Settings(BaseSettings):
 
     # Signatures
     signing_key: Path | None = None
-    """Private key (ed25519, PEM) that signs what is published here: by `serinus publish`, by trainings, at
-    the first start. Default: nothing is signed."""
+    """Private key (ed25519, PEM) that signs what is published here: by `serinus publish`, `serinus import`,
+    trainings, and at the first start. Default: nothing is signed."""
     signing_key_password: SecretStr | None = None
     """Password of that key, where it is encrypted."""
     trusted_keys: Paths = ()

@@ -15,12 +15,12 @@ from serinus.cli import (
     golden,
     imports,
     jobs,
+    keys,
     processes,
     rollout,
     train,
     versions,
 )
-from serinus.cli import data, demo, golden, jobs, keys, processes, rollout, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
