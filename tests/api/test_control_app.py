@@ -412,6 +412,7 @@ async def test_versions_and_one_version(stage: Stage) -> None:
     assert detail["version"]["note"] == "second"
     assert detail["manifest"]["lineage"]["trainer"] == "compact"
     assert detail["manifest"]["metrics"]["map50"] == 0.741
+    assert detail["signature"]["standing"] == "unsigned"
     assert missing.status_code == 404
     assert nonsense.status_code == 400
 

@@ -73,3 +73,30 @@ def test_children_get_the_settings_that_differ(monkeypatch: pytest.MonkeyPatch) 
     assert child.token == "s3cret"
     shown = {row.name: row.value for row in rows(child)}
     assert "s3cret" not in shown["API_TOKEN"]
+
+
+def test_keys_are_paths_and_children_find_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = load(
+        trusted_keys="keys,other/alice.pem",
+        signing_key=Path("release.key"),
+        signing_key_password="s3cret",
+        require_signature=True,
+    )
+    assert chosen.trusted_keys == (Path("keys"), Path("other/alice.pem"))
+    assert chosen.policy.require_signature
+    for name, value in environment(chosen).items():
+        monkeypatch.setenv(name, value)
+    child = load()
+    assert child.trusted_keys == (Path("keys").absolute(), Path("other/alice.pem").absolute())
+    assert child.signing_key == Path("release.key").absolute()
+    assert child.signing_key_password is not None
+    assert child.signing_key_password.get_secret_value() == "s3cret"
+    assert child.require_signature
+    shown = {row.name: row.value for row in rows(child)}
+    assert "s3cret" not in shown["SIGNING_KEY_PASSWORD"]
+
+
+def test_requiring_a_signature_that_nobody_can_give_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="REQUIRE_SIGNATURE") as caught:
+        load(require_signature=True)
+    assert "TRUSTED_KEYS" in caught.value.remedy

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from serinus.artifact.keys import new_pair
 from serinus.bootstrap.settings import load
-from serinus.bootstrap.training import _dataset, import_archive
+from serinus.bootstrap.signing import trusted
+from serinus.bootstrap.training import Published, _dataset, import_archive, train_and_publish
 from serinus.bootstrap.wiring import open_store
-from serinus.core.errors import NotFound
+from serinus.control.registry import versions
+from serinus.core.errors import Misconfigured, NotFound
 from serinus.data.golden import export_golden
+from serinus.data.synth.write import write_zip
+from tests import models
 from tests.data.archives import pack, pairs
 
 
@@ -28,3 +33,43 @@ def test_the_newest_data_set_is_none_that_became_a_golden_set(tmp_path: Path) ->
     assert _dataset(settings, store, golden).id == golden
     other = imported("hills")
     assert _dataset(settings, store, "newest").id == other
+
+
+def test_a_training_signs_what_it_publishes_and_says_early_that_it_could_not(tmp_path: Path) -> None:
+    private, public, _ = new_pair(tmp_path / "release", bytes(32))
+    settings = load(
+        model_dir=tmp_path / "models",
+        data_dir=tmp_path / "data",
+        base_weights=models.healthy(tmp_path / "base"),
+        signing_key=private,
+        trusted_keys=(public,),
+        require_signature=True,
+        epochs=1,
+        batch=4,
+        img_size=64,
+        train_threads=1,
+    )
+    write_zip(tmp_path / "a.zip", "synth-hurricane", 14, 128, 1)
+    told: list[str] = []
+
+    def trained() -> Published:
+        return train_and_publish(
+            settings,
+            data="newest",
+            upload=None,
+            seed=0,
+            base="none",
+            note="signed",
+            job=None,
+            progress=lambda done, total, words: told.append(words),
+        )
+
+    import_archive(settings, tmp_path / "a.zip", confirm=False, seed=0, job=None, progress=lambda *_: None)
+    private.chmod(0o644)
+    with pytest.raises(Misconfigured, match="every user"):
+        trained()
+    assert told == [] and open_store(settings).state().versions == {}, "before a minute was spent"
+    private.chmod(0o600)
+    assert trained().version == 2
+    found = versions(open_store(settings), trusted(settings))
+    assert [one.signature.name for one in found] == ["release", "release"], "the first version, too"

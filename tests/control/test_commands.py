@@ -236,7 +236,7 @@ def test_the_history_says_who_what_why_and_how_many(world: World) -> None:
     assert [row.seq for row in rows] == [1, 2, 3, 4, 5]
     assert rows[1].why.endswith("more data")
     assert rows[3].what == "version 2: is the canary, 50% of the requests"
-    assert [check["failed"] for check in rows[3].report["checks"]] == [None] * 4
+    assert [check["failed"] for check in rows[3].report["checks"]] == [None] * 5
     last = rows[-1]
     assert (last.actor, last.version, last.rollout) == ("controller", 2, 1)
     assert last.what == "version 2: rolled back (errors)"

@@ -36,7 +36,8 @@ def test_the_event_of_the_canary_carries_the_report_of_the_checks(world: World) 
     verified = next(event for event in world.events if isinstance(event.body, Verified))
     assert isinstance(verified.body, Verified)
     checks = verified.body.report["checks"]
-    assert [check["name"] for check in checks] == ["files", "contract", "golden pictures", "golden results"]
+    names = [check["name"] for check in checks]
+    assert names == ["files", "signature", "contract", "golden pictures", "golden results"]
     assert all(check["failed"] is None for check in checks)
 
 

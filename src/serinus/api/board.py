@@ -34,6 +34,7 @@ from serinus.api.views import job_view, replica_view, rollout_view, version_view
 from serinus.api.words import Entry, entry, headline
 from serinus.artifact.manifest import Manifest
 from serinus.control.ledger import standing
+from serinus.control.trust import finding
 from serinus.core.enums import JobState
 from serinus.core.errors import NotFound, SerinusError, Unavailable
 from serinus.core.ids import Digest, Version
@@ -268,7 +269,11 @@ class Board:
         if record is None:
             raise NotFound(f"There is no version {version}.", remedy="GET /api/versions lists them.")
         manifest = self._manifest(record.digest)
-        return VersionDetail(version=version_view(record, manifest, state, self._fresh()), manifest=manifest)
+        return VersionDetail(
+            version=version_view(record, manifest, state, self._fresh()),
+            manifest=manifest,
+            signature=finding(self._deps.store, record.digest, self._deps.settings.trust.keys()),
+        )
 
 
 class _Journal:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serinus.control.trust import Trust
 from serinus.core.ids import Clock, NewId
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.policy import Policy
@@ -19,6 +20,8 @@ class ControlSettings:
     """Holds `uploads/` and `datasets/`."""
     policy: Policy = field(default_factory=Policy)
     """What a rollout gets that is started here."""
+    trust: Trust = field(default_factory=Trust)
+    """Whose signatures count, and whether one is required whatever a policy says."""
     epochs: int = 10
     """Training epochs when a request names none."""
     batch: int = 8

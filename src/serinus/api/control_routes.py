@@ -118,6 +118,21 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
             event = await to_thread(act, deps.store, command, actor)
             return json_response(Decided(seq=event.seq, entry=await board.entry(event.seq)))
 
+    def _promote(store: Store, command: Command, actor: str) -> Event:
+        return commands.promote(
+            store,
+            actor=actor,
+            reason=command.reason,
+            expect=command.expect,
+            confirm=command.confirm,
+            trust=deps.settings.trust,
+        )
+
+    def _undo(store: Store, command: Command, actor: str) -> Event:
+        return commands.undo(
+            store, actor=actor, reason=command.reason, expect=command.expect, trust=deps.settings.trust
+        )
+
     decision("promote", "Makes the canary current now", Command, _promote)
     decision("rollback", "Ends the rollout; current keeps all traffic", Command, _rollback)
     decision("undo", "Brings the previous current version back", Command, _undo)
@@ -172,18 +187,8 @@ def read_command(body: bytes, kind: type[_C]) -> _C:
     return command
 
 
-def _promote(store: Store, command: Command, actor: str) -> Event:
-    return commands.promote(
-        store, actor=actor, reason=command.reason, expect=command.expect, confirm=command.confirm
-    )
-
-
 def _rollback(store: Store, command: Command, actor: str) -> Event:
     return commands.rollback(store, actor=actor, reason=command.reason, expect=command.expect)
-
-
-def _undo(store: Store, command: Command, actor: str) -> Event:
-    return commands.undo(store, actor=actor, reason=command.reason, expect=command.expect)
 
 
 def _pause(store: Store, command: Command, actor: str) -> Event:

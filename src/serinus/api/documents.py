@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from serinus.api.words import Entry, Headline, Mode, Tone
+from serinus.artifact.signing import Finding
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy
@@ -51,6 +52,8 @@ class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
 
     version: VersionView
     manifest: Any
+    signature: Finding
+    """Who signed it, and whether that holds."""
 
 
 class ArmView(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,6 +71,7 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.VERIFY_FAILED: "a check before traffic failed",
     ReasonCode.QUALITY_GATE: "it is worse on a golden set",
     ReasonCode.TRAINED_ON_GOLDEN: "it was trained on a golden set",
+    ReasonCode.SIGNATURE: "nobody trusted has signed it",
     ReasonCode.SHARED_FAILURE: "both versions fail",
     ReasonCode.INSUFFICIENT: "there is too little evidence",
     ReasonCode.ASSIGNMENT: "the traffic split is not the declared one",

@@ -50,6 +50,16 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     """Version of Serinus that trained it."""
 
 
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Who vouches for a manifest; see `artifact.signing`."""
+
+    algorithm: str
+    key: str
+    """Fingerprint of the public key: sha256 of its DER form, in hex."""
+    value: str
+    """The signature, base64."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`files` maps a relative path (`model.onnx`, `best.pt`, `training/results.csv`) to its hash and size."""
 
@@ -63,16 +73,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`map50`, `map50_95`, `precision`, `recall`, `train_epochs`, and per class `map50/<class>`."""
     note: str = ""
     """What changed, in words for people."""
+    signature: Signature | None = None
+    """Of everything above. An unsigned manifest's file does not have this member."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of `manifest.json`, laid out for people; equal manifests give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+    document: dict[str, Any] = msgspec.to_builtins(manifest)
+    if manifest.signature is None:
+        del document["signature"]
+    return encode_document(document)
+
+
+def encode_document(document: dict[str, Any]) -> bytes:
+    """The one form of a manifest's JSON: sorted members, two spaces, a line end."""
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
 
 
 def content_key(manifest: Manifest) -> Digest:
-    """Equal for manifests that differ only in when they were made: such versions share an artifact."""
-    encoded = encode_manifest(msgspec.structs.replace(manifest, created=0.0))
+    """Equal for manifests that differ only in when they were made: such versions share an artifact.
+
+    A signature counts with its key: an unsigned version, or one that somebody else signed, is another one.
+    """
+    signature = manifest.signature
+    if signature is not None:
+        signature = msgspec.structs.replace(signature, value="")  # it depends on the time
+    encoded = encode_manifest(msgspec.structs.replace(manifest, created=0.0, signature=signature))
     return Digest(hashlib.sha256(encoded).hexdigest())
 
 

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import msgspec
 
-from serinus.artifact.files import regular_files
-from serinus.artifact.manifest import Contract, Lineage
-from serinus.core.errors import InvalidInput
+from serinus.artifact.files import copy_regular, file_entries, regular_files
+from serinus.artifact.manifest import Contract, Lineage, Manifest
+from serinus.core.errors import Corrupt, InvalidInput
 
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
@@ -68,6 +68,28 @@ def read_draft(folder: Path) -> Draft:
         metrics=check_metrics(metrics),
         payload=tuple(name for name in files if name not in (CONTRACT, LINEAGE, METRICS)),
     )
+
+
+def write_draft(folder: Path, artifact: Path, manifest: Manifest) -> None:
+    """Makes `folder` a draft with what an artifact holds, so that it can be published again.
+
+    Raises Corrupt when the artifact's files are not those of `manifest`.
+    """
+    folder.mkdir()
+    for name in manifest.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy_regular(artifact / name, folder / name)
+    if file_entries(folder) != manifest.files:
+        raise Corrupt(
+            f"A file of {artifact} is not what was published: its hash does not match.",
+            remedy="Publish the model again from where it was made.",
+        )
+    for name, document in (
+        (CONTRACT, manifest.contract),
+        (LINEAGE, manifest.lineage),
+        (METRICS, manifest.metrics),
+    ):
+        (folder / name).write_bytes(msgspec.json.encode(document))
 
 
 def _read(path: Path, kind: type[_T]) -> _T:

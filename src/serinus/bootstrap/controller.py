@@ -2,7 +2,7 @@
 
 import logging
 
-from serinus.bootstrap import edge
+from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import die_with_parent, stop_event
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.tracking import start_teller
@@ -10,7 +10,8 @@ from serinus.bootstrap.wiring import ensure_base, open_for_loop
 from serinus.control.controller import Controller
 from serinus.control.probes import HttpProber
 from serinus.control.settings import ControllerSettings
-from serinus.core.errors import Unavailable
+from serinus.control.trust import Trust, judge
+from serinus.core.errors import Corrupt, NotFound, Unavailable
 from serinus.observe import logs
 from serinus.rollout.events import Event
 from serinus.store import Store
@@ -32,20 +33,42 @@ def _has_base(store: Store, settings: Settings) -> bool:
     return True
 
 
+def _warn_of_current(store: Store, trust: Trust) -> None:
+    """Requiring signatures does not take away what serves already; it is said."""
+    state = store.state()
+    if state.current is None:
+        return
+    try:
+        made = judge(store, state.versions[state.current].digest, trust, required=False)
+    except (Corrupt, NotFound) as error:
+        log.warning("the signature of the current version cannot be looked at: %s", error)
+        return
+    if made.refused:
+        log.warning(
+            "version %d is current and goes on serving, though it would be refused now: %s",
+            state.current,
+            made.words,
+        )
+
+
 def run(settings: Settings, parent: int | None = None) -> None:
     """Tick until SIGTERM."""
     die_with_parent(parent)
     stop = stop_event()
     logs.setup(format=settings.log_format, level=settings.log_level)
     store = open_for_loop(settings)
+    trust = signing.trust(settings)
+    trust.keys()  # a key that cannot be read is said now, not at the first version
     while not _has_base(store, settings):
         if stop.wait(_LOOK_SECONDS):
             return
+    _warn_of_current(store, trust)
     start_teller(store, settings, stop)
     Controller(
         store,
         ControllerSettings(
             policy=settings.policy,
+            trust=trust,
             tick_seconds=settings.tick_seconds,
             trial_seconds=settings.trial_seconds,
             trial_memory_mb=settings.trial_memory_mb,

@@ -1,5 +1,6 @@
 """The edge of the program: the only place that reads the clock and tosses coins."""
 
+import os
 import random
 import time
 import uuid
@@ -13,6 +14,11 @@ def now() -> float:
 def new_id() -> str:
     """A fresh random id, 32 hex characters."""
     return uuid.uuid4().hex
+
+
+def secret() -> bytes:
+    """32 bytes that nobody can guess, for a key."""
+    return os.urandom(32)
 
 
 _RANDOM = random.SystemRandom()

@@ -12,7 +12,7 @@ from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.wiring import open_store
 from serinus.core.errors import Cancelled, InvalidInput, SerinusError, Unavailable
 from serinus.core.ids import Version
-from serinus.store import Store
+from serinus.store import Sign, Store
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def publish(
     *,
     note: str,
     actor: str,
+    sign: Sign,
     cancelled: Callable[[], bool],
     tell: Callable[[str], None],
     patience: float = _PATIENCE_SECONDS,
@@ -66,7 +67,7 @@ def publish(
     waiting = Wait(cancelled, tell)
     try:
         store = open_store(settings, patience=max(patience, settings.store_patience_seconds), waiting=waiting)
-        return Publication(store.publish(draft, note=note, actor=actor), store)
+        return Publication(store.publish(draft, note=note, actor=actor, sign=sign), store)
     except (Cancelled, InvalidInput):
         raise
     except (SerinusError, OSError) as error:

@@ -9,7 +9,7 @@ from serinus.bootstrap.settings import Settings
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
 from serinus.engine.conversion import convert
-from serinus.store import Store
+from serinus.store import Sign, Store
 
 
 def publish_graph(
@@ -21,8 +21,10 @@ def publish_graph(
     contract: Path | None,
     note: str,
     actor: str,
+    sign: Sign,
 ) -> Version:
-    """Publishes `graph`. Without `contract` it is derived from the graph's input and output.
+    """Publishes `graph`. Without `contract` it is derived from the graph's input and output. `sign`
+    gives the manifest its signature.
 
     Raises InvalidInput for a file that is not there; Refused, in words, for a graph that does not fit or
     fails its trial run.
@@ -38,4 +40,4 @@ def publish_graph(
                 raise InvalidInput(f"{given} is no file.", remedy=f"It is to become the version's {name}.")
             shutil.copyfile(given, source / name)
         made = convert(source, scratch, settings.import_limits, size=settings.img_size, described=False)
-        return store.publish(made.draft, note=note, actor=actor)
+        return store.publish(made.draft, note=note, actor=actor, sign=sign)

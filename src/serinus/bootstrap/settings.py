@@ -28,6 +28,7 @@ def _split(value: object) -> object:
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -84,6 +85,17 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = None
     """Whoever changes something from beyond loopback must send it as `Authorization: Bearer`. Without one,
     such changes are refused."""
+
+    # Signatures
+    signing_key: Path | None = None
+    """Private key (ed25519, PEM) that signs what is published here: by `serinus publish`, `serinus import`,
+    trainings, and at the first start. Default: nothing is signed."""
+    signing_key_password: SecretStr | None = None
+    """Password of that key, where it is encrypted."""
+    trusted_keys: Paths = ()
+    """Public keys whose signatures count: PEM files, or folders with `*.pem`; separated by commas."""
+    require_signature: bool = False
+    """Whether a version must be signed with a trusted key before it gets traffic."""
 
     # Rollout policy
     window_seconds: Seconds = 180.0
@@ -240,6 +252,7 @@ class Settings(BaseSettings):
             judge_latency=self.judge_latency,
             latency_floor_seconds=self.latency_floor_seconds,
             map50_margin=self.map50_margin,
+            require_signature=self.require_signature,
         )
 
 
@@ -279,6 +292,11 @@ def load(**overrides: object) -> Settings:
             f"Wrong settings: {wrong}.", remedy="`serinus settings` lists what is allowed."
         ) from error
     store_folder(settings.store_url)
+    if settings.require_signature and not settings.trusted_keys:
+        raise WrongSettings(
+            "REQUIRE_SIGNATURE is set, but no key is trusted, so no version could ever serve.",
+            remedy="Let TRUSTED_KEYS name the public keys, or a folder with them as *.pem.",
+        )
     if urlsplit(settings.infer).scheme not in ("http", "https"):
         raise WrongSettings(f"INFER_URL is not an http(s) URL: {settings.infer_url!r}.")
     return settings
@@ -294,7 +312,7 @@ def environment(settings: Settings) -> dict[str, str]:
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         elif isinstance(value, tuple):
-            value = ",".join(value)
+            value = ",".join(str(one.absolute()) if isinstance(one, Path) else one for one in value)
         elif isinstance(value, bool):
             value = str(value).lower()
         elif isinstance(value, Path):
@@ -329,4 +347,4 @@ def rows(settings: Settings) -> list[Row]:
 def _words(value: object) -> str:
     if value is None or value == ():
         return "-"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from serinus.bootstrap import signing
 from serinus.bootstrap.settings import Settings, environment
 from serinus.core.ids import Version
 from serinus.store import Store
@@ -42,6 +43,7 @@ def import_version(
     Raises what `import_draft` and `Store.publish` raise.
     """
     wanted = parse_wanted(name)
+    sign = signing.sign(settings)
     _manners()
     with tempfile.TemporaryDirectory(prefix="serinus-mlflow-") as folder:
         imported = import_draft(
@@ -54,7 +56,7 @@ def import_version(
         )
         source = imported.found.source
         note = note or f"MLflow {source.model}/{source.version}"
-        return store.publish(imported.draft, note=note, actor=user + ACTOR_SUFFIX), imported
+        return store.publish(imported.draft, note=note, actor=user + ACTOR_SUFFIX, sign=sign), imported
 
 
 def tell_outcomes(

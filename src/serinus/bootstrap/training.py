@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from serinus.bootstrap import edge
+from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.publication import KEPT, publish
 from serinus.bootstrap.settings import MEGABYTE, Settings
@@ -151,6 +151,7 @@ def train_and_publish(
             dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
         else:
             dataset = _dataset(settings, store, data)
+        sign = signing.sign(settings)
         ensure_base(store, settings)
         _keep_golden_apart(store, dataset)
         spec = TrainSpec(
@@ -176,7 +177,9 @@ def train_and_publish(
             )
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
-            done = publish(settings, draft, note=note, actor="training", cancelled=cancelled, tell=waiting)
+            done = publish(
+                settings, draft, note=note, actor="training", sign=sign, cancelled=cancelled, tell=waiting
+            )
         output, published = _outcome(done.store, done.version, settings.epochs)
         if reporter:
             reporter.succeed(output)

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serinus.api.control_app import ControlDeps, ControlSettings, build_control_app
-from serinus.bootstrap import edge
+from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
@@ -23,6 +23,7 @@ def build(settings: Settings) -> FastAPI:
             infer_url=settings.infer,
             data_dir=settings.data_dir,
             policy=settings.policy,
+            trust=signing.trust(settings),
             epochs=settings.epochs,
             batch=settings.batch,
             img_size=settings.img_size,

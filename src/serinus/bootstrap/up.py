@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from serinus.bootstrap import signing
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
@@ -223,6 +224,7 @@ def up(settings: Settings) -> None:
     with sole_owner(settings.model_dir):
         require_free_port(settings.infer_host, settings.infer_port, "--infer-port")
         require_free_port(settings.ui_host, settings.ui_port, "--ui-port")
+        signing.trusted(settings)
         _prepare(settings, console)
         stop = stop_event()
         children = _children(settings)

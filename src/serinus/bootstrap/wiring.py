@@ -7,12 +7,12 @@ import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from serinus.bootstrap import edge
+from serinus.bootstrap import edge, signing
 from serinus.bootstrap.settings import MEGABYTE, Settings, environment
 from serinus.core.errors import Misconfigured
 from serinus.core.ids import Version
 from serinus.jobs.local import LocalJobs
-from serinus.store import Address, Store, Waiting, go_on
+from serinus.store import Address, Sign, Store, Waiting, go_on
 
 LOOP_PATIENCE_SECONDS = 3.0
 """Of processes that look again by themselves: waiting longer would only hold up what else they do."""
@@ -70,16 +70,18 @@ def open_jobs(settings: Settings) -> LocalJobs:
 def ensure_base(store: Store, settings: Settings) -> Version | None:
     """Publish the first version, current at once, when the store has none; gives its number if it did so.
 
-    It is the packaged base model, or what BASE_WEIGHTS names. Raises Misconfigured when that is unusable.
+    It is the packaged base model, or what BASE_WEIGHTS names, signed with SIGNING_KEY if there is one. Raises
+    Misconfigured when that is unusable, or when a signature is required that it would not have.
     """
     if store.state().versions:
         return None
+    sign = signing.sign_first(settings)
     weights = settings.base_weights
     if weights is None or weights.suffix == ".pt":
         with as_file(files("serinus") / "base") as packaged:
-            return _publish(store, packaged, "packaged base model, trained on synthetic pictures")
+            return _publish(store, packaged, "packaged base model, trained on synthetic pictures", sign)
     if weights.is_dir():
-        return _publish(store, weights, f"base weights {weights.name}")
+        return _publish(store, weights, f"base weights {weights.name}", sign)
     if weights.suffix != ".onnx" or not weights.is_file():
         raise Misconfigured(
             f"BASE_WEIGHTS {weights} is neither a directory with model.onnx nor an .onnx file.",
@@ -92,8 +94,8 @@ def ensure_base(store: Store, settings: Settings) -> Version | None:
         if not contract.exists():
             raise Misconfigured(f"{contract} is missing.", remedy="It must stand beside BASE_WEIGHTS.")
         shutil.copyfile(contract, draft / "contract.json")
-        return _publish(store, draft, f"base weights {weights.name}")
+        return _publish(store, draft, f"base weights {weights.name}", sign)
 
 
-def _publish(store: Store, draft: Path, note: str) -> Version:
-    return store.publish(draft, note=note, actor="first start", initial=True)
+def _publish(store: Store, draft: Path, note: str, sign: Sign) -> Version:
+    return store.publish(draft, note=note, actor="first start", initial=True, sign=sign)

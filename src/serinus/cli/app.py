@@ -15,6 +15,7 @@ from serinus.cli import (
     golden,
     imports,
     jobs,
+    keys,
     processes,
     replay,
     rollout,
@@ -46,6 +47,7 @@ app.command(rollout.app, name="rollout")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")
+app.command(keys.app, name="keys")
 app.command(jobs.app, name="jobs")
 app.command(replay.replay)
 app.command(simulate.simulate)

@@ -88,7 +88,9 @@ def promote(
     confirm
         Promote even against an alarm or before the evidence suffices; the history records the override.
     """
-    _act("promote", where, output, reason, expect, confirm=confirm)
+    from serinus.bootstrap.signing import trust
+
+    _act("promote", where, output, reason, expect, confirm=confirm, trust=trust(where.settings()))
 
 
 @app.command
@@ -102,7 +104,9 @@ def rollback(
 @app.command
 def undo(*, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE) -> None:
     """Bring the previous current version back."""
-    _act("undo", where, output, reason, expect)
+    from serinus.bootstrap.signing import trust
+
+    _act("undo", where, output, reason, expect, trust=trust(where.settings()))
 
 
 @app.command

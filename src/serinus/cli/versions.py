@@ -2,14 +2,19 @@
 
 import getpass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, say, table, when
+from serinus.core.enums import SignatureStanding
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
+
+if TYPE_CHECKING:
+    from serinus.artifact.signing import Finding
 
 app = App(help="See the versions that exist.")
 
@@ -22,6 +27,7 @@ def publish(
     metrics: Path | None = None,
     contract: Path | None = None,
     note: str = "",
+    sign: Path | None = None,
     where: Where = HERE,
     output: Output = PEOPLE,
 ) -> None:
@@ -40,7 +46,10 @@ def publish(
         Its contract.json (default: derived from the graph's input and output).
     note
         What changed, for people.
+    sign
+        Private key that signs it (default: SIGNING_KEY, if set).
     """
+    from serinus.bootstrap import signing
     from serinus.bootstrap.publishing import publish_graph
     from serinus.bootstrap.wiring import ensure_base, open_store
 
@@ -51,16 +60,17 @@ def publish(
             "--metrics and --contract belong to --onnx.",
             remedy="In a directory they are metrics.json and contract.json.",
         )
-    settings = where.settings()
+    settings = where.settings(signing_key=sign)
+    signer = signing.sign(settings)
     store = open_store(settings)
     ensure_base(store, settings)
     actor = f"{getpass.getuser()} via cli"
     if directory is not None:
-        version = store.publish(directory, note=note, actor=actor)
+        version = store.publish(directory, note=note, actor=actor, sign=signer)
     else:
         assert onnx is not None
         version = publish_graph(
-            store, settings, onnx, metrics=metrics, contract=contract, note=note, actor=actor
+            store, settings, onnx, metrics=metrics, contract=contract, note=note, actor=actor, sign=signer
         )
     record = store.state().versions[version]
     emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))
@@ -69,22 +79,25 @@ def publish(
 @app.command(name="list")
 def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """List all versions, newest first."""
+    from serinus.bootstrap.signing import trusted
     from serinus.bootstrap.wiring import open_store
     from serinus.control.registry import versions
 
-    found = versions(open_store(where.settings()))
+    settings = where.settings()
+    found = versions(open_store(settings), trusted(settings))
     emit(
         found,
         output,
         lambda console: table(
             console,
-            ("version", "state", "published (UTC)", "mAP50", "note", "why"),
+            ("version", "state", "published (UTC)", "mAP50", "signed by", "note", "why"),
             [
                 (
                     str(item.version),
                     item.state,
                     when(item.published_at),
                     f"{item.metrics['map50']:.3f}" if "map50" in item.metrics else "-",
+                    _signed_by(item.signature),
                     item.note,
                     item.reason,
                 )
@@ -152,10 +165,12 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
     version
         Its number.
     """
+    from serinus.bootstrap.signing import trusted
     from serinus.bootstrap.wiring import open_store
     from serinus.control.registry import version_detail
 
-    detail = version_detail(open_store(where.settings()), Version(version))
+    settings = where.settings()
+    detail = version_detail(open_store(settings), Version(version), trusted(settings))
 
     def people(console: Console) -> None:
         rows = [
@@ -165,6 +180,7 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
             ("note", detail.note),
             ("published (UTC)", when(detail.published_at)),
             ("sha256 of manifest", detail.digest),
+            ("signature", detail.signature.words),
             ("trainer", detail.manifest.lineage.trainer or "-"),
             ("data set", detail.manifest.lineage.dataset or "-"),
             ("parent", detail.manifest.lineage.parent or "-"),
@@ -175,3 +191,45 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
         table(console, ("", ""), rows, "")
 
     emit(detail, output, people)
+
+
+@app.command
+def sign(version: int, /, *, sign: Path | None = None, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Publish a version once more, signed; the signed one is a new version, and its rollout starts by itself.
+
+    Parameters
+    ----------
+    version
+        Its number.
+    sign
+        Private key that signs it (default: SIGNING_KEY).
+    """
+    from serinus.bootstrap.signing import signer
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.countersign import sign_version
+
+    settings = where.settings(signing_key=sign)
+    key = signer(settings)
+    if key is None:
+        raise InvalidInput(
+            "There is no key to sign with.", remedy="Give one with --sign, or set SIGNING_KEY."
+        )
+    store = open_store(settings)
+    number = sign_version(store, Version(version), signer=key, actor=f"{getpass.getuser()} via cli")
+    emit(
+        store.state().versions[number],
+        output,
+        lambda _: say(f"Published version {number}: version {version}, signed by {key.public}."),
+    )
+
+
+def _signed_by(found: "Finding") -> str:
+    match found.standing:
+        case SignatureStanding.TRUSTED:
+            return found.name
+        case SignatureStanding.UNKNOWN_KEY:
+            return "a key that is not trusted"
+        case SignatureStanding.WRONG:
+            return f"not {found.name}: wrong"
+        case SignatureStanding.UNSIGNED:
+            return "-"

@@ -15,11 +15,13 @@ from serinus.artifact.validate import check_contract
 from serinus.control import recorded
 from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.control.settings import ControllerSettings
+from serinus.control.trust import Trust, judge
 from serinus.core.enums import ReasonCode
 from serinus.core.errors import Corrupt, InvalidInput, ModelFault, NotFound
 from serinus.core.ids import Digest
 from serinus.engine import trial
 from serinus.engine.output import mismatch
+from serinus.rollout.policy import Policy
 from serinus.store import Store
 
 SCORE_TOLERANCE = 0.01
@@ -51,6 +53,12 @@ def files(store: Store, digest: Digest) -> Check:
         return Check(name="files", failed=ReasonCode.VERIFY_FAILED, words=str(error))
     count = len(store.manifest(digest).files)
     return Check(name="files", words=f"All {count} files match their hashes.")
+
+
+def signature(store: Store, digest: Digest, trust: Trust, policy: Policy) -> Check:
+    """Somebody trusted has signed it, where that is required. Raises Misconfigured if it cannot be told."""
+    made = judge(store, digest, trust, required=policy.require_signature)
+    return Check(name="signature", failed=ReasonCode.SIGNATURE if made.refused else None, words=made.words)
 
 
 def contract(manifest: Manifest) -> Check:

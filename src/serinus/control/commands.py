@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serinus.control.ledger import Standing, standing
+from serinus.control.trust import NOTHING_REQUIRED, Trust, insist
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Version
@@ -31,12 +32,18 @@ class _Draft(NamedTuple):
 
 
 def promote(
-    store: Store, *, actor: str, reason: str = "", expect: int | None = None, confirm: bool = False
+    store: Store,
+    *,
+    actor: str,
+    reason: str = "",
+    expect: int | None = None,
+    confirm: bool = False,
+    trust: Trust = NOTHING_REQUIRED,
 ) -> Event:
     """Makes the canary current now.
 
     Before the window is over, before the evidence suffices or against an alarm it takes `confirm` and a
-    reason; the event then records the override.
+    reason; the event then records the override. Neither gets around a signature that is required.
     """
 
     def draft(state: State) -> _Draft:
@@ -56,7 +63,9 @@ def promote(
             )
         if objections and not reason.strip():
             raise InvalidInput("An override needs a reason.", remedy="Say why, for the history.")
-        store.verify(state.versions[rollout.version].digest)
+        digest = state.versions[rollout.version].digest
+        store.verify(digest)
+        insist(store, digest, trust, required=rollout.policy.require_signature)
         body = Promoted(
             rollout=rollout.number,
             version=rollout.version,
@@ -102,13 +111,20 @@ def rollback(store: Store, *, actor: str, reason: str = "", expect: int | None =
     return _decide(store, draft, actor, expect)
 
 
-def undo(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
-    """Brings the previous current version back. Raises Corrupt, naming the file, when it is damaged."""
+def undo(
+    store: Store, *, actor: str, reason: str = "", expect: int | None = None, trust: Trust = NOTHING_REQUIRED
+) -> Event:
+    """Brings the previous current version back. Raises Corrupt, naming the file, when it is damaged.
+
+    Where `trust` requires a signature, that version must have one, as any other that is to serve.
+    """
 
     def draft(state: State) -> _Draft:
         if state.previous is None or state.current is None:
             raise Conflict("There is nothing to undo: no version was promoted, or it was undone already.")
-        store.verify(state.versions[state.previous].digest)
+        digest = state.versions[state.previous].digest
+        store.verify(digest)
+        insist(store, digest, trust, required=False)
         return _Draft(Undone(version=state.previous, undone=state.current), _words(reason))
 
     return _decide(store, draft, actor, expect)

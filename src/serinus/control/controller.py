@@ -20,6 +20,7 @@ from serinus.control.outcomes import body_of
 from serinus.control.probes import Prober
 from serinus.control.recovery import Recovery
 from serinus.control.settings import ControllerSettings
+from serinus.control.trust import judge
 from serinus.control.upkeep import Upkeep
 from serinus.control.verify import Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
@@ -206,19 +207,24 @@ class Controller:
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):
-            decision = self._intact(state.versions[rollout.version].digest) or decision
+            decision = self._unfit(state.versions[rollout.version].digest, rollout) or decision
         body = body_of(decision, rollout, at, verdict)
         if body is None:
             return Tick(seq=state.seq, words=decision.reason)
         return self._append(state, body, decision.reason)
 
-    def _intact(self, digest: Digest) -> RollBack | None:
-        """Workers hold what they loaded; what the next start would load may have been damaged since."""
+    def _unfit(self, digest: Digest, rollout: Rollout) -> RollBack | None:
+        """Workers hold what they loaded; what the next start would load may have been damaged since.
+
+        And a key that signed it may have lost its trust.
+        """
         try:
             self._store.verify(digest)
         except (Corrupt, NotFound) as error:
             return RollBack(ReasonCode.LOAD_FAILURE, error.message)
-        return None
+        required = rollout.policy.require_signature
+        made = judge(self._store, digest, self._settings.trust, required=required)
+        return RollBack(ReasonCode.SIGNATURE, made.words) if made.refused else None
 
     def _probe(self, state: State, rollout: Rollout, at: Standing) -> None:
         if state.current is None:

@@ -3,6 +3,8 @@
 import msgspec
 
 from serinus.artifact.manifest import Manifest
+from serinus.artifact.signing import NO_KEYS, Finding, Keyring
+from serinus.control.trust import finding
 from serinus.core.enums import VersionState
 from serinus.core.errors import NotFound
 from serinus.core.ids import Digest, Version
@@ -22,6 +24,8 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why it is in this state."""
     metrics: dict[str, float]
+    signature: Finding
+    """Who signed it, and whether that holds."""
 
 
 class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +40,22 @@ class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why it is in this state."""
     manifest: Manifest
+    signature: Finding
+    """Who signed it, and whether that holds."""
 
 
-def versions(store: Store) -> list[VersionRow]:
-    """All versions, the newest first. Raises NotFound, Corrupt where an artifact is damaged."""
+def versions(store: Store, keys: Keyring = NO_KEYS) -> list[VersionRow]:
+    """All versions, the newest first; `keys` are the trusted ones.
+
+    Raises NotFound, Corrupt where an artifact is damaged.
+    """
     records = sorted(store.state().versions.values(), key=lambda record: -record.version)
-    return [_row(record, store.manifest(record.digest)) for record in records]
+    return [
+        _row(record, store.manifest(record.digest), finding(store, record.digest, keys)) for record in records
+    ]
 
 
-def _row(record: VersionRecord, manifest: Manifest) -> VersionRow:
+def _row(record: VersionRecord, manifest: Manifest, signature: Finding) -> VersionRow:
     return VersionRow(
         version=record.version,
         digest=record.digest,
@@ -53,10 +64,11 @@ def _row(record: VersionRecord, manifest: Manifest) -> VersionRow:
         note=record.note,
         reason=record.reason,
         metrics=manifest.metrics,
+        signature=signature,
     )
 
 
-def version_detail(store: Store, version: Version) -> VersionDetail:
+def version_detail(store: Store, version: Version, keys: Keyring = NO_KEYS) -> VersionDetail:
     """Raises NotFound when there is no such version, Corrupt when its manifest is damaged."""
     record = store.state().versions.get(version)
     if record is None:
@@ -69,4 +81,5 @@ def version_detail(store: Store, version: Version) -> VersionDetail:
         note=record.note,
         reason=record.reason,
         manifest=store.manifest(record.digest),
+        signature=finding(store, record.digest, keys),
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from serinus.control.trust import Trust
 from serinus.engine.limits import Limits
 from serinus.rollout.policy import Policy
 
@@ -12,6 +13,8 @@ class ControllerSettings:
 
     policy: Policy = field(default_factory=Policy)
     """What a rollout gets when it starts."""
+    trust: Trust = field(default_factory=Trust)
+    """Whose signatures count, and whether one is required whatever a rollout's policy says."""
     tick_seconds: float = 1.0
     """How often the controller looks."""
     clamp_ticks: float = 5.0

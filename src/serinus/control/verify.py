@@ -46,6 +46,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 def verify(store: Store, task: Task, gate: QualityGate, settings: ControllerSettings) -> Iterator[Check]:
     """The checks, cheap ones first; stop at one that failed. Raises what says nothing about the candidate."""
     yield checks.files(store, task.candidate)
+    yield checks.signature(store, task.candidate, settings.trust, task.policy)
     manifest = store.manifest(task.candidate)
     yield checks.contract(manifest)
     golden = store.golden_sets(verify=True)

@@ -62,6 +62,7 @@ class ReasonCode(StrEnum):
     VERIFY_FAILED = "verify_failed"
     QUALITY_GATE = "quality_gate"
     TRAINED_ON_GOLDEN = "trained_on_golden"
+    SIGNATURE = "signature"
     SHARED_FAILURE = "shared_failure"
     INSUFFICIENT = "insufficient"
     ASSIGNMENT = "assignment"
@@ -87,6 +88,16 @@ class ImportRefusal(StrEnum):
     """The import took more time or memory than it may."""
     BROKEN = "broken"
     """It was read, and then failed its trial run."""
+
+
+class SignatureStanding(StrEnum):
+    """What a version's signature is worth, given the trusted keys."""
+
+    UNSIGNED = "unsigned"
+    TRUSTED = "trusted"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG = "wrong"
+    """It names a trusted key that did not sign this manifest."""
 
 
 class JobKind(StrEnum):

@@ -51,6 +51,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     map50_margin: float = 0.05
     """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
 
+    require_signature: bool = False
+    """Whether a version must be signed with a trusted key before it gets traffic."""
+
     def problems(self) -> tuple[str, ...]:
         """What no rollout can obey, in words; empty for a sane policy."""
         sane = (

@@ -6,6 +6,7 @@ from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
 from serinus.store.patience import Waiting, go_on
 from serinus.store.predictions import Answered, Feedback, Keeper, Pair
+from serinus.store.publish import Sign
 from serinus.store.store import Store
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Replica",
     "Routes",
     "Served",
+    "Sign",
     "Store",
     "Waiting",
     "go_on",

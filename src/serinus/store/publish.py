@@ -8,8 +8,9 @@ is so old that nobody can be about to publish it. The manifest of a removed vers
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -31,6 +32,8 @@ from serinus.store.backend import Backend, Moved, ignore
 FOLDER = "artifacts"
 _REMOVED = "removed"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+Sign: TypeAlias = Callable[[Manifest], Manifest]
+"""Gives a manifest its signature, always the same one (`artifact.signing.Signer`)."""
 _PUBLISH_AGAIN = "The version cannot be used. Restore the file from a backup, or publish the model again."
 
 
@@ -75,20 +78,28 @@ class Artifacts:
         except OSError:
             return None
         intact = data is not None and sha256_bytes(data) == digest
-        return _decode(data, digest, str(folder)) if data is not None and intact else None
+        return _decode(data, str(folder), digest) if data is not None and intact else None
 
     def copy(self, digest: Digest) -> Path | None:
         """The artifact's folder, if it is on this machine; asks nobody."""
         return self._backend.local(key(digest)) if _DIGEST.fullmatch(digest) else None
 
     def _read_manifest(self, digest: Digest) -> Manifest:
+        return _decode(*self._manifest_file(digest))
+
+    def manifest_bytes(self, digest: Digest) -> bytes:
+        """The manifest's file, which is what is signed. Raises as `manifest` does."""
+        data, name, _ = self._manifest_file(digest)
+        _decode(data, name, digest)
+        return data
+
+    def _manifest_file(self, digest: Digest) -> tuple[bytes, str, Digest]:
+        """Its bytes, not checked yet, and their name."""
         manifest_key = f"{key(digest)}/{MANIFEST}"
-        data = self._backend.read(manifest_key) if _DIGEST.fullmatch(digest) else None
-        if data is not None:
-            return _decode(data, digest, self._backend.name(manifest_key))
-        data = self._backend.read(_removed_key(digest)) if _DIGEST.fullmatch(digest) else None
-        if data is not None:
-            return _decode(data, digest, self._backend.name(_removed_key(digest)))
+        for place in (manifest_key, _removed_key(digest)):
+            data = self._backend.read(place) if _DIGEST.fullmatch(digest) else None
+            if data is not None:
+                return data, self._backend.name(place), digest
         if not _DIGEST.fullmatch(digest) or not self._backend.has_tree(key(digest), index=MANIFEST):
             raise _unknown(digest)
         raise Corrupt(f"{self._backend.name(manifest_key)} is missing.", remedy=_PUBLISH_AGAIN)
@@ -127,13 +138,14 @@ class Artifacts:
         note: str,
         created: float,
         state: State,
+        sign: Sign = lambda manifest: manifest,
         moved: Moved = ignore,
     ) -> tuple[Digest, Digest]:
         """Copies a draft in, durably; gives the artifact's digest and its content key.
 
-        `created`: now, UTC seconds. An intact artifact of a version of `state` with the same content is
-        shared. Raises InvalidInput (the draft), Misconfigured (the volume),
-        Corrupt (content that lies under this digest already is damaged).
+        `created`: now, UTC seconds. An intact artifact of a version of `state` with the same content, signed
+        by the same key if `sign` signs, is shared. Raises InvalidInput (the draft), Misconfigured (the
+        volume), Corrupt (content that lies under this digest already is damaged).
         """
         draft = read_draft(folder)
         with self._backend.new_tree(key(Digest("new"))) as temporary:
@@ -147,25 +159,33 @@ class Artifacts:
                 metrics=draft.metrics,
                 note=note,
             )
-            content = content_key(manifest)
+            content = content_key(sign(manifest))
             shared = state.sharing(content)
-            if shared is not None and self._intact(shared):
+            if shared is not None and self._intact(shared, manifest, sign):
                 return shared, content
-            data = encode_manifest(manifest)
+            data = encode_manifest(sign(manifest))
             while (digest := sha256_bytes(data)) in state.removed:
                 # Whoever collects what was removed may take such a tree away at any moment.
                 manifest = msgspec.structs.replace(
                     manifest, created=math.nextafter(manifest.created, math.inf)
                 )
-                data = encode_manifest(manifest)
+                data = encode_manifest(sign(manifest))
             (temporary / MANIFEST).write_bytes(data)
             if not self._backend.publish_tree(temporary, key(digest), index=MANIFEST, moved=moved):
                 self.verify(digest)
             return digest, content
 
-    def _intact(self, digest: Digest) -> bool:
-        """A damaged twin is not shared: whoever uses it is told; this draft gets its own copy."""
+    def _intact(self, digest: Digest, manifest: Manifest, sign: Sign) -> bool:
+        """Whether the artifact is what `manifest` would have become at its time, to the byte.
+
+        A damaged twin is not shared: whoever uses it is told; this draft gets its own copy. Nor is one whose
+        signature is not the one that `sign` gives, whatever its event says of its content.
+        """
         try:
+            created = self.manifest(digest).created
+            twin = encode_manifest(sign(msgspec.structs.replace(manifest, created=created)))
+            if sha256_bytes(twin) != digest:
+                return False
             self.verify_stored(digest)
         except (Corrupt, NotFound):
             return False
@@ -205,7 +225,7 @@ def _changed(name: str) -> Corrupt:
     return Corrupt(f"{name} is not what was published: its hash does not match.", remedy=_PUBLISH_AGAIN)
 
 
-def _decode(data: bytes, digest: Digest, name: str) -> Manifest:
+def _decode(data: bytes, name: str, digest: Digest) -> Manifest:
     if sha256_bytes(data) != digest:
         raise _changed(name)
     try:
@@ -222,7 +242,7 @@ def _check(folder: Path, digest: Digest) -> None:
     path = folder / MANIFEST
     if not path.is_file():
         raise Corrupt(f"{path} is missing.", remedy=_PUBLISH_AGAIN)
-    manifest = _decode(path.read_bytes(), digest, str(path))
+    manifest = _decode(path.read_bytes(), str(path), digest)
     try:
         present = regular_files(folder)
     except InvalidInput as error:

@@ -23,7 +23,7 @@ from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
 from serinus.store.patience import Patience
 from serinus.store.predictions import Feedbacks, Predictions
-from serinus.store.publish import Artifacts, key
+from serinus.store.publish import Artifacts, Sign, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
 
@@ -239,6 +239,7 @@ class Store:
         actor: str,
         initial: bool = False,
         source: str = "",
+        sign: Sign = lambda manifest: manifest,
         moved: Moved = ignore,
     ) -> Version:
         """Copies a draft folder (see `serinus.artifact.validate`) into the store and gives it the next
@@ -247,6 +248,7 @@ class Store:
         `initial`: only where no version exists yet; else the one that serves (or the first) is given back.
         `source`: id of the folder in `incoming/` that it was made of; a second publication of the same one,
         after a kill or by another process, gives back the version of the first.
+        `sign`: gives the manifest its signature (`artifact.signing.Signer`).
         Raises InvalidInput for a bad draft, Misconfigured for a full or read-only volume.
         """
         existing = _existing(self.state(), initial, source)
@@ -255,7 +257,7 @@ class Store:
         for _ in range(_ATTEMPTS):
             with volume_errors("store the artifact", self.root):
                 digest, content = self._artifacts.add(
-                    draft, note=note, created=self._clock(), state=self.state(), moved=moved
+                    draft, note=note, created=self._clock(), state=self.state(), sign=sign, moved=moved
                 )
             shared = digest in self.state().kept
 
@@ -289,6 +291,10 @@ class Store:
     def manifest(self, digest: Digest) -> Manifest:
         """Raises NotFound, or Corrupt when the file is not the one that gave the artifact its name."""
         return self._artifacts.manifest(digest)
+
+    def manifest_bytes(self, digest: Digest) -> bytes:
+        """The manifest's file, which is what is signed. Raises as `manifest` does."""
+        return self._artifacts.manifest_bytes(digest)
 
     def artifact(self, digest: Digest) -> Path:
         """The artifact's local folder (read-only), fetched where the store lies elsewhere.

@@ -1,0 +1,57 @@
+"""What the control API says of signatures, and what it refuses for want of one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serinus.api.control_app import build_control_app
+from serinus.artifact.keys import new_pair, read_private, read_trusted
+from serinus.control.countersign import sign_version
+from serinus.control.trust import Trust
+from serinus.core.ids import Version
+from tests.api.stage import Stage
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.end_jobs()
+
+
+async def test_an_unsigned_version_does_not_come_back_by_undo_where_one_is_required(
+    stage: Stage, tmp_path: Path
+) -> None:
+    private, public, _ = new_pair(tmp_path / "alice", bytes(32))
+    alice = read_private(private)
+
+    def trust(required: bool) -> None:
+        settings = replace(stage.deps.settings, trust=Trust(required, lambda: read_trusted([public])))
+        stage.app = build_control_app(replace(stage.deps, settings=settings))
+
+    stage.base()
+    stage.canary("second")
+    stage.decide("promote", "good")
+    trust(required=True)
+    undo = {"reason": "it is odd"}
+    async with stage.client() as client:
+        refused = await client.post("/api/rollout/undo", json=undo)
+    assert refused.status_code == 409
+    assert "It is not signed. Trusted: alice" in refused.json()["detail"]
+    assert stage.store.state().current == 2
+    trust(required=False)
+    async with stage.client() as client:
+        done = await client.post("/api/rollout/undo", json=undo)
+        sign_version(stage.store, Version(1), signer=alice, actor="alice")
+        detail = (await client.get("/api/versions/3")).json()
+    assert done.status_code == 200
+    assert (detail["signature"]["standing"], detail["signature"]["name"]) == ("trusted", "alice")
