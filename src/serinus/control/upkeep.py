@@ -2,6 +2,8 @@
 
 import msgspec
 
+from serinus.control.arrivals import Arrivals
+from serinus.control.importing import Importer
 from serinus.core.ids import Clock, Version
 from serinus.rollout.state import State
 from serinus.store import Routes, Served, Store
@@ -34,10 +36,24 @@ _PREDICTIONS_SECONDS = 7 * 24 * 3600.0
 
 
 class Upkeep:
-    """Does it when something changed, and now and then anyway: somebody may have meddled with the files."""
+    """Does it when something changed, and now and then anyway: somebody may have meddled with the files.
 
-    def __init__(self, store: Store, *, clock: Clock, heal_seconds: float, forget_seconds: float) -> None:
+    Models from elsewhere that lie where the views belong are noticed on the way, and their imports begun.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        arrivals: Arrivals,
+        importer: Importer,
+        *,
+        clock: Clock,
+        heal_seconds: float,
+        forget_seconds: float,
+    ) -> None:
         self._store = store
+        self._arrivals = arrivals
+        self._importer = importer
         self._clock = clock
         self._heal = heal_seconds
         self._forget = forget_seconds
@@ -48,7 +64,9 @@ class Upkeep:
         """`clock`: the window's, in seconds; `now`: monotonic seconds."""
         self._assert_routes(routes_of(state, clock=clock, time=self._clock()))
         due = self._healed is None or now - self._healed >= self._heal
-        if state.seq != self._seq or due:
+        taken = self._arrivals.turn(now)
+        self._importer.turn()
+        if state.seq != self._seq or due or taken:
             self._store.refresh_views()
             self._seq = state.seq
         if due:

@@ -22,6 +22,7 @@ from serinus.artifact.validate import MANIFEST, MODEL
 from serinus.core.enums import Arm, VersionState
 from serinus.core.ids import Digest, NewId, Version
 from serinus.rollout.state import State, VersionRecord
+from serinus.store.incoming import is_foreign
 from serinus.store.local import Disk
 
 VERSION_JSON = "version.json"
@@ -110,8 +111,9 @@ class Views:
     def refresh(self, read_state: Callable[[], State]) -> None:
         """Makes `versions/`, `current` and `canary` say what the state says; heals what is missing or wrong.
 
-        A real file or folder in such a place is somebody else's: it is moved to `incoming/<id>`, never
-        destroyed.
+        A real file in such a place, or a folder in `versions/`, is somebody else's: it is moved to
+        `incoming/<id>`, never destroyed. A real folder `current/` or `canary/` may be one that a trainer is
+        still writing: the link is held back until `store.incoming` has taken it.
         """
         state = read_state()
         for _ in range(_ROUNDS):
@@ -145,6 +147,8 @@ class Views:
 
     def _point_role(self, state: State, role: Arm, record: VersionRecord | None, weight: float) -> None:
         link = self._root / role
+        if is_foreign(link):
+            return
         if record is not None and not self._here(record.digest):
             if role is Arm.CURRENT and link.exists():
                 return  # who answered before stays until its successor is here
