@@ -33,7 +33,7 @@ def never() -> bool:
 def test_a_store_that_comes_back_is_waited_for(settings: Settings, draft: Path, proxy: Proxy) -> None:
     told: list[str] = []
     proxy.refuse()
-    back = threading.Timer(3.0, proxy.listen)
+    back = threading.Timer(1.0, proxy.listen)
     back.start()
     done = publish(
         settings, draft, note="a", actor="training", cancelled=never, tell=told.append, patience=60
@@ -48,7 +48,7 @@ def test_a_lost_answer_while_it_waits_makes_no_second_version(
     settings: Settings, draft: Path, proxy: Proxy
 ) -> None:
     lost: list[int] = []
-    back = threading.Timer(2.0, proxy.listen)
+    back = threading.Timer(1.0, proxy.listen)
 
     def rule(request: Request) -> Fault:
         if request.method == "PUT" and "/journal/" in request.path and not lost:

@@ -75,7 +75,7 @@ class S3Server:
             self._command, stdout=log, stderr=log, cwd=self._folder, start_new_session=True
         )
         log.close()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 break

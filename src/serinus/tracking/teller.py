@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from serinus.core.errors import Unavailable
 from serinus.store import Store
 from serinus.tracking.outcomes import Outcomes
 
@@ -58,6 +59,8 @@ class Teller:
             self._look()
             if self._due is not None and self._monotonic() >= self._due:
                 self._try()
+        except Unavailable:
+            return  # the store is away, and the controller says so
         except Exception as error:
             # The thread must outlive a store that is away; the controller's own tick tells in full.
             words = f"{type(error).__name__}: {error}"
