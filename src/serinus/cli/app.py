@@ -7,7 +7,7 @@ from rich.console import Console
 
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
-from serinus.cli import data, demo, golden, jobs, processes, rollout, train, versions
+from serinus.cli import data, demo, golden, jobs, processes, rollout, store, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
@@ -31,6 +31,7 @@ app.command(rollout.app, name="rollout")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(jobs.app, name="jobs")
+app.command(store.app, name="store")
 
 
 def run(tokens: list[str]) -> int:

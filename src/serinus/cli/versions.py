@@ -7,7 +7,7 @@ from cyclopts import App
 from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
-from serinus.cli.show import emit, say, table, when
+from serinus.cli.show import emit, megabytes, say, table, when
 from serinus.core.ids import Version
 
 app = App(help="See the versions that exist.")
@@ -103,11 +103,6 @@ def gc(
         console.print(f"{megabytes(report.bytes_freed)} MB {verb}.", highlight=False)
 
     emit(report, output, people)
-
-
-def megabytes(size: int) -> str:
-    """Bytes as MB."""
-    return f"{size / 1e6:.1f}"
 
 
 @app.command
