@@ -13,6 +13,7 @@ from rich.console import Console
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, megabytes, say, table, transfer
+from serinus.core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from serinus.bootstrap.settings import Settings
@@ -88,6 +89,7 @@ def copy(
     """
     from serinus.store.copying import Copied
 
+    _refuse_same_place(source, target)
     with _places(where.settings()) as place:
         here = place(source, must_exist=True)
         assert here is not None
@@ -111,6 +113,18 @@ def copy(
 
     emit({"copied": copied, "check": report}, output, people)
     return Exit.FAILED if report.errors or copied.left_out else Exit.DONE
+
+
+def _refuse_same_place(source: str, target: str) -> None:
+    from serinus.bootstrap.settings import store_folder
+
+    one, two = store_folder(source), store_folder(target)
+    if one is None or two is None:
+        same = one is two and source.rstrip("/") == target.rstrip("/")
+    else:
+        same = two.absolute().resolve().is_relative_to(one.absolute().resolve())
+    if same:
+        raise InvalidInput(f"{target} is the same place as {source}, or in it.", remedy="Give another one.")
 
 
 @contextmanager
