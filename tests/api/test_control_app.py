@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from serinus.core.enums import JobState, RolloutPhase
+from serinus.core.enums import ImportRefusal, JobState, RolloutPhase
 from serinus.core.errors import Unavailable
 from serinus.jobs.model import PrepareJob, TrainJob
-from serinus.rollout.events import Promoted
+from serinus.rollout.events import ImportRejected, Promoted
 from tests.api.inference import PNG, inference
 from tests.api.stage import NOON, Stage, zipped
 from tests.control.golden import write_golden
@@ -414,6 +414,21 @@ async def test_versions_and_one_version(stage: Stage) -> None:
     assert detail["manifest"]["metrics"]["map50"] == 0.741
     assert missing.status_code == 404
     assert nonsense.status_code == 400
+
+
+async def test_a_rejected_import_is_in_the_history_of_the_api_and_the_page(stage: Stage) -> None:
+    stage.base()
+    body = ImportRejected(source="a" * 32, code=ImportRefusal.FOREIGN_CLASSES)
+    stage.store.append(body, actor="import", reason="os.system would have to be run. Export it.")
+    stage.canary("next")
+    async with stage.client() as client:
+        entries = (await client.get("/api/history")).json()["entries"]
+        page = (await client.get("/")).text
+    told = entries[1]
+    assert (told["kind"], told["tone"], told["who"]) == ("import_rejected", "bad", "import")
+    assert told["what"] == "a model from elsewhere was not imported (foreign_classes)"
+    assert told["why"] == "os.system would have to be run. Export it."
+    assert "A model from elsewhere was not imported" in page and "os.system would have" in page
 
 
 async def test_history_is_paged_oldest_first(stage: Stage) -> None:

@@ -473,3 +473,34 @@ def test_the_contract_of_the_api_is_complete(tmp_path: Path) -> None:
         assert {ref.rpartition("/")[2] for ref in refs} <= set(schemas)
 
     run(test, tmp_path, empty=True)
+
+
+def test_an_answer_is_judged_by_its_request_id(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        reply = (await made.predict(size=128)).json()
+        boxes = [{"xyxy": found["xyxy"], "cls": found["cls"]} for found in reply["detections"]]
+        truth = {"request_id": reply["request_id"], "boxes": boxes}
+        taken = await made.client.post("/feedback", json=truth)
+        assert taken.status_code == 200, taken.text
+        assert taken.json() == {
+            "request_id": reply["request_id"],
+            "version": 1,
+            "boxes": len(boxes),
+            "pictures_kept": False,
+        }
+        (row,) = (await made.client.get("/feedback")).json()["versions"]
+        assert (row["version"], row["pictures"], row["metrics"]["recall"]["value"]) == (1, 1, 1.0)
+        probe = (await made.predict(headers={"x-serinus-stratum": "probe"})).json()
+        for body, status in (
+            ({"request_id": "never", "boxes": []}, 404),
+            ({"request_id": probe["request_id"], "boxes": []}, 404),
+            ({"request_id": reply["request_id"], "boxes": [{"xyxy": [0, 0, 999, 9], "cls": 0}]}, 400),
+            ({"boxes": []}, 400),
+        ):
+            refused = await made.client.post("/feedback", json=body)
+            assert refused.status_code == status, refused.text
+            assert refused.json()["error"]
+        deep = await made.client.post("/feedback", content=b"[" * 100_000)
+        assert deep.status_code == 400
+
+    run(test, tmp_path)

@@ -46,6 +46,47 @@ def test_publish_list_show(store: Store, tmp_path: Path, capsys: pytest.CaptureF
     assert "brighter" in capsys.readouterr().out
 
 
+def test_publish_a_graph_that_stands_alone(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = tmp_path / "any name.onnx"
+    graph.write_bytes(models.healthy_graph(7).SerializeToString())
+    metrics = tmp_path / "m.json"
+    metrics.write_text('{"final_map": 0.5, "recall": 0.25, "train_epochs": 3}')
+    words = ("publish", "--onnx", str(graph), "--metrics", str(metrics))
+    assert said(capsys, *words, "--note", "from elsewhere")["version"] == 2
+    manifest = said(capsys, "versions", "show", "2")["manifest"]
+    assert manifest["metrics"] == {"map50": 0.5, "recall": 0.25, "train_epochs": 3.0}
+    assert (manifest["contract"]["input_name"], manifest["contract"]["stride"]) == ("images", 32)
+
+    contract = tmp_path / "c.json"
+    contract.write_text('{"size": 128, "max_detections": 8}')
+    assert said(capsys, *words, "--contract", str(contract))["version"] == 3
+    assert said(capsys, "versions", "show", "3")["manifest"]["contract"]["size"] == 128
+
+
+def test_a_graph_that_does_not_fit_is_refused_before_it_is_published(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*words: str) -> str:
+        assert run(["publish", *words]) == Exit.USAGE
+        return capsys.readouterr().err
+
+    models.nan(tmp_path / "nan")
+    contract = str(tmp_path / "nan" / "contract.json")
+    graph = str(tmp_path / "nan" / "model.onnx")
+    assert "NaN" in refused("--onnx", graph, "--contract", contract)
+    metrics = tmp_path / "m.json"
+    metrics.write_text('{"final_map": "good"}')
+    assert "final_map" in refused("--onnx", graph, "--metrics", str(metrics))
+    assert "does not load" in refused("--onnx", str(metrics))
+    assert "is no file" in refused("--onnx", str(tmp_path / "nowhere.onnx"))
+    assert "Give one of the two" in refused()
+    assert "Give one of the two" in refused(str(tmp_path / "nan"), "--onnx", graph)
+    assert "belong to --onnx" in refused(str(tmp_path / "nan"), "--metrics", str(metrics))
+    assert store.state().next_version == 2
+
+
 def test_the_first_publish_of_all_has_the_base_below_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from serinus.bootstrap.edge import new_id
+from serinus.control.arrivals import Arrivals
+from serinus.control.importing import Importer
 from serinus.control.upkeep import Upkeep
 from serinus.core.enums import ReasonCode
 from serinus.core.ids import Version
+from serinus.engine.limits import Limits
 from serinus.rollout.events import RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.store import Replica, Store
@@ -21,7 +24,14 @@ def test_a_trip_of_the_active_rollout_is_not_forgotten(tmp_path: Path) -> None:
     for name, trips in (("tripped-a", (1,)), ("silent-b", ()), ("older-c", (0,))):
         store.put_replica(Replica(replica=name, time=100.0, seq=2, trips=trips))
 
-    upkeep = Upkeep(store, clock=lambda: 10_000.0, heal_seconds=0.0, forget_seconds=600.0)
+    upkeep = Upkeep(
+        store,
+        Arrivals(store, settle_seconds=10.0, give_up_seconds=600.0),
+        Importer(store, Limits(), size=640),
+        clock=lambda: 10_000.0,
+        heal_seconds=0.0,
+        forget_seconds=600.0,
+    )
     upkeep.turn(store.state(), 0.0, 1.0)
     assert [replica.replica for replica in store.replicas()] == ["tripped-a"]
 

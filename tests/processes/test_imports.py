@@ -1,4 +1,4 @@
-"""Serving, ui and control processes import no torch, joblib or cloudpickle, and unpickle nothing."""
+"""Serving, ui and control processes import no torch, joblib, cloudpickle or mlflow, and unpickle nothing."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from serinus.core.enums import RolloutPhase
 from tests import models
 from tests.processes.installation import Installation, pair, traffic
 
-FORBIDDEN = {"torch", "joblib", "cloudpickle", "serinus.training"}
+FORBIDDEN = {"torch", "joblib", "cloudpickle", "mlflow", "serinus.training"}
 
 
 @pytest.mark.parametrize("process", ["inference", "ui", "controller", "up"])

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.enums import ImportRefusal, ReasonCode, RolloutPhase, VersionState
 from serinus.core.errors import Conflict
 from serinus.core.ids import Version
 from serinus.rollout.diagram import mermaid
@@ -15,6 +15,7 @@ from serinus.rollout.events import (
     EpochReset,
     Event,
     Held,
+    ImportRejected,
     Paused,
     Promoted,
     Rejected,
@@ -28,6 +29,8 @@ from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
 from serinus.rollout.transitions import TERMINAL, TRANSITIONS, IllegalTransition, apply, kind_name
 from tests.rollout.histories import History, promoted, published, rolled_back, started, with_canary
+
+VERIFIED, PAUSED = Verified(rollout=1, share=0.5), Paused(rollout=1)
 
 
 def states(state: State) -> dict[int, str]:
@@ -202,6 +205,35 @@ def test_a_version_being_verified_can_be_rolled_back_but_not_promoted() -> None:
     assert states(history.append(rolled_back(1, 2, ReasonCode.MANUAL))) == {1: "current", 2: "rejected"}
 
 
+def test_an_import_is_rejected_in_every_phase_once_and_changes_nothing_else() -> None:
+    histories = [
+        History(),
+        History(published(1, initial=True), published(2), started(1, 2)),
+        with_canary(),
+        History(*(bodies := (published(1, initial=True), published(2), started(1, 2))), VERIFIED, PAUSED),
+        History(*bodies, VERIFIED, Held(rollout=1, code=ReasonCode.INSUFFICIENT)),
+    ]
+    body = ImportRejected(source="a" * 32, code=ImportRefusal.FOREIGN_CLASSES)
+    for history in histories:
+        before = history.state
+        after = history.append(body)
+        assert after.refused == ("a" * 32,)
+        assert (after.versions, after.rollout, after.rollouts) == (
+            before.versions,
+            before.rollout,
+            before.rollouts,
+        )
+        with pytest.raises(IllegalTransition, match="done already"):
+            history.append(body)
+
+
+def test_only_so_many_rejected_imports_are_remembered() -> None:
+    history = History()
+    for number in range(150):
+        history.append(ImportRejected(source=str(number), code=ImportRefusal.CONTRACT))
+    assert history.state.refused == tuple(map(str, range(50, 150)))
+
+
 def test_a_canary_does_not_start_without_a_share() -> None:
     history = History(published(1, initial=True), published(2), started(1, 2))
     with pytest.raises(IllegalTransition, match="share of 0"):
@@ -326,6 +358,10 @@ class Journals(RuleBasedStateMachine):
     @rule()
     def reject(self) -> None:
         self._try(Rejected(rollout=self._number(), code=ReasonCode.VERIFY_FAILED))
+
+    @rule(source=st.sampled_from("abc"))
+    def reject_an_import(self, source: str) -> None:
+        self._try(ImportRejected(source=source, code=ImportRefusal.UNREADABLE))
 
     @rule()
     def undo(self) -> None:

@@ -19,6 +19,7 @@ from serinus.rollout.events import Promoted, RolledBack, RolloutStarted, Verifie
 from serinus.rollout.policy import Policy
 from serinus.serving.agent import Agent
 from serinus.serving.predict import Predictor
+from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Store
@@ -88,14 +89,17 @@ class House:
         self.counters = Counters(
             self.settings.slice_seconds, monotonic, deadline_seconds=self.settings.deadline_seconds
         )
+        boot = new_id()[:8]
+        self.recorder = Recorder(self.store, f"house-{boot}", most=10, pictures=False, clock=now)
         self.agent = Agent(
             self.store,
             self.residency,
             self.counters,
             self.metrics,
             self.settings,
+            recorder=self.recorder,
             clock=now,
-            boot=new_id()[:8],
+            boot=boot,
         )
         toss = itertools.cycle(coins).__next__ if coins else coin
         self.predictor = Predictor(self.residency, self.counters, self.metrics, self.settings, coin=toss)

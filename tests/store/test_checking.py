@@ -372,6 +372,13 @@ def test_every_golden_file_comes_back(whole: Store, backup: Store) -> None:
             assert findings(whole) == [], path
 
 
+def test_damaged_feedback_comes_back(whole: Store, backup: Store) -> None:
+    (path,) = (whole.root / "feedback").rglob("*.json")
+    flip(path, 30)
+    assert only(findings(whole)).name == str(path)
+    assert notable(findings(whole, repair=True, other=backup)) == [] == findings(whole)
+
+
 # -- what passes, what is generated --------------------------------------------------------------------------
 
 

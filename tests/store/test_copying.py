@@ -24,7 +24,7 @@ from serinus.store.journal import Journal
 from tests.store.drafts import names, new_id
 from tests.store.s3server import BUCKET, S3Server
 from tests.store.test_checking import digest_of, flip
-from tests.store.whole import fill, findings, freeze, notable, open_store, pass_by, publish
+from tests.store.whole import fill, findings, freeze, ground_truth, notable, open_store, pass_by, publish
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -112,10 +112,12 @@ def test_a_second_copy_sends_what_is_new(whole: Store, tmp_path: Path) -> None:
     assert sizes(whole.copy_to(backup)) == (0, 0, 0, 0)
     publish(whole, tmp_path / "more", "sixth")
     freeze(whole, 4, 3)
+    whole.feedback.put(ground_truth(whole, 2.0), None)
     whole.remove_versions((Version(4),), actor="alice", reason="old")
     whole.collect()
     assert sizes(Copied.would_be(whole.lacking(backup))) == (2, 1, 0, 4)
     assert sizes(whole.copy_to(backup)) == (2, 1, 0, 4)
+    assert backup.feedback.of(digest_of(whole, 2)) == [ground_truth(whole, 2.0)], "newer ground truth"
     backup.refresh_views()
     assert [(one.kind, one.severity) for one in verified(backup)] == [(Kind.REMOVED, Severity.INFO)]
     assert same(backup, whole)

@@ -69,6 +69,7 @@ def test_an_event_is_a_file_that_names_its_predecessor(store: Store, clock: Tick
         "content": "",
         "note": "größer",
         "initial": False,
+        "source": "",
     }
     assert document["prev"] == second.prev != ""
     assert list(reader(store).events()) == [first, second]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serinus.core.enums import ReasonCode
+from serinus.core.enums import Arm, ReasonCode
 from serinus.core.ids import Version
 from serinus.rollout.events import Promoted, RolledBack, ShareChanged
 from serinus.store import Store
@@ -161,23 +161,44 @@ def test_what_is_missing_or_wrong_is_healed(
     assert (store.root / "versions" / "000002" / "model.onnx").read_bytes() == b"second"
 
 
-@pytest.mark.parametrize("place", ["canary", "current", "versions/000001"])
 @pytest.mark.parametrize("rollout", [True, False])
-def test_what_somebody_else_put_there_is_moved_away_whole(
-    store: Store, base: Version, second: Version, place: str, rollout: bool
+def test_a_folder_in_the_place_of_a_version_is_moved_away_whole(
+    store: Store, base: Version, second: Version, rollout: bool
 ) -> None:
-    foreign = store.root / place
+    foreign = store.root / "versions" / "000001"
     foreign.mkdir(parents=True)
     (foreign / "best.pt").write_bytes(b"their weights")
-    (foreign / "version.json").write_text('{"version": 7}')
     if rollout:
         start_canary(store, second)
     store.refresh_views()
     (moved,) = names(store.root / "incoming")
     assert (store.root / "incoming" / moved / "best.pt").read_bytes() == b"their weights"
+    assert (store.root / "versions" / "000001").is_symlink()
+
+
+@pytest.mark.parametrize("place", ["canary", "current"])
+@pytest.mark.parametrize("rollout", [True, False])
+def test_a_view_is_held_back_while_somebody_elses_folder_lies_there(
+    store: Store, base: Version, second: Version, place: Arm, rollout: bool
+) -> None:
+    foreign = store.root / place
+    foreign.mkdir()
+    with (foreign / "best.pt").open("wb") as trainer:
+        trainer.write(b"their ")
+        if rollout:
+            start_canary(store, second)
+        store.refresh_views()
+        assert not foreign.is_symlink()
+        trainer.write(b"weights")
+    assert (foreign / "best.pt").read_bytes() == b"their weights"
+    assert names(store.root / "incoming") == []
+
+    taken = store.incoming.take(Arm(place))
+    assert taken is not None
+    store.refresh_views()
+    assert (store.root / "incoming" / taken / "best.pt").read_bytes() == b"their weights"
     assert read(store, "current")["version"] == 1
     assert (store.root / "canary").is_symlink() == rollout
-    assert (store.root / "versions" / "000001").is_symlink()
 
 
 def test_a_foreign_file_is_moved_away_too(store: Store, base: Version) -> None:

@@ -3,12 +3,13 @@
 import time
 from pathlib import Path
 
-from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.core.enums import Arm, ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import Held, Promoted, Rejected, Resumed, RolledBack, RolloutStarted
 from serinus.rollout.policy import Policy
 from serinus.store import Address, FrozenSlice, Replica, Routes, Served, Store
 from serinus.store.checking import Finding, Severity
+from serinus.store.predictions import Answered, Feedback
 from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
 from tests.store.test_golden import write_set
 
@@ -76,9 +77,19 @@ def fill(store: Store, drafts: Path) -> Store:
     for name in ("one", "two"):
         store.add_golden("storm", write_set(drafts / f"golden-{name}", dataset=name), actor="alice")
     store.add_golden("flood", write_set(drafts / "golden-flood", dataset="flood"), actor="alice")
+    store.feedback.put(ground_truth(store), None)
     pass_by(store)
     store.refresh_views()
     return store
+
+
+def ground_truth(store: Store, x: float = 1.0) -> Feedback:
+    """For an answer of version 2."""
+    digest = store.state().versions[Version(2)].digest
+    answered = Answered(
+        request_id="r-1", time=1.0, version=Version(2), digest=digest, role=Arm.CURRENT, width=64, height=64
+    )
+    return Feedback(answered=answered, time=2.0, boxes=((x, 1.0, 9.0, 9.0),), classes=(1,))
 
 
 def pass_by(store: Store) -> None:

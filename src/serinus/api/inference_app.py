@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Annotated
 
+import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.datastructures import FormData, UploadFile
@@ -22,6 +23,7 @@ from serinus.api.findings import findings
 from serinus.api.forms import files_of, read_form
 from serinus.api.inference_documents import (
     BatchReply,
+    FeedbackPage,
     Health,
     ModelStatus,
     OverlayChoice,
@@ -30,7 +32,7 @@ from serinus.api.inference_documents import (
     TimingMs,
 )
 from serinus.api.model_status import model_status
-from serinus.api.schema import answers, answers_words, describe, json_response, takes_form
+from serinus.api.schema import answers, answers_words, describe, json_response, takes, takes_form
 from serinus.core.enums import Stratum
 from serinus.core.errors import InvalidInput, ModelFault, NotFound, Unavailable
 from serinus.core.ids import Clock, Coin, NewId
@@ -38,12 +40,23 @@ from serinus.observe.counters import Counters
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE, Metrics
 from serinus.serving.agent import Agent
+from serinus.serving.feedback import GroundTruth, Taken, take
 from serinus.serving.predict import Prediction, Predictor
+from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Routes, Store
 
-DOCUMENTS: list[type] = [BatchReply, Health, ModelStatus, PredictReply, Readiness]
+DOCUMENTS: list[type] = [
+    BatchReply,
+    FeedbackPage,
+    GroundTruth,
+    Health,
+    ModelStatus,
+    PredictReply,
+    Readiness,
+    Taken,
+]
 
 _SPOOL_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
@@ -54,6 +67,7 @@ _PAIR = ("pre_disaster", "post_disaster")
 _EXAMPLES = {
     "/predict": "curl -F pre_disaster=@pre.png -F post_disaster=@post.png localhost:9000/predict",
     "/batch_predict": "curl -F zipfile=@pairs.zip localhost:9000/batch_predict",
+    "/feedback": """curl -d '{"request_id": "...", "boxes": []}' localhost:9000/feedback""",
     "/model-status": "curl localhost:9000/model-status",
 }
 
@@ -73,15 +87,25 @@ class Replica:
         )
         self.residency = Residency(store, settings, clock=clock)
         self.predictor = Predictor(self.residency, self.counters, self.metrics, settings, coin=coin)
+        boot = new_id()[:12]
+        self.recorder = Recorder(
+            store,
+            f"{settings.replica}-{boot}",
+            most=settings.keep_predictions,
+            pictures=settings.keep_pictures,
+            clock=clock,
+        )
         self.agent = Agent(
             store,
             self.residency,
             self.counters,
             self.metrics,
             settings,
+            recorder=self.recorder,
             clock=clock,
-            boot=new_id()[:12],
+            boot=boot,
         )
+        self.clock = clock
         self._inside = 0
 
     @contextmanager
@@ -193,6 +217,8 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                 picture = await replica.predictor.in_thread(_drawn, prediction, choice)
                 members[f"overlay_{choice.value}_base64"] = picture
             now = monotonic()
+            if stratum is Stratum.USERS:
+                replica.recorder.note(request_id(), prediction, pre, post)
             return json_response(
                 PredictReply(
                     **members,
@@ -205,6 +231,35 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     ),
                 )
             )
+
+    @app.post(
+        "/feedback",
+        summary="Tell what was really there, for an answer of /predict",
+        openapi_extra=takes(GroundTruth),
+        responses=answers(Taken, "Kept.") | errors.responses(NotFound, Unavailable),
+    )
+    async def feedback(request: Request) -> Response:
+        """Counts in the version's precision, recall and mAP on real traffic; newer truth replaces older."""
+        truth = _ground_truth(await request.body())
+
+        def keep() -> Taken:
+            replica.recorder.send()  # what was answered a moment ago can be judged, too
+            return take(replica.store, truth, clock=replica.clock)
+
+        return json_response(await asyncio.to_thread(keep))
+
+    @app.get(
+        "/feedback",
+        summary="How versions do on what users sent and judged",
+        responses=answers(FeedbackPage, "Versions that were judged, the newest first."),
+    )
+    def judged() -> Response:
+        """Precision, recall and mAP50 of each version, with 95 % intervals."""
+        from serinus.control.feedback import online  # the metrics' library is heavy, and rarely needed here
+
+        return json_response(
+            FeedbackPage(versions=[msgspec.to_builtins(row) for row in online(replica.store)])
+        )
 
     @app.post(
         "/batch_predict",
@@ -295,6 +350,16 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
     )
     def metrics() -> Response:
         return Response(replica.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _ground_truth(body: bytes) -> GroundTruth:
+    try:
+        return msgspec.json.decode(body, type=GroundTruth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(
+            f"The ground truth cannot be read: {error}.",
+            remedy='Send {"request_id": "...", "boxes": [{"xyxy": [0, 0, 9, 9], "cls": 0}]}.',
+        ) from error
 
 
 def _choice(form: FormData) -> OverlayChoice:

@@ -1,6 +1,7 @@
 """What the inference API answers: the documented names first, ours beside them."""
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -181,3 +182,11 @@ class Health(_Document, frozen=True, kw_only=True):
 class Readiness(_Document, frozen=True, kw_only=True):
     ready: bool
     version: Version | None = None
+
+
+class FeedbackPage(_Document, frozen=True, kw_only=True):
+    """Answer of GET /feedback."""
+
+    versions: list[dict[str, Any]]
+    """Each: version, digest, pictures, and metrics {pictures, buildings, precision, recall, map50}, where a
+    figure is {value, low, high}; null while no judged picture shows a building."""

@@ -9,14 +9,15 @@ from serinus.control.history import what
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import (
+    Aside,
     Body,
     Event,
     Held,
+    ImportRejected,
     Paused,
     Promoted,
     Published,
     Rejected,
-    Removed,
     RolledBack,
     Undone,
     Verified,
@@ -101,6 +102,7 @@ _TONES: dict[type[Body], Tone] = {
     Paused: Tone.WAIT,
     Held: Tone.WAIT,
     Rejected: Tone.BAD,
+    ImportRejected: Tone.BAD,
     RolledBack: Tone.BAD,
     Undone: Tone.BAD,
     Promoted: Tone.GOOD,
@@ -126,10 +128,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
     """An event in words; `version_of` maps a rollout's number to its version."""
     body = event.body
-    if isinstance(body, Removed):
-        version = None
-    else:
-        version = body.version if isinstance(body, Published | Undone) else version_of.get(body.rollout)
+    version: Version | None = None
+    if isinstance(body, Published | Undone):
+        version = body.version
+    elif not isinstance(body, Aside):
+        version = version_of.get(body.rollout)
     return Entry(
         seq=event.seq,
         time=event.time,

@@ -5,6 +5,7 @@ import logging
 from serinus.bootstrap import edge
 from serinus.bootstrap.process import die_with_parent, stop_event
 from serinus.bootstrap.settings import Settings
+from serinus.bootstrap.tracking import start_teller
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.control.controller import Controller
 from serinus.control.probes import HttpProber
@@ -26,6 +27,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
     logs.setup(format=settings.log_format, level=settings.log_level)
     store = open_store(settings)
     ensure_base(store, settings)
+    start_teller(store, settings, stop)
     Controller(
         store,
         ControllerSettings(
@@ -33,6 +35,10 @@ def run(settings: Settings, parent: int | None = None) -> None:
             tick_seconds=settings.tick_seconds,
             trial_seconds=settings.trial_seconds,
             trial_memory_mb=settings.trial_memory_mb,
+            import_settle_seconds=settings.import_settle_seconds,
+            import_give_up_seconds=settings.import_give_up_seconds,
+            import_size=settings.img_size,
+            import_limits=settings.import_limits,
         ),
         clock=edge.now,
         prober=HttpProber(settings.infer),

@@ -30,6 +30,8 @@ def build(settings: Settings) -> FastAPI:
             workers=settings.workers,
             queue_size=settings.queue_size,
             decode_threads=len(os.sched_getaffinity(0)),
+            keep_predictions=settings.keep_predictions,
+            keep_pictures=settings.keep_pictures,
             max_body_bytes=int(settings.max_body_mb * MEGABYTE),
             max_image_pixels=int(settings.max_image_mp * MEGABYTE) - 1,
             max_pixels_held=int(settings.max_held_mp * MEGABYTE),

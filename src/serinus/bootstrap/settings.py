@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serinus.core.errors import Misconfigured
+from serinus.engine.limits import Limits
 from serinus.rollout.policy import OnInsufficient, OnNewVersion, Policy
 
 MEGABYTE = 1_000_000
@@ -114,6 +115,12 @@ class Settings(BaseSettings):
     slice_seconds: Seconds = 1.0
     """Length of an evidence slice, seconds."""
 
+    # Feedback
+    keep_predictions: Annotated[int, Field(ge=0)] = 5000
+    """Answers that each inference process keeps, for ground truth that comes later to judge; 0: none."""
+    keep_pictures: bool = False
+    """Whether the pictures of these answers are kept too: what is judged can then be trained on."""
+
     # Serving limits
     infer_workers: Annotated[int, Field(ge=0)] = 0
     """Worker processes per loaded version; 0 means one per core."""
@@ -147,6 +154,25 @@ class Settings(BaseSettings):
     """Time limit of the sandboxed trial run of a new version, seconds."""
     trial_memory_mb: Annotated[int, Field(ge=256)] = 2048
     """Memory limit of the sandboxed trial run of a new version, MB."""
+
+    # MLflow
+    mlflow_tracking_uri: SecretStr | None = None
+    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
+    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    mlflow_alias: str = ""
+    """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
+    mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0
+    """Largest model, with all its files, that is imported from MLflow, MB."""
+    # Models from elsewhere
+    import_settle_seconds: Seconds = 10.0
+    """A folder `canary/` or `current/` that somebody else's trainer writes is imported when it is complete
+    and nothing in it moved for so long, seconds. On NFS more than the clients' attribute cache (60)."""
+    import_give_up_seconds: Seconds = 1800.0
+    """Such a folder in which a file is missing is moved away when nobody touched it for so long, seconds."""
+    import_seconds: Seconds = 300.0
+    """Time limit of one import, seconds."""
+    import_memory_mb: Annotated[int, Field(ge=256)] = 4096
+    """Memory limit of one import, MB."""
 
     # Logs
     log_format: Literal["text", "json"] = "text"
@@ -183,6 +209,16 @@ class Settings(BaseSettings):
     def workers(self) -> int:
         """Worker processes per loaded version."""
         return self.infer_workers or len(os.sched_getaffinity(0))
+
+    @property
+    def import_limits(self) -> Limits:
+        """What the import of a model from elsewhere may use."""
+        return Limits(
+            seconds=self.import_seconds,
+            memory_mb=self.import_memory_mb,
+            trial_seconds=self.trial_seconds,
+            trial_memory_mb=self.trial_memory_mb,
+        )
 
     @property
     def policy(self) -> Policy:

@@ -4,10 +4,23 @@ import sys
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
+from rich.markup import escape
 
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
-from serinus.cli import data, demo, golden, jobs, processes, rollout, store, train, versions
+from serinus.cli import (
+    data,
+    demo,
+    feedback,
+    golden,
+    imports,
+    jobs,
+    processes,
+    rollout,
+    store,
+    train,
+    versions,
+)
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
@@ -27,9 +40,11 @@ app.command(demo.demo)
 app.command(train.train)
 app.command(versions.publish)
 app.command(versions.app, name="versions")
+app.command(imports.app, name="import")
 app.command(rollout.app, name="rollout")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
+app.command(feedback.app, name="feedback")
 app.command(jobs.app, name="jobs")
 app.command(store.app, name="store")
 
@@ -60,9 +75,9 @@ def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
             words, remedy = f"{error.filename}: {error.strerror}.", ""
         case _:
             raise error
-    console.print(f"[red]serinus:[/] {words}", highlight=False)
+    console.print(f"[red]serinus:[/] {escape(words)}", highlight=False)
     if remedy:
-        console.print(remedy, highlight=False)
+        console.print(remedy, highlight=False, markup=False)
     theirs = isinstance(error, OSError | WrongSettings) or error.fault is Fault.CALLER
     return Exit.USAGE if theirs else Exit.FAILED
 

@@ -8,27 +8,60 @@ from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, megabytes, say, table, when
+from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
 
 app = App(help="See the versions that exist.")
 
 
-def publish(directory: Path, /, *, note: str = "", where: Where = HERE, output: Output = PEOPLE) -> None:
+def publish(
+    directory: Path | None = None,
+    /,
+    *,
+    onnx: Path | None = None,
+    metrics: Path | None = None,
+    contract: Path | None = None,
+    note: str = "",
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
     """Publish a model as the next version; its rollout starts by itself.
 
     Parameters
     ----------
     directory
         Holds model.onnx and contract.json; best.pt, metrics.json, lineage.json, training/ where there are.
+    onnx
+        A graph instead of a directory; it has a trial run in a sandbox first.
+    metrics
+        JSON with its metrics: map50, precision, recall, train_epochs, or final_map, final_precision,
+        final_recall as in version.json.
+    contract
+        Its contract.json (default: derived from the graph's input and output).
     note
         What changed, for people.
     """
+    from serinus.bootstrap.publishing import publish_graph
     from serinus.bootstrap.wiring import ensure_base, open_store
 
+    if (directory is None) == (onnx is None):
+        raise InvalidInput("Publish a directory or --onnx FILE.", remedy="Give one of the two.")
+    if directory is not None and (metrics or contract):
+        raise InvalidInput(
+            "--metrics and --contract belong to --onnx.",
+            remedy="In a directory they are metrics.json and contract.json.",
+        )
     settings = where.settings()
     store = open_store(settings)
     ensure_base(store, settings)
-    version = store.publish(directory, note=note, actor=f"{getpass.getuser()} via cli")
+    actor = f"{getpass.getuser()} via cli"
+    if directory is not None:
+        version = store.publish(directory, note=note, actor=actor)
+    else:
+        assert onnx is not None
+        version = publish_graph(
+            store, settings, onnx, metrics=metrics, contract=contract, note=note, actor=actor
+        )
     record = store.state().versions[version]
     emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from serinus.control import gather, probing
+from serinus.control.arrivals import Arrivals
+from serinus.control.importing import Importer
 from serinus.control.ledger import Ledger, Standing, standing
 from serinus.control.outcomes import body_of
 from serinus.control.probes import Prober
@@ -74,8 +76,18 @@ class Controller:
             clamp=settings.clamp_ticks * settings.tick_seconds,
             clock_slice=settings.clock_slice_seconds,
         )
+        self._importer = Importer(
+            store, settings.import_limits, size=settings.import_size, monotonic=monotonic
+        )
+        arrivals = Arrivals(
+            store,
+            settle_seconds=settings.import_settle_seconds,
+            give_up_seconds=settings.import_give_up_seconds,
+        )
         self._upkeep = Upkeep(
             store,
+            arrivals,
+            self._importer,
             clock=clock,
             heal_seconds=settings.heal_seconds,
             forget_seconds=settings.replica_forget_seconds,
@@ -83,7 +95,7 @@ class Controller:
         self._trouble = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Ticks until `stop` is set, then lets go of probes and verification."""
+        """Ticks until `stop` is set, then lets go of probes, verification and imports."""
         while not stop.is_set():
             self.tick()
             stop.wait(self._settings.tick_seconds)
@@ -92,6 +104,7 @@ class Controller:
     def close(self) -> None:
         self._prober.close()
         self._verifier.close()
+        self._importer.close()
 
     def tick(self) -> Tick:
         """One look, at most one event, and the effects of what the state is then."""

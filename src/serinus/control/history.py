@@ -12,6 +12,7 @@ from serinus.rollout.events import (
     EpochReset,
     Event,
     Held,
+    ImportRejected,
     Paused,
     Promoted,
     Published,
@@ -75,11 +76,12 @@ def _row(event: Event, versions: dict[int, Version]) -> Row:
     if isinstance(body, RolloutStarted):
         versions[body.rollout] = body.version
     rollout = None if isinstance(body, Aside) else body.rollout
+    version: Version | None = None
     if isinstance(body, Published | RolloutStarted | Promoted | RolledBack | Undone):
-        version: Version | None = body.version
+        version = body.version
     elif isinstance(body, Removed):
         version = body.versions[0] if len(body.versions) == 1 else None
-    else:
+    elif not isinstance(body, Aside):
         version = versions.get(body.rollout)
     return Row(
         seq=event.seq,
@@ -105,11 +107,12 @@ _WORDS: Mapping[type[Body], str] = {
 
 def what(body: Body, version: Version | None) -> str:
     """What happened, in a few words. `version`: the one it is about."""
+    if isinstance(body, ImportRejected):
+        return f"a model from elsewhere was not imported ({body.code})"
     match body:
-        case Published(initial=True):
-            words = "published as the first version"
-        case Published():
-            words = "published"
+        case Published(initial=initial, source=source):
+            words = "imported from elsewhere" if source else "published"
+            words += " as the first version" if initial else ""
         case RolloutStarted(supersedes=None):
             words = "checks before traffic begin"
         case RolloutStarted(supersedes=number):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from serinus.engine.limits import Limits
 from serinus.rollout.policy import Policy
 
 
@@ -33,3 +34,11 @@ class ControllerSettings:
     """Resamples of the quality gate."""
     heal_seconds: float = 30.0
     """How often the views are regenerated although nothing changed."""
+    import_settle_seconds: float = 10.0
+    """A complete folder from elsewhere is taken when nothing in it moved for so long."""
+    import_give_up_seconds: float = 1800.0
+    """An incomplete one that nobody touched for so long is taken as it is."""
+    import_size: int = 640
+    """Longest side fed to an imported model that does not say another, pixels."""
+    import_limits: Limits = field(default_factory=Limits)
+    """What the import of one folder may use."""

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from serinus.control.arrivals import Arrivals
+from serinus.control.importing import Importer
 from serinus.core.ids import Clock, Version
 from serinus.rollout.state import State
 from serinus.store import Routes, Served, Store
@@ -29,13 +31,29 @@ def _served(state: State, version: Version | None) -> Served | None:
 
 _OBSERVATIONS_SECONDS = 24 * 3600.0
 """Observations of a rollout that is over stay this long; the frozen evidence has what they said."""
+_PREDICTIONS_SECONDS = 7 * 24 * 3600.0
+"""Answers of a process that is gone can be judged this long."""
 
 
 class Upkeep:
-    """Does it when something changed, and now and then anyway: somebody may have meddled with the files."""
+    """Does it when something changed, and now and then anyway: somebody may have meddled with the files.
 
-    def __init__(self, store: Store, *, clock: Clock, heal_seconds: float, forget_seconds: float) -> None:
+    Models from elsewhere that lie where the views belong are noticed on the way, and their imports begun.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        arrivals: Arrivals,
+        importer: Importer,
+        *,
+        clock: Clock,
+        heal_seconds: float,
+        forget_seconds: float,
+    ) -> None:
         self._store = store
+        self._arrivals = arrivals
+        self._importer = importer
         self._clock = clock
         self._heal = heal_seconds
         self._forget = forget_seconds
@@ -46,13 +64,16 @@ class Upkeep:
         """`clock`: the window's, in seconds; `now`: monotonic seconds."""
         self._assert_routes(routes_of(state, clock=clock, time=self._clock()))
         due = self._healed is None or now - self._healed >= self._heal
-        if state.seq != self._seq or due:
+        taken = self._arrivals.turn(now)
+        self._importer.turn()
+        if state.seq != self._seq or due or taken:
             self._store.refresh_views()
             self._seq = state.seq
         if due:
             active = state.rollout.number if state.rollout is not None else None
             self._forget_replicas(active)
             self._store.forget_observations(keep=active, before=self._clock() - _OBSERVATIONS_SECONDS)
+            self._store.predictions.forget(before=self._clock() - _PREDICTIONS_SECONDS)
             self._healed = now
 
     def _assert_routes(self, routes: Routes) -> None:

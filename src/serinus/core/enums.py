@@ -70,6 +70,25 @@ class ReasonCode(StrEnum):
     INITIAL = "initial"
 
 
+class ImportRefusal(StrEnum):
+    """Why a model from elsewhere was not imported; the words for people stand beside it in the event."""
+
+    INCOMPLETE = "incomplete"
+    """A file is missing."""
+    UNSAFE_FILES = "unsafe_files"
+    """Links, special files, odd names, too many or too large files."""
+    UNREADABLE = "unreadable"
+    """No file of a kind that is known, or a damaged one."""
+    FOREIGN_CLASSES = "foreign_classes"
+    """Reading it would run code that is on no list."""
+    CONTRACT = "contract"
+    """A model, but its input or output is not what serving gives and takes."""
+    LIMITS = "limits"
+    """The import took more time or memory than it may."""
+    BROKEN = "broken"
+    """It was read, and then failed its trial run."""
+
+
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"

@@ -68,12 +68,7 @@ class Model:
         share the machine's cores. Raises ModelFault: no such file, not a model, other names, types or
         dimensions than the contract's.
         """
-        try:
-            session = ort.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
-        except _RUNTIME_ERRORS as error:
-            raise ModelFault(
-                f"{path.name} does not load: {_brief(error)}", remedy="Export it again and publish that."
-            ) from error
+        session = open_session(path, threads=threads)
         _check_contract(session, contract)
         return cls(session, contract)
 
@@ -102,6 +97,16 @@ class Model:
         _, height, width, _ = images.shape
         if not images.size or height % stride or width % stride:
             raise InvalidInput(f"height {height} and width {width} must be multiples of {stride}, and not 0.")
+
+
+def open_session(path: Path, *, threads: int = 1) -> ort.InferenceSession:
+    """Loads a graph, whatever it takes and gives. Raises ModelFault."""
+    try:
+        return ort.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
+    except _RUNTIME_ERRORS as error:
+        raise ModelFault(
+            f"{path.name} does not load: {_brief(error)}", remedy="Export it again and publish that."
+        ) from error
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -8,11 +8,8 @@ worker first. Pictures and answers travel as raw arrays in files of a scratch fo
 import math
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,20 +18,12 @@ import numpy as np
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import FailureKind
-from serinus.core.errors import ModelFault, Unavailable
-from serinus.engine import output
+from serinus.core.errors import ModelFault
+from serinus.engine import output, sandbox
 from serinus.engine.session import Detections, Images
 
-REQUEST, PICTURES, STARTED, ANSWER, FOUND, TALK = (
-    "request.json",
-    "pictures.bin",
-    "started",
-    "answer.json",
-    "found.bin",
-    "stderr.txt",
-)
-_START_SECONDS = 60.0
-_POLL_SECONDS = 0.02
+REQUEST, PICTURES, ANSWER, FOUND = "request.json", "pictures.bin", "answer.json", "found.bin"
+_CHILD = "serinus.engine.trial_child"
 _ROW_BYTES = output.COLUMNS * 4
 
 Shape: TypeAlias = tuple[int, int, int, int]
@@ -119,68 +108,20 @@ def _write_pictures(folder: Path, images: Sequence[Images]) -> tuple[tuple[Shape
 
 
 def _run_child(folder: Path, seconds: float) -> None:
-    """Starts the child, waits for its end, and leaves nothing of it behind."""
-    environment = {  # nothing of ours: no secrets, no proxies
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MB of the address space that we limit
-    }
-    command = [sys.executable, "-P", "-m", "serinus.engine.trial_child"]
-    with (folder / TALK).open("wb") as talk:
-        child = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=talk,
-            stderr=talk,
-            start_new_session=True,
-        )
-        try:
-            _await_end(child, folder, seconds)
-        finally:
-            _kill_group(child)
-
-
-def _await_end(child: subprocess.Popen[bytes], folder: Path, seconds: float) -> None:
-    ready = folder / STARTED
-    if not _wait(lambda: ready.exists() or _ended(child), _START_SECONDS) or not ready.exists():
-        raise Unavailable(f"the trial process did not start: {_talk(folder)}", retry_after=10.0)
-    if not _wait(lambda: _ended(child), seconds):
+    """Runs the child to its end. Raises TrialFailed that says how it failed."""
+    ending = sandbox.run(_CHILD, folder, seconds=seconds)
+    if ending.timed_out:
         raise TrialFailed(
             f"the model did not answer within {seconds:g} s and was stopped.", FailureKind.TIMEOUT
         )
-    code = _kill_group(child)
-    if code == -signal.SIGXCPU:
+    if ending.code == -signal.SIGXCPU:
         raise TrialFailed(f"the model used more than {seconds:g} s of CPU.", FailureKind.TIMEOUT)
-    if code < 0:
-        raise TrialFailed(f"the model took its process down ({_signal_name(-code)}).", FailureKind.CRASH)
-    if code > 0:
-        raise TrialFailed(f"the trial process ended with code {code}: {_talk(folder)}", FailureKind.CRASH)
-
-
-def _wait(done: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
-
-
-def _ended(child: subprocess.Popen[bytes]) -> bool:
-    """Whether it has ended; it stays unreaped, so that its number still names its group and nobody else's."""
-    if child.returncode is not None:
-        return True
-    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> int:
-    """Ends whatever is left of the child's group, and gives the child's own exit code."""
-    if child.returncode is None:
-        os.killpg(child.pid, signal.SIGKILL)
-    return child.wait()
+    if ending.code < 0:
+        raise TrialFailed(f"the model took its process down ({ending.signal}).", FailureKind.CRASH)
+    if ending.code > 0:
+        raise TrialFailed(
+            f"the trial process ended with code {ending.code}: {ending.talk}", FailureKind.CRASH
+        )
 
 
 def _read_answer(folder: Path, contract: Contract, asked: tuple[Shape, ...]) -> list[Detections]:
@@ -215,15 +156,3 @@ def _check(
         )
     except ModelFault as error:
         raise TrialFailed(f"picture {picture}: {error.message}", FailureKind.INVALID_OUTPUT) from error
-
-
-def _talk(folder: Path) -> str:
-    text = (folder / TALK).read_bytes()[-500:].decode(errors="replace")
-    return " ".join(text.split()) or "it said nothing."
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

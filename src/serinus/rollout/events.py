@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from serinus.core.enums import ReasonCode
+from serinus.core.enums import ImportRefusal, ReasonCode
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy
 
@@ -25,6 +25,16 @@ class Published(_Body, frozen=True, kw_only=True, tag="published"):
     """What the artifact holds, apart from when it was made: a later draft with the same content shares it."""
     note: str = ""
     initial: bool = False
+    source: str = ""
+    """Id of the folder in `incoming/` that it was imported from: each is published once."""
+
+
+class ImportRejected(_Body, frozen=True, kw_only=True, tag="import_rejected"):
+    """A model from elsewhere was not imported and got no number; its files are in `incoming/rejected/`."""
+
+    source: str
+    """Id of the folder in `incoming/`."""
+    code: ImportRefusal
 
 
 class RolloutStarted(_Body, frozen=True, kw_only=True, tag="rollout_started"):
@@ -127,11 +137,12 @@ class Removed(_Body, frozen=True, kw_only=True, tag="removed"):
     versions: tuple[Version, ...]
 
 
-Aside: TypeAlias = Published | Undone | Removed
+Aside: TypeAlias = Published | Undone | Removed | ImportRejected
 """What belongs to no rollout."""
 
 Body: TypeAlias = (
     Published
+    | ImportRejected
     | RolloutStarted
     | Verified
     | Rejected

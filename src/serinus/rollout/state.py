@@ -21,6 +21,8 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When it last became the canary."""
     served: bool = False
     """It is or was current, and nobody undid that: it may stand in for a current that does not load."""
+    source: str = ""
+    """The folder of `incoming/` that it was imported from; empty when it was published otherwise."""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The last rollout that ended."""
     rollouts: int = 0
     """How many rollouts were started."""
+    refused: tuple[str, ...] = ()
+    """The newest folders of `incoming/` that were not imported, so that none is refused twice."""
 
     @property
     def next_version(self) -> Version:

@@ -18,6 +18,7 @@ from serinus.rollout.events import (
     EpochReset,
     Event,
     Held,
+    ImportRejected,
     Paused,
     Promoted,
     Published,
@@ -72,6 +73,7 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_HELD, Promoted): RolloutPhase.PROMOTED,
     (_HELD, RolledBack): RolloutPhase.ROLLED_BACK,
     (_HELD, RolloutStarted): RolloutPhase.SUPERSEDED,
+    **{(phase, ImportRejected): phase for phase in (None, _VERIFYING, _CANARY, _PAUSED, _HELD)},
 }
 
 FOLD = 1
@@ -81,11 +83,15 @@ TERMINAL = frozenset(
     {RolloutPhase.PROMOTED, RolloutPhase.ROLLED_BACK, RolloutPhase.REJECTED, RolloutPhase.SUPERSEDED}
 )
 
+_REFUSED_KEPT = 100
+"""A folder is moved away right after its event; so many are never on the way at once."""
+
 STARTABLE = frozenset({VersionState.PUBLISHED, VersionState.RETIRED, VersionState.REJECTED})
 """Version states from which a rollout may start."""
 
 _VERBS: Mapping[Kind, str] = {
     Published: "publish",
+    ImportRejected: "reject an import",
     RolloutStarted: "start a rollout",
     Verified: "make it the canary",
     Rejected: "reject it",
@@ -136,8 +142,8 @@ def _after(state: State, event: Event) -> State:
     body = event.body
     phase = _following(state, type(body))
     match body:
-        case Published():
-            after = _publish(state, body, event)
+        case Published() | ImportRejected():
+            after = _arrive(state, body, event)
         case RolloutStarted():
             after = _start(state, body, event)
         case Undone():
@@ -183,6 +189,11 @@ def _active(state: State, number: int, kind: Kind) -> Rollout:
     return state.rollout
 
 
+def _arrive(state: State, body: Published | ImportRejected, event: Event) -> State:
+    """A model became a version, or did not; the rollout goes on."""
+    return _publish(state, body, event) if isinstance(body, Published) else _refuse_import(state, body)
+
+
 def _publish(state: State, body: Published, event: Event) -> State:
     if body.version != state.next_version:
         raise IllegalTransition(
@@ -203,11 +214,20 @@ def _publish(state: State, body: Published, event: Event) -> State:
         note=body.note,
         reason=event.reason,
         served=body.initial,
+        source=body.source,
     )
     published = msgspec.structs.replace(state, versions={**state.versions, body.version: record})
     if not body.initial:
         return published
     return msgspec.structs.replace(published, current=body.version, current_since=event.time)
+
+
+def _refuse_import(state: State, body: ImportRejected) -> State:
+    if body.source in state.refused:
+        raise IllegalTransition(
+            f"Cannot reject the import of {body.source}: that was done already.", remedy=_LOOK_AGAIN
+        )
+    return msgspec.structs.replace(state, refused=(*state.refused, body.source)[-_REFUSED_KEPT:])
 
 
 def _start(state: State, body: RolloutStarted, event: Event) -> State:

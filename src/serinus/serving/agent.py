@@ -21,6 +21,7 @@ from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.rollout.state import Rollout, State
+from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Replica, Store
@@ -42,6 +43,7 @@ class Agent:
         metrics: Metrics,
         settings: InferenceSettings,
         *,
+        recorder: Recorder,
         clock: Clock,
         boot: str,
     ) -> None:
@@ -50,6 +52,7 @@ class Agent:
         self._residency = residency
         self._counters = counters
         self._metrics = metrics
+        self._recorder = recorder
         self._settings = settings
         self._clock = clock
         self._state = State()
@@ -90,6 +93,7 @@ class Agent:
         self._thread.join()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
+        self._with_store(self._recorder.send)
         rollout = self._state.rollout
         if rollout is not None and rollout.number in self._trips:
             self._with_store(self._send_heartbeat)
@@ -111,6 +115,7 @@ class Agent:
         self._metrics.journal.set(snapshot.seq)
         self._reports.add(closed)
         errors.append(self._with_store(self._reports.send))
+        errors.append(self._with_store(self._recorder.send))
         errors.append(self._with_store(self._send_heartbeat))
         self._note(next((error for error in errors if error is not None), None))
 

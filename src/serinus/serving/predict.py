@@ -64,6 +64,8 @@ class Prediction(NamedTuple):
     role: Arm
     """Its role."""
     assigned: Arm
+    rollout: int | None
+    """The rollout in which it was assigned, if there was one."""
     fallback: bool
     """The assigned version could not, and the other one answered."""
     timing: Timing
@@ -151,6 +153,7 @@ class Predictor:
             target=seat.target,
             role=role,
             assigned=arm,
+            rollout=rollout,
             fallback=role is not arm,
             timing=timing,
         )

@@ -60,6 +60,10 @@ class InferenceSettings:
     """Most pairs in one batch."""
     batch_concurrency: int = 4
     """Pairs of one batch that are worked on at once."""
+    keep_predictions: int = 5000
+    """Answers of this process that are kept for feedback; 0: none (setting KEEP_PREDICTIONS)."""
+    keep_pictures: bool = False
+    """Whether their pictures are kept too (setting KEEP_PICTURES)."""
     outputs_kept: int = 50
     """Batch results that are kept; the oldest go first."""
     allowed_hosts: tuple[str, ...] = ()

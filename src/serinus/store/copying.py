@@ -1,12 +1,13 @@
 """`serinus store copy`: brings a second store up to what a first one holds: the backup, the way to a bucket.
 
-What events name goes first (artifacts, golden sets, policies, evidence), then the events in their order. So
-the copy is a store at every moment: its journal is a beginning of the other one's, and what that names is
-there. A mark, `copying.json`, lies there meanwhile. What is there already is not sent again: a cut copy goes
-on, and a later one adds what is new. Nothing is written to the source, which may be in use.
+What events name goes first (artifacts, golden sets, policies, evidence), with the feedback; then the events
+in their order. So the copy is a store at every moment: its journal is a beginning of the other one's, and
+what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already is not sent
+again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source, which may be in
+use.
 
-Not copied, since it is passing or generated: heartbeats, `routes.json`, observations that were not frozen
-yet, views, `incoming/`, `lost+found/`. Of versions that were removed, the manifests are copied.
+Not copied, since it is passing or generated: heartbeats, `routes.json`, kept answers, observations that
+were not frozen yet, views, `incoming/`, `lost+found/`. Of removed versions the manifests are copied.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from serinus.rollout.state import State
 from serinus.store import golden, publish
 from serinus.store.frozen import FrozenEvidence, decode_slice
 from serinus.store.journal import Journal, decode
-from serinus.store.sealed import seal
+from serinus.store.sealed import seal, unseal
 
 if TYPE_CHECKING:
     from serinus.store.backend import Backend
@@ -160,6 +161,7 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
         sender = _Sender(source, target, step, keep_local=keep_local)
         left_out = sender.trees(wanted)
         left_out += sender.documents(wanted)
+        left_out += sender.feedback()
         if source.state().removed - wanted.state.removed and left_out:
             continue  # what is missing was removed meanwhile: what events name is another now
         sender.events(wanted)
@@ -231,6 +233,30 @@ class _Sender:
             if not self._target.put_if_absent(there, data):
                 raise _written_by_others(self._target.name(there))
             self._count(there, len(data))
+        return left_out
+
+    def feedback(self) -> list[str]:
+        """Sends ground truth that is new or newer. Gives what is damaged in the source."""
+        left_out = []
+        there = self._target.files("feedback")
+        here = self._source.files("feedback")
+        keys = [
+            f"feedback/{name}"
+            for name, size in here.items()
+            if name.endswith(".json") or there.get(name) != size  # pictures never change
+        ]
+        for key, data in self._read_ahead(keys):
+            name = key.removeprefix("feedback/")
+            if data is None or (name in there and self._target.read(key) == data):
+                continue
+            try:
+                if key.endswith(".json"):
+                    unseal(data, self._source.name(key))
+            except Corrupt as error:
+                left_out.append(error.message)
+                continue
+            self._target.replace(key, data, durable=True)
+            self._count(key, len(data))
         return left_out
 
     def events(self, wanted: Plan) -> None:

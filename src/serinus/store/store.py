@@ -19,9 +19,11 @@ from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
+from serinus.store.incoming import Incoming
 from serinus.store.journal import Journal
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
+from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
@@ -74,6 +76,12 @@ class Store:
         self._observations = Observations(self.backend)
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
+        self.predictions = Predictions(self.backend)
+        """Answers that were given, kept for a while."""
+        self.feedback = Feedbacks(self.backend)
+        """Ground truth that came later."""
+        self.incoming = Incoming(root, self._disk, new_id)
+        """Models that somebody else left in MODEL_DIR."""
         self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
         self._views = Views(root, self._disk, new_id=new_id, manifest=self._artifacts.manifest)
 
@@ -206,15 +214,24 @@ class Store:
     # -- versions --------------------------------------------------------------------------------------------
 
     def publish(
-        self, draft: Path, *, note: str, actor: str, initial: bool = False, moved: Moved = ignore
+        self,
+        draft: Path,
+        *,
+        note: str,
+        actor: str,
+        initial: bool = False,
+        source: str = "",
+        moved: Moved = ignore,
     ) -> Version:
         """Copies a draft folder (see `serinus.artifact.validate`) into the store and gives it the next
         number.
 
         `initial`: only where no version exists yet; else the one that serves (or the first) is given back.
+        `source`: id of the folder in `incoming/` that it was made of; a second publication of the same one,
+        after a kill or by another process, gives back the version of the first.
         Raises InvalidInput for a bad draft, Misconfigured for a full or read-only volume.
         """
-        existing = _first(self.state()) if initial else None
+        existing = _existing(self.state(), initial, source)
         if existing is not None:
             return existing
         for _ in range(_ATTEMPTS):
@@ -227,17 +244,23 @@ class Store:
             def body(
                 state: State, digest: Digest = digest, content: Digest = content, shared: bool = shared
             ) -> Body:
-                if initial and state.versions:
-                    raise _InitialExists(state)
+                existing = _existing(state, initial, source)
+                if existing is not None:
+                    raise _Exists(existing)
                 if shared and digest not in state.kept:
                     raise _SharedRemoved
                 return Published(
-                    version=state.next_version, digest=digest, content=content, note=note, initial=initial
+                    version=state.next_version,
+                    digest=digest,
+                    content=content,
+                    note=note,
+                    initial=initial,
+                    source=source,
                 )
 
             try:
                 event = self._append(body, actor=actor, reason=_published_reason)
-            except _InitialExists as error:
+            except _Exists as error:
                 return error.version
             except _SharedRemoved:
                 continue
@@ -399,20 +422,24 @@ class Store:
         return copying.plan(self, target)
 
 
-class _InitialExists(Exception):
-    """Somebody else published the first version meanwhile."""
+class _Exists(Exception):
+    """Somebody else published the first version, or the same source, meanwhile."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, version: Version) -> None:
         super().__init__()
-        self.version = state.current or min(state.versions)
+        self.version = version
 
 
 class _SharedRemoved(Exception):
     """The version whose artifact was to be shared is removed: its artifact may go at any moment."""
 
 
-def _first(state: State) -> Version | None:
-    return (state.current or min(state.versions)) if state.versions else None
+def _existing(state: State, initial: bool, source: str) -> Version | None:
+    """The version that makes this publication needless."""
+    if initial and state.versions:
+        return state.current or min(state.versions)
+    same = (record.version for record in state.versions.values() if source and record.source == source)
+    return next(same, None)
 
 
 def _published_reason(body: Body) -> str:

@@ -19,6 +19,7 @@ from serinus.artifact.validate import MANIFEST, MODEL
 from serinus.core.enums import Arm, VersionState
 from serinus.core.ids import Digest, NewId, Version
 from serinus.rollout.state import State, VersionRecord
+from serinus.store.incoming import is_foreign
 from serinus.store.local import Disk
 
 VERSION_JSON = "version.json"
@@ -105,8 +106,9 @@ class Views:
     def refresh(self, read_state: Callable[[], State]) -> None:
         """Makes `versions/`, `current` and `canary` say what the state says; heals what is missing or wrong.
 
-        A real file or folder in such a place is somebody else's: it is moved to `incoming/<id>`, never
-        destroyed.
+        A real file in such a place, or a folder in `versions/`, is somebody else's: it is moved to
+        `incoming/<id>`, never destroyed. A real folder `current/` or `canary/` may be one that a trainer is
+        still writing: the link is held back until `store.incoming` has taken it.
         """
         state = read_state()
         for _ in range(_ROUNDS):
@@ -138,6 +140,8 @@ class Views:
 
     def _point_role(self, state: State, role: Arm, record: VersionRecord | None, weight: float) -> None:
         link = self._root / role
+        if is_foreign(link):
+            return
         if record is None:
             self._set_aside(link)
             link.unlink(missing_ok=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from serinus.artifact.manifest import Contract
 from serinus.core.errors import ModelFault
 from serinus.engine import trial
 from serinus.engine.output import mismatch
-from serinus.training.network import STRIDE, Detector
+from serinus.training.network import STRIDE
 
 MODEL = "model.onnx"
 GOLDEN = "training/golden.npz"
@@ -23,10 +24,13 @@ _FLOOR = 0.05
 """Detections weaker than this need no partner."""
 
 
-def export(detector: Detector, contract: Contract, out: Path) -> None:
-    """Writes `out`/model.onnx: one file, any batch, height and width (multiples of the stride)."""
+def export(detector: nn.Module, contract: Contract, out: Path, *, step: int = STRIDE) -> None:
+    """Writes `out`/model.onnx: one file, any batch, height and width (multiples of `step`).
+
+    `detector` gives float32 [N, K, 6] for uint8 [N, H, W, channels].
+    """
     detector = detector.cpu().eval()
-    example = torch.zeros((1, 2 * STRIDE, 3 * STRIDE, len(contract.channels)), dtype=torch.uint8)
+    example = torch.zeros((1, 2 * step, 3 * step, len(contract.channels)), dtype=torch.uint8)
     with warnings.catch_warnings():
         # That this exporter is the older one, and which constants it leaves to the runtime to fold.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -46,7 +50,7 @@ def export(detector: Detector, contract: Contract, out: Path) -> None:
         )
 
 
-def golden(detector: Detector, images: Sequence[npt.NDArray[np.uint8]], out: Path) -> None:
+def golden(detector: nn.Module, images: Sequence[npt.NDArray[np.uint8]], out: Path) -> None:
     """Writes `out`/training/golden.npz: `images` uint8 [H, W, 6], padded to one size, and torch's answers."""
     height = max(image.shape[0] for image in images)
     width = max(image.shape[1] for image in images)

@@ -22,7 +22,12 @@ from serinus.store.checking.findings import Finding, Kind, Problem, Severity, pr
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.machine import copy_problems, view_problems, view_seqs
 from serinus.store.checking.passing import leftover_problems, passing_problems, stray_problems
-from serinus.store.checking.records import evidence_problems, golden_problems, policy_problems
+from serinus.store.checking.records import (
+    evidence_problems,
+    feedback_problems,
+    golden_problems,
+    policy_problems,
+)
 from serinus.store.checking.registry import artifact_problems
 from serinus.store.checking.trees import Donors
 from serinus.store.copying import MARK
@@ -68,6 +73,7 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
     yield from evidence_problems(ground, chronicle, copying=copying)
     yield from golden_problems(ground, donors)
     yield from policy_problems(ground)
+    yield from feedback_problems(ground)
     yield from passing_problems(ground, chronicle)
     yield from stray_problems(ground)
     yield from leftover_problems(ground)

@@ -1,0 +1,65 @@
+"""`serinus feedback`: what users said was really there."""
+
+from pathlib import Path
+
+from cyclopts import App
+
+from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.show import emit, say, table
+
+app = App(help="Ground truth that users sent for answers (POST /feedback).")
+
+
+@app.command(name="list")
+def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """How each version does on what users sent and judged: precision, recall, mAP50 with 95 % intervals."""
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.feedback import online
+    from serinus.evaluation.online import Interval, OnlineMetrics
+
+    rows = online(open_store(where.settings()))
+
+    def words(interval: Interval) -> str:
+        return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+    def cells(metrics: OnlineMetrics | None) -> tuple[str, ...]:
+        if metrics is None:
+            return ("-",) * 4
+        figures = (metrics.precision, metrics.recall, metrics.map50)
+        return (str(metrics.buildings), *map(words, figures))
+
+    emit(
+        rows,
+        output,
+        lambda console: table(
+            console,
+            ("version", "pictures", "buildings", "precision", "recall", "mAP50"),
+            [(str(row.version), str(row.pictures), *cells(row.metrics)) for row in rows],
+            "No ground truth yet. POST /feedback of the inference service takes it.",
+        ),
+    )
+
+
+@app.command
+def export(out: Path, /, *, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Write the judged pairs whose pictures were kept as an archive to train on (xBD's layout, and COCO).
+
+    Parameters
+    ----------
+    out
+        The zip to be made; `serinus data import` reads it.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control.feedback import labelled
+    from serinus.core.errors import InvalidInput
+    from serinus.data.labelled import write_archive
+    from serinus.data.xbd import CLASSES
+
+    pairs = list(labelled(open_store(where.settings())))
+    if not pairs:
+        raise InvalidInput(
+            "No pair was judged whose pictures were kept.",
+            remedy="Serve with KEEP_PICTURES=true; then what is judged can be trained on.",
+        )
+    count = write_archive(out, pairs, tuple(CLASSES))
+    emit({"archive": str(out), "pairs": count}, output, lambda _: say(f"{out}: {count} pairs."))

@@ -1,0 +1,80 @@
+"""Remembers answers until the replica's loop writes them to the store, so that feedback can judge them.
+
+The hot path appends to a list under a lock and nothing more. While the store is away answers wait, up to a
+bound; probes are not remembered, for their truth is known.
+"""
+
+import threading
+
+import numpy as np
+
+from serinus.core.ids import Clock
+from serinus.serving.predict import Prediction
+from serinus.store import Answered, Keeper, Pair, Store
+
+_MOST_WAITING = 2000
+_MOST_PICTURE_BYTES = 256 << 20
+
+
+class Recorder:
+    """`most`: answers of this process that the store keeps (0: none); `pictures`: whether these are kept."""
+
+    def __init__(self, store: Store, replica: str, *, most: int, pictures: bool, clock: Clock) -> None:
+        self._keeper: Keeper | None = store.predictions.keeper(replica, most=most) if most else None
+        self._pictures = pictures
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._waiting: list[Answered] = []
+        self._pairs: dict[str, Pair] = {}
+        self._bytes = 0
+
+    def note(self, request_id: str, prediction: Prediction, pre: bytes, post: bytes) -> None:
+        """Remembers an answer, with its pictures where they are kept and there is room."""
+        if self._keeper is None:
+            return
+        size = len(pre) + len(post)
+        with self._lock:
+            if len(self._waiting) >= _MOST_WAITING:
+                return
+            keeps = self._pictures and self._bytes + size <= _MOST_PICTURE_BYTES
+            if keeps:
+                self._pairs[request_id] = Pair(pre=pre, post=post)
+                self._bytes += size
+            self._waiting.append(_answered(request_id, prediction, self._clock(), keeps))
+
+    def send(self) -> None:
+        """Writes what waits. Raises what the store raises; then it goes on waiting."""
+        if self._keeper is None:
+            return
+        with self._sending:
+            with self._lock:
+                batch, pairs = list(self._waiting), dict(self._pairs)
+            if not batch:
+                return
+            self._keeper.put(batch, pairs)
+            with self._lock:
+                del self._waiting[: len(batch)]
+                for request_id, pair in pairs.items():
+                    if self._pairs.get(request_id) is pair:
+                        del self._pairs[request_id]
+                    self._bytes -= len(pair.pre) + len(pair.post)
+
+
+def _answered(request_id: str, prediction: Prediction, now: float, pictures: bool) -> Answered:
+    rows = np.round(prediction.detections.astype(np.float64), 4)
+    width, height = prediction.size
+    return Answered(
+        request_id=request_id,
+        time=now,
+        version=prediction.target.version,
+        digest=prediction.target.digest,
+        role=prediction.role,
+        rollout=prediction.rollout,
+        width=width,
+        height=height,
+        boxes=tuple((row[0], row[1], row[2], row[3]) for row in rows[:, :4].tolist()),
+        scores=tuple(rows[:, 4].tolist()),
+        classes=tuple(int(label) for label in rows[:, 5].tolist()),
+        pictures=pictures,
+    )

@@ -1,0 +1,140 @@
+"""Models from elsewhere on their way in: folders that somebody else's trainer wrote into MODEL_DIR.
+
+    canary/, current/           a real folder here is foreign: our own are links
+    incoming/<id>/              moved here whole, by one rename; waits for its import
+    incoming/rejected/<id>/     was not imported; the newest are kept
+
+A trainer that still writes must not have its folder taken away: nobody but `take` moves one, and who calls it
+has watched the folder's `Contents` come to rest. Until then the view of that name is held back. Every step is
+one rename, so a kill leaves a folder in exactly one of these places; what lies in `incoming/` at a start is
+taken up again. Nothing here follows a link.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from serinus.core.enums import Arm
+from serinus.core.ids import NewId
+from serinus.store.local import Disk
+
+INCOMING = "incoming"
+REJECTED = "rejected"
+KEPT = 20
+"""Rejected folders that are kept, the newest."""
+_MOST_ENTRIES = 10_000
+_CARD = "version.json"
+
+
+class Contents(NamedTuple):
+    """What is in a folder, so that two looks can be compared."""
+
+    entries: tuple[tuple[str, int, int], ...]
+    """Relative path, size in bytes, time of the last change in ns, sorted."""
+
+    @property
+    def missing(self) -> str:
+        """The file without which it is not complete; empty when it is."""
+        names = {name for name, _, _ in self.entries}
+        if _CARD not in names:
+            return _CARD
+        model = "best.pt" in names or any(n.endswith(".onnx") and "/" not in n for n in names)
+        return "" if model else "best.pt (or an .onnx)"
+
+
+class Incoming:
+    """The folders on their way in. Any number of processes may share it; a lost race changes nothing."""
+
+    def __init__(self, root: Path, disk: Disk, new_id: NewId) -> None:
+        self._root = root
+        self._disk = disk
+        self._new_id = new_id
+
+    def foreign(self, role: Arm) -> Contents | None:
+        """What somebody else's folder in the place of a view holds; None when there is none."""
+        path = self._root / role
+        return self.contents(path) if is_foreign(path) else None
+
+    def take(self, role: Arm) -> str | None:
+        """Moves such a folder to `incoming/`, whole, and gives its id; None when it is gone.
+
+        Raises OSError when this user may not move it (that needs the right to write into it).
+        """
+        name = self._new_id()
+        self._disk.make_folder(self._root / INCOMING)
+        try:
+            self._disk.rename(self._root / role, self._root / INCOMING / name)
+        except FileNotFoundError:
+            return None
+        return name
+
+    def waiting(self) -> list[str]:
+        """Ids of what is in `incoming/`, the oldest first."""
+        folder = self._root / INCOMING
+        names = [n for n in self._disk.names(folder) if n != REJECTED and not n.startswith(".")]
+        return sorted(names, key=lambda name: (_changed(folder / name), name))
+
+    def path(self, name: str) -> Path:
+        """Where it waits; usually a folder, but anybody may put anything there."""
+        return self._root / INCOMING / name
+
+    def contents(self, folder: Path) -> Contents:
+        """One look at a folder; of a huge one at a part."""
+        found: list[tuple[str, int, int]] = []
+        for path, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                entry = Path(path) / name
+                try:
+                    seen = entry.lstat()
+                except OSError:
+                    continue  # gone by now, or a path too long to be asked for
+                found.append((entry.relative_to(folder).as_posix(), seen.st_size, seen.st_mtime_ns))
+            if len(found) > _MOST_ENTRIES:
+                break
+        return Contents(tuple(sorted(found)))
+
+    def refuse(self, name: str) -> None:
+        """Moves it to `incoming/rejected/`; of those the newest `KEPT` stay."""
+        rejected = self._root / INCOMING / REJECTED
+        self._disk.make_folder(rejected)
+        target = rejected / name
+        if os.path.lexists(target):  # the same name was refused before
+            target = rejected / f"{name}-{self._new_id()}"
+        try:
+            self._disk.rename(self.path(name), target)
+        except FileNotFoundError:
+            return
+        os.utime(target, follow_symlinks=False)  # the order in which they are forgotten
+        for old in sorted(self._disk.names(rejected), key=lambda one: _changed(rejected / one))[:-KEPT]:
+            _remove(rejected / old)
+
+    def discard(self, name: str) -> None:
+        """Removes what was imported: its files are in the artifact."""
+        _remove(self.path(name))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether somebody else's folder lies in the place of one of our links."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _remove(path: Path) -> None:
+    """As far as this user may: what another one left without rights stays, and hurts nobody."""
+    if is_foreign(path):
+        for folder, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                Path(folder).chmod(0o755)
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
