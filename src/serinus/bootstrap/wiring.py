@@ -8,8 +8,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from serinus.bootstrap import edge, signing
-from serinus.bootstrap.settings import MEGABYTE, Settings, environment
-from serinus.core.errors import Misconfigured
+from serinus.bootstrap.settings import MEGABYTE, Settings, environment, store_folder
+from serinus.core.errors import InvalidInput, Misconfigured, NotFound
 from serinus.core.ids import Version
 from serinus.jobs.local import LocalJobs
 from serinus.store import Address, Sign, Store, Waiting, go_on
@@ -48,6 +48,48 @@ def open_for_loop(settings: Settings) -> Store:
     """As `open_store`, for a process that looks again by itself and starts without the store too."""
     patience = min(settings.store_patience_seconds, LOOP_PATIENCE_SECONDS)
     return open_store(settings, patience=patience, may_be_away=True)
+
+
+def look_at_store(settings: Settings) -> Store:
+    """The same, to be read: makes nothing. Raises NotFound when there is none."""
+    return Store.look(
+        settings.store_dir,
+        clock=edge.now,
+        new_id=edge.new_id,
+        bucket=address(settings.bucket, settings.store_patience_seconds) if settings.bucket else None,
+        cache_bytes=int(settings.cache_max_gb * 1000 * MEGABYTE),
+    )
+
+
+def store_at(
+    url: str, settings: Settings, scratch: Path, *, must_exist: bool, make: bool = False
+) -> Store | None:
+    """The store in a folder or a bucket that somebody names, beside which `scratch` holds what is local.
+
+    `make`: it is written to, and made where there is none. None when there is none and it need not exist.
+    Raises InvalidInput rather than make one among other things, NotFound when it must exist.
+    """
+    folder = store_folder(url)
+    bucket = address(url, settings.store_patience_seconds) if folder is None else None
+    root = scratch if folder is None else folder
+    if make:
+        if folder is not None and _holds_other(folder):
+            raise InvalidInput(
+                f"{folder} holds something else than a store.", remedy="Give a new or an empty folder."
+            )
+        return Store.open(root, clock=edge.now, new_id=edge.new_id, bucket=bucket)
+    try:
+        return Store.look(root, clock=edge.now, new_id=edge.new_id, bucket=bucket)
+    except NotFound:
+        if must_exist:
+            raise
+        return None
+
+
+def _holds_other(folder: Path) -> bool:
+    if not folder.exists() or (folder / "journal").is_dir():
+        return False
+    return not folder.is_dir() or any(folder.iterdir())
 
 
 def address(url: str, patience: float) -> Address:

@@ -20,6 +20,7 @@ from serinus.cli import (
     replay,
     rollout,
     simulate,
+    store,
     train,
     versions,
 )
@@ -51,6 +52,7 @@ app.command(keys.app, name="keys")
 app.command(jobs.app, name="jobs")
 app.command(replay.replay)
 app.command(simulate.simulate)
+app.command(store.app, name="store")
 
 
 def run(tokens: list[str]) -> int:

@@ -1,7 +1,7 @@
 """Printing results: JSON for programs, tables for people. Results go to stdout, talk to stderr."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +10,13 @@ import msgspec
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 
@@ -47,6 +49,33 @@ def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]
 def when(seconds: float | None) -> str:
     """A time for people, in UTC."""
     return "-" if not seconds else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB."""
+    return f"{size / 1e6:.1f}"
+
+
+@contextmanager
+def transfer(description: str, total: int | None) -> Iterator[Callable[[str, int], None]]:
+    """Progress in bytes on stderr, for people only; gives a function (what, bytes) to move it."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[what]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(description, total=total, what="")
+
+        def move(what: str, size: int) -> None:
+            bar.update(task, advance=size, what=what[-60:])
+
+        yield move
 
 
 @contextmanager

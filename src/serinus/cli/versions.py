@@ -8,7 +8,7 @@ from cyclopts import App
 from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
-from serinus.cli.show import emit, say, table, when
+from serinus.cli.show import emit, megabytes, say, table, when
 from serinus.core.enums import SignatureStanding
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
@@ -149,11 +149,6 @@ def gc(
         console.print(f"{megabytes(report.bytes_freed)} MB {verb}.", highlight=False)
 
     emit(report, output, people)
-
-
-def megabytes(size: int) -> str:
-    """Bytes as MB."""
-    return f"{size / 1e6:.1f}"
 
 
 @app.command

@@ -53,7 +53,8 @@ def _encode(frozen: FrozenSlice) -> bytes:
     return seal(msgspec.json.encode(frozen))
 
 
-def _decode(data: bytes, name: str) -> FrozenSlice:
+def decode_slice(data: bytes, name: str) -> FrozenSlice:
+    """Raises Corrupt, naming the file `name`."""
     try:
         return msgspec.json.decode(unseal(data, name), type=FrozenSlice)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -86,7 +87,7 @@ class FrozenEvidence:
             )
         data = _encode(frozen)
         try:
-            _decode(data, self._name(frozen.rollout, frozen.k))
+            decode_slice(data, self._name(frozen.rollout, frozen.k))
         except Corrupt as error:
             raise InvalidInput(
                 f"Slice {frozen.k} of rollout {frozen.rollout} cannot be stored: a number is not finite."
@@ -98,7 +99,7 @@ class FrozenEvidence:
         data = self._backend.read(_key(rollout, k))
         if data is None:
             return None
-        frozen = _decode(data, self._name(rollout, k))
+        frozen = decode_slice(data, self._name(rollout, k))
         if (frozen.rollout, frozen.k) != (rollout, k):
             raise Corrupt(f"{self._name(rollout, k)} holds slice {frozen.k} of rollout {frozen.rollout}.")
         return frozen

@@ -15,6 +15,7 @@ from serinus.artifact.files import check_relative, copy_regular, file_entries, s
 from serinus.core.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, NewId
 from serinus.store.backend import Backend
+from serinus.store.sealed import seal, unseal
 
 _FOLDER = "golden"
 _INDEX = "golden.json"
@@ -56,7 +57,7 @@ class GoldenSet(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[GoldenEntry, ...]
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: str
     digest: Digest
     time: float
@@ -100,7 +101,7 @@ class GoldenSets:
     def _store(self, name: str, source: Path, data: bytes, index: GoldenIndex) -> Digest:
         digest = sha256_bytes(data)
         with self._backend.new_tree(_key(name, digest)) as temporary:
-            for picture in sorted(_pictures(index)):
+            for picture in sorted(pictures(index)):
                 try:
                     copy_regular(source / check_relative(picture), temporary / picture)
                 except (FileNotFoundError, IsADirectoryError) as error:
@@ -119,7 +120,7 @@ class GoldenSets:
         for _ in range(_ATTEMPTS):
             record = _Record(id=self._new_id(), digest=digest, time=self._clock(), actor=actor)
             key = f"{_FOLDER}/{name}/{self._last_number(name) + 1:010d}.json"
-            if self._backend.put_if_absent(key, msgspec.json.encode(record)):
+            if self._backend.put_if_absent(key, seal(msgspec.json.encode(record))):
                 return
         raise Unavailable(f"Too many sets are added to {name} at once.", remedy="Try again.")
 
@@ -136,10 +137,7 @@ class GoldenSets:
 
     def _newest(self, name: str, *, verify_bytes: bool) -> GoldenSet:
         key = f"{_FOLDER}/{name}/{self._last_number(name):010d}.json"
-        try:
-            record = msgspec.json.decode(self._backend.read(key) or b"", type=_Record)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{self._backend.name(key)} cannot be read: {error}.", remedy=_ADD_AGAIN) from error
+        record = decode_record(self._backend.read(key) or b"", self._backend.name(key))
         path = self._folder(name, record.digest)
         try:
             index = _read_set(path, record.digest, verify_bytes=verify_bytes)
@@ -169,6 +167,18 @@ def _key(name: str, digest: Digest) -> str:
     return f"{_FOLDER}/{name}/{digest}"
 
 
+def decode_record(data: bytes, name: str) -> "_Record":
+    """Raises Corrupt, naming the file `name`. Records made before they were sealed are taken as they are."""
+    try:
+        document = unseal(data, name)
+    except Corrupt:
+        document = data  # a damaged seal is an unknown field
+    try:
+        return msgspec.json.decode(document, type=_Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{name} cannot be read: {error}.", remedy=_ADD_AGAIN) from error
+
+
 def _decode(data: bytes) -> GoldenIndex:
     return msgspec.json.decode(data, type=GoldenIndex)
 
@@ -189,26 +199,26 @@ def _read_set(folder: Path, digest: Digest, *, verify_bytes: bool) -> GoldenInde
     return index
 
 
-def _pictures(index: GoldenIndex) -> dict[str, set[str]]:
+def pictures(index: GoldenIndex) -> dict[str, set[str]]:
     """Relative path of every picture, and the hashes that the index gives it (one, unless it is broken)."""
-    pictures: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
     for pair in index.pairs:
-        pictures.setdefault(pair.pre, set()).add(pair.sha256_pre)
-        pictures.setdefault(pair.post, set()).add(pair.sha256)
-    return pictures
+        found.setdefault(pair.pre, set()).add(pair.sha256_pre)
+        found.setdefault(pair.post, set()).add(pair.sha256)
+    return found
 
 
 def _problem(folder: Path, index: GoldenIndex) -> str | None:
     """What is wrong with the files of a set, in words that name one; None when all is well."""
-    pictures = _pictures(index)
+    named = pictures(index)
     try:
         present = file_entries(folder)
     except InvalidInput as error:
         return error.message.rstrip(".")
-    for name in sorted(pictures.keys() | present.keys() - {_INDEX}):
+    for name in sorted(named.keys() | present.keys() - {_INDEX}):
         if name not in present:
             return f"{name} is missing"
-        if pictures.get(name) != {present[name].sha256}:
+        if named.get(name) != {present[name].sha256}:
             return f"{name} is not the picture that {_INDEX} names"
     return None
 

@@ -6,9 +6,11 @@ from typing import TypeVar
 import msgspec
 
 from serinus.core.enums import RolloutPhase
+from serinus.core.errors import Corrupt
 from serinus.core.ids import Digest, Version
 from serinus.store.backend import Backend
 from serinus.store.observations import check_replica
+from serinus.store.sealed import seal, unseal
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = "replicas"
@@ -66,7 +68,7 @@ class Heartbeats:
         self._backend = backend
 
     def put_replica(self, replica: Replica) -> None:
-        self._backend.replace(_key(replica.replica), msgspec.json.encode(replica), durable=False)
+        self._backend.replace(_key(replica.replica), seal(msgspec.json.encode(replica)), durable=False)
 
     def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
@@ -79,7 +81,7 @@ class Heartbeats:
         self._backend.remove(_key(replica))
 
     def put_routes(self, routes: Routes) -> None:
-        self._backend.replace(_ROUTES, msgspec.json.encode(routes), durable=False)
+        self._backend.replace(_ROUTES, seal(msgspec.json.encode(routes)), durable=False)
 
     def routes(self) -> Routes | None:
         """The last hint; None when there is none, or a power cut left it torn (the next tick rewrites it)."""
@@ -90,8 +92,8 @@ class Heartbeats:
         if data is None:
             return None
         try:
-            return msgspec.json.decode(data, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return msgspec.json.decode(unseal(data, self._backend.name(key)), type=kind)
+        except (Corrupt, msgspec.DecodeError, UnicodeDecodeError) as error:
             _LOG.warning("Skipped %s: %s", self._backend.name(key), error)
             return None
 

@@ -10,14 +10,27 @@ from collections.abc import Mapping
 
 import msgspec
 
-from serinus.core.errors import InvalidInput
+from serinus.core.errors import Corrupt, InvalidInput
 from serinus.evidence.counts import Slice
 from serinus.store.backend import Backend
+from serinus.store.sealed import seal, unseal
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = "observations"
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _NUMBER = re.compile(r"(\d{10})\.json")
+
+
+class _Observation(msgspec.Struct, frozen=True):
+    slice: Slice
+
+
+def decode_observation(data: bytes, name: str) -> Slice:
+    """Raises Corrupt, naming the file `name`."""
+    try:
+        return msgspec.json.decode(unseal(data, name), type=_Observation).slice
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{name} is no observation: {error}.") from error
 
 
 def check_replica(replica: str) -> str:
@@ -38,7 +51,7 @@ class Observations:
     def put(self, rollout: int, replica: str, n: int, slice_: Slice) -> None:
         """Writes slice `n` of a process; a process counts n = 0, 1, 2 ... and writes them in this order."""
         key = f"{_folder(rollout)}/{check_replica(replica)}/{_file(n)}"
-        self._backend.replace(key, msgspec.json.encode(slice_), durable=False)
+        self._backend.replace(key, seal(msgspec.json.encode(_Observation(slice_))), durable=False)
 
     def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, Slice]]:
         """Slices of a rollout with n above `seen[replica]` (all, where a replica is not in it), in order."""
@@ -60,9 +73,9 @@ class Observations:
     def _read(self, key: str) -> Slice | None:
         data = self._backend.read(key)
         try:
-            return None if data is None else msgspec.json.decode(data, type=Slice)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _LOG.warning("Skipped the observation %s: %s", self._backend.name(key), error)
+            return None if data is None else decode_observation(data, self._backend.name(key))
+        except Corrupt as error:
+            _LOG.warning("Skipped an observation: %s", error)
             return None
 
     def _complete_numbers(self, folder: str, *, above: int) -> list[int]:

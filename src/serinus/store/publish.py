@@ -57,7 +57,7 @@ class Artifacts:
             raise _unknown(digest)
         try:
             return self._backend.tree(
-                key(digest), index=MANIFEST, check=lambda folder: _check(folder, digest), moved=moved
+                key(digest), index=MANIFEST, check=lambda folder: check_folder(folder, digest), moved=moved
             )
         except NotFound as error:
             raise _unknown(digest) from error
@@ -96,7 +96,7 @@ class Artifacts:
     def _manifest_file(self, digest: Digest) -> tuple[bytes, str, Digest]:
         """Its bytes, not checked yet, and their name."""
         manifest_key = f"{key(digest)}/{MANIFEST}"
-        for place in (manifest_key, _removed_key(digest)):
+        for place in (manifest_key, removed_key(digest)):
             data = self._backend.read(place) if _DIGEST.fullmatch(digest) else None
             if data is not None:
                 return data, self._backend.name(place), digest
@@ -112,11 +112,11 @@ class Artifacts:
         """
         folder = self.path(digest)
         try:
-            _check(folder, digest)
+            check_folder(folder, digest)
         except Corrupt:
             if not self._backend.forget_local(key(digest)):
                 raise
-            _check(self.path(digest), digest)
+            check_folder(self.path(digest), digest)
 
     def verify_stored(self, digest: Digest) -> None:
         """As `verify`, on what lies in the store itself."""
@@ -195,7 +195,7 @@ class Artifacts:
         """Takes an artifact away, here and where it lies; its manifest may stay for the history."""
         data = self._backend.read(f"{key(digest)}/{MANIFEST}")
         if keep_manifest and data is not None and sha256_bytes(data) == digest:
-            self._backend.put_if_absent(_removed_key(digest), data)
+            self._backend.put_if_absent(removed_key(digest), data)
         self._backend.discard(key(digest))
 
     def touched(self, digest: Digest) -> float:
@@ -207,11 +207,16 @@ class Artifacts:
         return sum(self._backend.files(key(digest)).values())
 
 
+def is_digest(name: str) -> bool:
+    """Whether `name` has the form of a digest."""
+    return _DIGEST.fullmatch(name) is not None
+
+
 def key(digest: Digest) -> str:
     return f"{FOLDER}/{digest}"
 
 
-def _removed_key(digest: Digest) -> str:
+def removed_key(digest: Digest) -> str:
     return f"{_REMOVED}/{digest}.json"
 
 
@@ -237,7 +242,7 @@ def _decode(data: bytes, name: str, digest: Digest) -> Manifest:
         ) from error
 
 
-def _check(folder: Path, digest: Digest) -> None:
+def check_folder(folder: Path, digest: Digest) -> None:
     """Raises Corrupt, naming the file, unless `folder` holds exactly what `digest` names."""
     path = folder / MANIFEST
     if not path.is_file():

@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from serinus.artifact.manifest import Manifest
-from serinus.core.errors import Conflict, Corrupt, Misconfigured, Unavailable
+from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
+from serinus.store import checking, copying
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
+from serinus.store.checking.findings import Finding
+from serinus.store.checking.ground import Ground, Step, unseen
 from serinus.store.client import Address, connect
 from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
@@ -140,6 +143,30 @@ class Store:
         if self._unchecked and isinstance(self.backend, Bucket):
             self.backend.check(self._new_id)
             self._unchecked = False
+
+    @classmethod
+    def look(
+        cls,
+        root: Path,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        bucket: Address | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> "Store":
+        """A store that is there, to be read: makes nothing and tests nothing, so it may be read-only.
+
+        Raises NotFound when there is none, as `open` does when the server does not answer.
+        """
+        store = cls(root.absolute(), clock=clock, new_id=new_id, bucket=bucket, cache_bytes=cache_bytes)
+        if not any(store.backend.names(folder) for folder in ("journal", "artifacts", "golden")):
+            opened = bucket is None and (store.root / "journal").is_dir()
+            if not opened:
+                raise NotFound(
+                    f"There is no store in {bucket.url if bucket else root}.",
+                    remedy="Give its folder, or s3://bucket/prefix.",
+                )
+        return store
 
     @property
     def remote(self) -> bool:
@@ -409,6 +436,41 @@ class Store:
     def golden_sets(self, *, verify: bool = False) -> list[GoldenSet]:
         """The newest set of each name. Raises Corrupt; with `verify` every picture is hashed."""
         return self._golden.list(verify=verify)
+
+    # -- as a whole ------------------------------------------------------------------------------------------
+
+    def check(
+        self,
+        *,
+        repair: bool = False,
+        other: "Store | None" = None,
+        here: bool = True,
+        step: Step = unseen,
+    ) -> Iterator[Finding]:
+        """Reads everything; gives every finding, healed where `repair` could.
+
+        `other`: a copy to heal from. `here`: whether the views, and beside a bucket the local copies, are
+        looked at too. `step` is told what is read.
+        """
+        ground = Ground(
+            self.backend,
+            self._disk,
+            root=self.root if here or not self.remote else None,
+            other=None if other is None else other.backend,
+            now=self._clock(),
+            new_id=self._new_id,
+            step=step,
+        )
+        return checking.check(ground, self._views, repair=repair)
+
+    def copy_to(self, target: "Store", *, keep_local: bool = False, step: Step = unseen) -> copying.Copied:
+        """Brings `target` up to what this one holds now; see `store.copying`. Writes nothing here."""
+        with volume_errors("copy the store", target.root):
+            return copying.copy(self, target, step=step, now=self._clock(), keep_local=keep_local)
+
+    def lacking(self, target: "Store | None") -> copying.Plan:
+        """What `copy_to` would send."""
+        return copying.plan(self, target)
 
 
 class _Exists(Exception):

@@ -27,7 +27,7 @@ from serinus.store.local import Disk
 
 VERSION_JSON = "version.json"
 _LINKED = (MODEL, "best.pt", "best.json")
-_VIEW = re.compile(r"(\d{10})-(current|canary)(-[0-9a-f]+)?")
+VIEW = re.compile(r"(\d{10})-(current|canary)(-[0-9a-f]+)?")
 _LINK = re.compile(r"\d{6,}")
 _KEPT = 3
 _ROUNDS = 20
@@ -125,10 +125,8 @@ class Views:
 
     def _write(self, state: State) -> None:
         self._point_versions(state)
-        share = state.rollout.share if state.rollout is not None and state.canary is not None else 0.0
-        current = None if state.current is None else state.versions[state.current]
-        self._point_role(state, Arm.CURRENT, current, 1.0 - share)
-        self._point_role(state, Arm.CANARY, state.canary, share)
+        for role, (record, weight) in roles(state).items():
+            self._point_role(state, role, record, weight)
         self._remove_old()
 
     def _point_versions(self, state: State) -> None:
@@ -157,12 +155,13 @@ class Views:
             self._set_aside(link)
             link.unlink(missing_ok=True)
             return
-        view = self._view(role, record, weight)
-        linked = _readlink(link)
-        if linked is None or Path(linked).parent != Path("views") or not _holds(self._root / linked, view):
+        view = self.view(role, record, weight)
+        linked = read_link(link)
+        if linked is None or Path(linked).parent != Path("views") or not holds(self._root / linked, view):
             self._point(link, f"views/{self._make(state.seq, role, view)}")
 
-    def _view(self, role: Arm, record: VersionRecord, weight: float) -> View:
+    def view(self, role: Arm, record: VersionRecord, weight: float) -> View:
+        """What the folder of a role must hold. Raises Corrupt, NotFound for its manifest."""
         manifest = self._manifest(record.digest)
         artifact = f"../../artifacts/{record.digest}"
         document = card(record, manifest, role, weight=weight)
@@ -176,22 +175,20 @@ class Views:
         """A folder that holds `view`: `<seq>-<role>`, with a suffix where that name holds something else."""
         name = f"{seq:010d}-{role}"
         folder = self._root / "views"
-        if _holds(folder / name, view):
+        if holds(folder / name, view):
             return name
         with self._disk.temporary_tree(folder / name) as temporary:
             for relative, target in view.links.items():
                 (temporary / relative).symlink_to(target)
             (temporary / VERSION_JSON).write_bytes(view.card)
-            if self._disk.publish_tree(temporary, folder / name, durable=False) or _holds(
-                folder / name, view
-            ):
+            if self._disk.publish_tree(temporary, folder / name, durable=False) or holds(folder / name, view):
                 return name
             suffixed = f"{name}-{self._new_id()}"
             self._disk.publish_tree(temporary, folder / suffixed, durable=False)
             return suffixed
 
     def _point(self, link: Path, target: str) -> None:
-        if _readlink(link) != target:
+        if read_link(link) != target:
             self._set_aside(link)
             self._disk.point(link, target)
 
@@ -203,8 +200,8 @@ class Views:
 
     def _remove_old(self) -> None:
         folder = self._root / "views"
-        matches = [match for name in self._disk.names(folder) if (match := _VIEW.fullmatch(name))]
-        linked = {_readlink(self._root / role) for role in Arm}
+        matches = [match for name in self._disk.names(folder) if (match := VIEW.fullmatch(name))]
+        linked = {read_link(self._root / role) for role in Arm}
         for role in Arm:
             names = sorted(match[0] for match in matches if match[2] == role)
             for name in names[:-_KEPT]:
@@ -212,19 +209,27 @@ class Views:
                     self._disk.discard_tree(folder / name)
 
 
-def _readlink(path: Path) -> str | None:
+def roles(state: State) -> dict[Arm, tuple[VersionRecord | None, float]]:
+    """Which version has each role, and its share of the traffic."""
+    share = state.rollout.share if state.rollout is not None and state.canary is not None else 0.0
+    current = None if state.current is None else state.versions[state.current]
+    return {Arm.CURRENT: (current, 1.0 - share), Arm.CANARY: (state.canary, share)}
+
+
+def read_link(path: Path) -> str | None:
+    """Where a symbolic link points, None when it is none."""
     try:
         return str(path.readlink())
     except OSError:
         return None
 
 
-def _holds(folder: Path, view: View) -> bool:
+def holds(folder: Path, view: View) -> bool:
     """Whether `folder` holds exactly `view`."""
     try:
         return (
             {path.name for path in folder.iterdir()} == {*view.links, VERSION_JSON}
-            and all(_readlink(folder / name) == target for name, target in view.links.items())
+            and all(read_link(folder / name) == target for name, target in view.links.items())
             and (folder / VERSION_JSON).read_bytes() == view.card
         )
     except OSError:

@@ -1,0 +1,201 @@
+"""`serinus store`: check a store, copy it."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from serinus.cli.exits import Exit
+from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.show import emit, megabytes, say, table, transfer
+from serinus.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from serinus.bootstrap.settings import Settings
+    from serinus.store import Store
+    from serinus.store.checking import Finding
+
+app = App(help="Check the store, and copy it: the backup, and the way into a bucket.")
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `serinus store check -o json` prints."""
+
+    store: str
+    files: int
+    """Read, with their bytes."""
+    bytes: int
+    findings: "tuple[Finding, ...]"
+    errors: int
+    """Findings of severity error that remain."""
+    warnings: int
+    repaired: int
+    summary: str
+
+
+@app.command
+def check(
+    *,
+    repair: bool = False,
+    source: Annotated[str, Parameter(name="--from")] = "",
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> Exit:
+    """Read the whole store and say what is wrong; exit code 1 when an error remains.
+
+    The store may be in use. Nothing is changed without --repair, and nothing is destroyed by it: what is
+    damaged or does not belong there is moved to lost+found/.
+
+    Parameters
+    ----------
+    repair
+        Heal what can be healed without loss.
+    source
+        Another store that holds the same, such as a backup, to heal from: a folder or s3://bucket/prefix.
+    """
+    from serinus.bootstrap.wiring import look_at_store
+
+    with _places(where.settings()) as place:
+        store = look_at_store(where.settings())
+        other = place(source, must_exist=True) if source else None
+        report = _check(store, repair=repair, other=other, here=True)
+    emit(report, output, lambda console: _show(console, report))
+    return Exit.FAILED if report.errors else Exit.DONE
+
+
+@app.command
+def copy(
+    source: str, target: str, /, *, dry_run: bool = False, where: Where = HERE, output: Output = PEOPLE
+) -> Exit:
+    """Bring TARGET up to what SOURCE holds, and check it: a backup, a restore, a move into a bucket.
+
+    Each is a folder, file:///folder or s3://bucket/prefix. What is there is not sent again, so an interrupted
+    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. Exit
+    code 1 when the copy is not whole.
+
+    Parameters
+    ----------
+    source
+        The store to be copied.
+    target
+        The copy: a new or empty place, or an older copy of the same store.
+    dry_run
+        Only say what would be sent.
+    """
+    from serinus.store.copying import Copied
+
+    _refuse_same_place(source, target)
+    with _places(where.settings()) as place:
+        here = place(source, must_exist=True)
+        assert here is not None
+        there = place(target, must_exist=False, make=not dry_run)
+        plan = here.lacking(there)
+        if dry_run or there is None:
+            copied = Copied.would_be(plan)
+            emit({"copied": copied, "check": None}, output, lambda _: say(f"Would send {_sent(copied)}."))
+            return Exit.DONE
+        with transfer("Copying", plan.bytes) as step:
+            copied = here.copy_to(there, step=step)
+        if not there.remote:
+            there.refresh_views()
+        report = _check(there, repair=False, other=None, here=not there.remote)
+
+    def people(console: Console) -> None:
+        for words in copied.left_out:
+            console.print(f"[red]Damaged in the source and left out:[/] {words}", highlight=False)
+        _show(console, report)
+        console.print(f"Sent {_sent(copied)}.", highlight=False)
+
+    emit({"copied": copied, "check": report}, output, people)
+    return Exit.FAILED if report.errors or copied.left_out else Exit.DONE
+
+
+def _refuse_same_place(source: str, target: str) -> None:
+    from serinus.bootstrap.settings import store_folder
+
+    one, two = store_folder(source), store_folder(target)
+    if one is None or two is None:
+        same = one is two and source.rstrip("/") == target.rstrip("/")
+    else:
+        same = two.absolute().resolve().is_relative_to(one.absolute().resolve())
+    if same:
+        raise InvalidInput(f"{target} is the same place as {source}, or in it.", remedy="Give another one.")
+
+
+@contextmanager
+def _places(settings: "Settings") -> Iterator[Callable[..., "Store | None"]]:
+    """Gives a function from an address to its store; what it keeps on this machine goes at the end."""
+    from serinus.bootstrap.wiring import store_at
+
+    with tempfile.TemporaryDirectory(prefix="serinus-store-") as folder:
+
+        def place(url: str, *, must_exist: bool, make: bool = False) -> "Store | None":
+            scratch = Path(tempfile.mkdtemp(dir=folder))
+            return store_at(url, settings, scratch, must_exist=must_exist, make=make)
+
+        yield place
+
+
+def _check(store: "Store", *, repair: bool, other: "Store | None", here: bool) -> Report:
+    files = size = 0
+    with transfer("Checking", None) as show:
+
+        def step(what: str, read: int) -> None:
+            nonlocal files, size
+            files, size = files + 1, size + read
+            show(what, read)
+
+        found = tuple(store.check(repair=repair, other=other, here=here, step=step))
+    name = store.backend.name("").rstrip("/")
+    left = [one for one in found if not one.repaired]
+    errors = sum(one.severity == "error" for one in left)
+    warnings = sum(one.severity == "warning" for one in left)
+    repaired = len(found) - len(left)
+    return Report(
+        store=name,
+        files=files,
+        bytes=size,
+        findings=found,
+        errors=errors,
+        warnings=warnings,
+        repaired=repaired,
+        summary=_summary(name, files, errors, warnings, repaired),
+    )
+
+
+def _summary(name: str, files: int, errors: int, warnings: int, repaired: int) -> str:
+    parts = [
+        f"{count} {word if count == 1 else word + 's'}"
+        for count, word in ((errors, "error"), (warnings, "warning"))
+        if count
+    ]
+    mended = f"{repaired} repaired" if repaired else ""
+    state = ", ".join(filter(None, [*parts, mended])) or "nothing is wrong"
+    return f"{name}: {files} files read, {state}."
+
+
+def _show(console: Console, report: Report) -> None:
+    rows = [
+        (
+            "repaired" if one.repaired else str(one.severity),
+            str(one.kind),
+            one.name,
+            one.words if one.repaired else f"{one.words} {one.remedy}".strip(),
+        )
+        for one in report.findings
+    ]
+    if rows:
+        table(console, ("", "kind", "file", "what"), rows, "")
+    console.print(report.summary, highlight=False, soft_wrap=True)
+
+
+def _sent(copied: Any) -> str:
+    return (
+        f"{copied.events} events, {copied.artifacts} artifacts, {copied.golden} golden sets and "
+        f"{copied.documents} documents ({megabytes(copied.bytes)} MB), up to event {copied.seq}"
+    )

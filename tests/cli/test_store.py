@@ -1,0 +1,76 @@
+"""`serinus store` as scripts meet it: JSON, exit codes, and what a person reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serinus.cli.app import run
+from serinus.cli.exits import Exit
+from serinus.store import Store
+from tests.store.test_checking import flip
+from tests.store.whole import fill, open_store
+
+
+@pytest.fixture
+def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    return fill(open_store(tmp_path / "models"), tmp_path / "drafts")
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = Exit.DONE) -> Any:
+    assert run(["store", *words, "-o", "json"]) == code, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_from_damage_to_repair(whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backup = tmp_path / "backup"
+    report = said(capsys, "check")
+    assert (report["findings"], report["errors"], report["warnings"]) == ([], 0, 0)
+    assert "nothing is wrong" in report["summary"]
+    would = said(capsys, "copy", str(whole.root), str(backup), "--dry-run")
+    assert would["copied"]["dry_run"] and would["check"] is None and not backup.exists()
+    made = said(capsys, "copy", str(whole.root), f"file://{backup}")
+    assert made["copied"]["events"] == whole.state().seq == would["copied"]["events"]
+    assert made["check"]["errors"] == 0 and (backup / "current" / "model.onnx").exists()
+
+    model = whole.root / "artifacts" / whole.state().versions[2].digest / "model.onnx"  # type: ignore[index]
+    flip(model)
+    (whole.root / "current").unlink()
+    report = said(capsys, "check", code=Exit.FAILED)
+    assert [(one["severity"], one["kind"], one["name"], one["repaired"]) for one in report["findings"]] == [
+        ("error", "changed", str(model), False),
+        ("warning", "view", str(whole.root / "current"), False),
+    ]
+    report = said(capsys, "check", "--repair", code=Exit.FAILED)
+    assert (report["errors"], report["repaired"]) == (1, 1), "no other place has the file"
+    assert run(["store", "check", "--repair", "--from", str(backup)]) == Exit.DONE
+    told = "".join(capsys.readouterr().out.split())
+    assert "model.onnx" in told and "repaired" in told
+    assert said(capsys, "check")["findings"] == []
+
+
+def test_refusals(whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    nothing = str(tmp_path / "nothing")
+    for words in (
+        ["store", "copy", nothing, str(tmp_path / "x")],
+        ["store", "copy", str(whole.root), str(tmp_path / "home")],
+        ["store", "copy", "ftp://x/y", str(tmp_path / "x")],
+        ["store", "check", "--model-dir", nothing],
+        ["store", "check", "--from", nothing],
+    ):
+        assert run(words) == Exit.USAGE, words
+        told = capsys.readouterr()
+        assert told.err and not told.out and "Traceback" not in told.err, words
+    assert not Path(nothing).exists() and not (tmp_path / "x").exists()
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
+
+
+def test_a_source_inside_its_target(whole: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    for target in (whole.root, whole.root / "backup"):
+        assert run(["store", "copy", str(whole.root), str(target)]) == Exit.USAGE
+        assert "same place" in capsys.readouterr().err
