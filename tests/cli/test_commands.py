@@ -82,7 +82,7 @@ def test_steering_and_its_exit_codes(
     started = said(capsys, "rollout", "start", str(version), "--reason", "it was not to blame")
     body = list(store.events())[-1].body
     assert isinstance(body, RolloutStarted)
-    assert (body.rollout, body.version, body.policy) == (2, version, load().policy)
+    assert (body.rollout, body.version, body.policy) == (2, version, load().default_policy)
     assert started["reason"] == "it was not to blame"
     assert run(["rollout", "start", "99"]) == Exit.USAGE
     assert "There is no version 99" in capsys.readouterr().err

@@ -18,7 +18,9 @@ class ControlSettings:
     data_dir: Path
     """Holds `uploads/` and `datasets/`."""
     policy: Policy = field(default_factory=Policy)
-    """What a rollout gets that is started here."""
+    """The policy named `default`, with what the settings say."""
+    policy_name: str = "default"
+    """Name of the policy of a rollout that is started here and names none."""
     epochs: int = 10
     """Training epochs when a request names none."""
     batch: int = 8

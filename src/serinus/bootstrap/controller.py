@@ -29,7 +29,8 @@ def run(settings: Settings, parent: int | None = None) -> None:
     Controller(
         store,
         ControllerSettings(
-            policy=settings.policy,
+            policy=settings.default_policy,
+            policy_name=settings.policy,
             tick_seconds=settings.tick_seconds,
             trial_seconds=settings.trial_seconds,
             trial_memory_mb=settings.trial_memory_mb,

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
-from serinus.cli import data, demo, golden, jobs, processes, rollout, train, versions
+from serinus.cli import data, demo, golden, jobs, policy, processes, rollout, train, versions
 from serinus.cli.exits import Exit
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
@@ -28,6 +28,7 @@ app.command(train.train)
 app.command(versions.publish)
 app.command(versions.app, name="versions")
 app.command(rollout.app, name="rollout")
+app.command(policy.app, name="policy")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(jobs.app, name="jobs")

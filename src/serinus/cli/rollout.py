@@ -2,13 +2,14 @@
 
 import getpass
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from serinus.cli.exits import OF_PHASE, Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.policy import chosen
 from serinus.cli.show import emit, say, table, when
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def start(
     version: int,
     /,
     *,
+    policy: str = "",
     reason: Reason = "",
     expect: Expect = None,
     where: Where = HERE,
@@ -132,17 +134,61 @@ def start(
     ----------
     version
         Its number (`serinus versions list`); also one that was rejected or retired.
+    policy
+        Name of its policy, or a YAML or JSON file with one (default: POLICY, else `default`).
     """
     from serinus.core.ids import Version
 
-    _act("start", where, output, reason, expect, version=Version(version), policy=where.settings().policy)
+    settings = where.settings()
+    _act(
+        "start",
+        where,
+        output,
+        reason,
+        expect,
+        version=Version(version),
+        policy=lambda store: chosen(store, settings, policy or settings.policy),
+    )
 
 
-def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: object) -> None:
+@app.command(name="policy")
+def policy_(
+    name_or_file: str,
+    /,
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Let the active rollout obey another policy from now on.
+
+    The evidence goes on, unless the new policy tests something else (another max_error_rate, judge_latency or
+    sticky): then it starts afresh, with limits doubled.
+
+    Parameters
+    ----------
+    name_or_file
+        Name of the policy, or a YAML or JSON file with one.
+    """
+    settings = where.settings()
+    _act(
+        "change_policy",
+        where,
+        output,
+        reason,
+        expect,
+        policy=lambda store: chosen(store, settings, name_or_file),
+    )
+
+
+def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: Any) -> None:
     from serinus.bootstrap.wiring import open_store
     from serinus.control import commands
 
     store = open_store(where.settings())
+    if "policy" in more:
+        more["policy"] = more["policy"](store)
     event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **more)
     emit(event, output, lambda _: say(f"#{event.seq} {event.reason}"))
 

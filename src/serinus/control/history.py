@@ -1,7 +1,7 @@
 """The history for people: who did what, when, why, with which numbers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,7 @@ from serinus.rollout.events import (
     Event,
     Held,
     Paused,
+    PolicyChanged,
     Promoted,
     Published,
     Rejected,
@@ -26,6 +27,9 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.transitions import kind_name
 from serinus.store import Store
+
+Decided: TypeAlias = Promoted | RolledBack | Held | ShareChanged | EpochReset
+"""What rests on frozen evidence, and names it."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,15 +94,21 @@ def _row(event: Event, versions: dict[int, Version]) -> Row:
         why=event.reason,
         version=version,
         rollout=rollout,
-        numbers=body.numbers if isinstance(body, Promoted | RolledBack | Held) else {},
+        numbers=numbers_in(body),
         report=body.report if isinstance(body, Verified | Rejected) else {},
-        evidence=body.evidence if isinstance(body, Promoted | RolledBack) else "",
+        evidence=body.evidence if isinstance(body, Decided) else "",
     )
+
+
+def numbers_in(body: Body) -> dict[str, float]:
+    """The numbers that an event carries; none where it rests on none."""
+    return body.numbers if isinstance(body, Decided | PolicyChanged) else {}
 
 
 _WORDS: Mapping[type[Body], str] = {
     Paused: "paused",
     Resumed: "resumed",
+    PolicyChanged: "obeys another policy",
     EpochReset: "evidence starts afresh",
 }
 

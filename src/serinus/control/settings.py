@@ -10,7 +10,9 @@ class ControllerSettings:
     """Defaults suit one machine and a small cluster alike."""
 
     policy: Policy = field(default_factory=Policy)
-    """What a rollout gets when it starts."""
+    """The policy named `default`, with what the settings say."""
+    policy_name: str = "default"
+    """Name of the policy that a rollout gets when it starts by itself."""
     tick_seconds: float = 1.0
     """How often the controller looks."""
     clamp_ticks: float = 5.0

@@ -4,6 +4,17 @@ from serinus.store.bucket import Address
 from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
+from serinus.store.policies import PolicyRecord
 from serinus.store.store import Store
 
-__all__ = ["Address", "FrozenSlice", "GoldenEntry", "GoldenSet", "Replica", "Routes", "Served", "Store"]
+__all__ = [
+    "Address",
+    "FrozenSlice",
+    "GoldenEntry",
+    "GoldenSet",
+    "PolicyRecord",
+    "Replica",
+    "Routes",
+    "Served",
+    "Store",
+]

@@ -8,6 +8,7 @@ from serinus.core.errors import Conflict, Misconfigured, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event, Published, Removed
+from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Address, Bucket, connect
@@ -19,6 +20,7 @@ from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.journal import Journal
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
+from serinus.store.policies import Policies, PolicyRecord
 from serinus.store.publish import Artifacts, key
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
@@ -30,6 +32,7 @@ _FOLDERS = (
     "evidence",
     "replicas",
     "golden",
+    "policies",
     "versions",
     "views",
     "incoming",
@@ -72,6 +75,7 @@ class Store:
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
         self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
+        self._policies = Policies(self.backend, clock=clock, new_id=new_id)
         self._views = Views(root, self._disk, new_id=new_id, manifest=self._artifacts.manifest)
 
     @classmethod
@@ -335,6 +339,25 @@ class Store:
     def golden_sets(self, *, verify: bool = False) -> list[GoldenSet]:
         """The newest set of each name. Raises Corrupt; with `verify` every picture is hashed."""
         return self._golden.list(verify=verify)
+
+    # -- policies --------------------------------------------------------------------------------------------
+
+    def put_policy(self, policy: Policy, *, actor: str, reason: str) -> PolicyRecord:
+        """`policy.name` means this policy from now on. Raises InvalidInput."""
+        with volume_errors("store the policy", self.root):
+            return self._policies.put(policy, actor=actor, reason=reason)
+
+    def policy(self, name: str) -> PolicyRecord | None:
+        """The newest edition, None when nobody set it. Raises Corrupt, naming a damaged file."""
+        return self._policies.get(name)
+
+    def policy_names(self) -> tuple[str, ...]:
+        """Names that were set, sorted; the built-in ones are not among them."""
+        return self._policies.names()
+
+    def policy_history(self, name: str) -> list[PolicyRecord]:
+        """All editions, oldest first. Raises Corrupt, naming a damaged file."""
+        return self._policies.history(name)
 
 
 class _InitialExists(Exception):
