@@ -694,6 +694,8 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/policies",
         "/api/policies/schema",
         "/api/policies/{name}",
+        "/api/rollouts/{n}/explain",
+        "/api/rollouts/{n}/explain.svg",
         "/api/jobs/{job}/cancel",
         "/api/predict",
     } == set(api["paths"])

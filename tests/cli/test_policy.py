@@ -91,3 +91,24 @@ def test_a_rollout_starts_under_a_policy_and_gets_another_on_the_way(
     assert rollout is not None
     assert (rollout.policy, rollout.share) == (Policy(name="mine", share=0.2), 0.2)
     assert said(capsys, "rollout", "history")[-1]["what"] == "version 2: obeys another policy"
+
+
+def test_a_rollout_is_explained_and_drawn(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rollout", "explain"]) == Exit.USAGE
+    assert "There was no rollout yet" in capsys.readouterr().err
+    version = store.publish(models.healthy(tmp_path / "v2", seed=2), note="", actor="test")
+    said(capsys, "rollout", "start", str(version))
+    store.append(Verified(rollout=1, share=0.5), actor="controller", reason="all checks passed")
+    said(capsys, "rollout", "rollback", "--reason", "looks odd")
+    found = said(capsys, "rollout", "explain", "1", "-o", "json")
+    assert found["headline"].endswith("looks odd.")
+    for ending, begin in ((".svg", b"<svg"), (".png", b"\x89PNG")):
+        file = tmp_path / f"rollout{ending}"
+        assert run(["rollout", "explain", "--plot", str(file)]) == Exit.DONE
+        assert file.read_bytes().startswith(begin)
+    told = capsys.readouterr().out
+    assert "Version 2 was rolled back" in told and "all checks passed" in told
+    assert run(["rollout", "explain", "--plot", str(tmp_path / "rollout.gif")]) == Exit.USAGE
+    assert run(["rollout", "explain", "7"]) == Exit.USAGE

@@ -2,6 +2,7 @@
 
 import getpass
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
@@ -191,6 +192,51 @@ def _act(name: str, where: Where, output: Output, reason: str, expect: int | Non
         more["policy"] = more["policy"](store)
     event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **more)
     emit(event, output, lambda _: say(f"#{event.seq} {event.reason}"))
+
+
+@app.command
+def explain(
+    number: int | None = None,
+    /,
+    *,
+    plot: Path | None = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Tell why a rollout went as it did: what came of it, on which numbers, and what happened when.
+
+    Parameters
+    ----------
+    number
+        The rollout's (default: the active one, else the last one).
+    plot
+        Also draw evidence with its limits, error rates and the share over time, into this .svg or .png file.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control import canvas
+    from serinus.control.chart import chart
+    from serinus.control.explain import explain as made
+    from serinus.control.explain import in_words
+    from serinus.core.errors import InvalidInput
+
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise InvalidInput(f"{plot} is neither .svg nor .png.", remedy="Give the file one of these endings.")
+    found = made(open_store(where.settings()), number)
+    if plot is not None:
+        picture = chart(found)
+        plot.write_bytes(canvas.svg(picture) if plot.suffix == ".svg" else canvas.png(picture))
+        say(f"The picture is in {plot}.")
+
+    def people(console: Console) -> None:
+        console.print(in_words(found), highlight=False, soft_wrap=True)
+        console.print()
+        rows = [
+            (f"{one.seconds:.0f} s", str(one.row.seq), one.row.actor, one.row.what, one.row.why)
+            for one in found.timeline
+        ]
+        table(console, ("after", "#", "who", "what", "why"), rows, "")
+
+    emit(found, output, people)
 
 
 @app.command

@@ -78,7 +78,7 @@ def promote(
             policy=rollout.policy.name,
         )
         said = _words(reason)
-        return _Draft(body, f"{said} (Override: {'; '.join(objections)}.)" if objections else said)
+        return _Draft(body, f"{said} (Override: {'; '.join(objections)})" if objections else said)
 
     return _decide(store, draft, actor, expect)
 

@@ -60,7 +60,7 @@ def history(store: Store, *, limit: int | None = None) -> list[Row]:
     """
     versions: dict[int, Version] = {}
     if limit is None:
-        return [_row(event, versions) for event in store.events()]
+        return [row_of(event, versions) for event in store.events()]
     newest: list[Event] = []
     for event in store.newest_events():
         body = event.body
@@ -70,10 +70,10 @@ def history(store: Store, *, limit: int | None = None) -> list[Row]:
             # One rollout at a time: of those told about, at most the oldest began before.
             versions[body.rollout] = body.version
             break
-    return [_row(event, versions) for event in reversed(newest)]
+    return [row_of(event, versions) for event in reversed(newest)]
 
 
-def _row(event: Event, versions: dict[int, Version]) -> Row:
+def row_of(event: Event, versions: dict[int, Version]) -> Row:
     """`versions`: rollout -> version, as far as it was told; a start adds to it."""
     body = event.body
     if isinstance(body, RolloutStarted):
