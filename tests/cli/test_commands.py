@@ -144,7 +144,10 @@ def test_wrong_settings_are_the_operators_fault(
 
 
 def documented_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    pages = [ROOT / "README.md", ROOT / "docs" / "policies.md"]
+    blocks = [
+        found for page in pages for found in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line.removesuffix("&").strip() for line in lines if line.startswith("serinus ")]
 

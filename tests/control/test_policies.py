@@ -132,6 +132,12 @@ def test_the_schema_describes_every_field_and_is_what_the_reader_obeys() -> None
     assert not set(re.findall(r"#/\$defs/(\w+)", json.dumps(made))) - set(made["$defs"])
 
 
+def test_the_policy_in_the_documentation_is_one() -> None:
+    page = Path(__file__).parents[2] / "docs" / "policies.md"
+    documents = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    assert [read(text.encode(), str(page)).steps for text in documents] == [(0.05, 0.25, 0.5)]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "models", clock=now, new_id=new_id)

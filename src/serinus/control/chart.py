@@ -87,6 +87,8 @@ def _evidence(points: Sequence[Point], panel: _Panel) -> Iterator[Shape]:
     def curve(value: Callable[[Point], float | None], ink: Ink, *, dashed: bool = False) -> Iterator[Shape]:
         known = [(one.seconds, v) for one in points if (v := value(one)) is not None]
         if known:
+            # Evidence begins at 1, and a limit is what it is from the start.
+            known.insert(0, (0.0, known[0][1] if dashed else 1.0))
             drawn = [(panel.x(seconds), panel.y(_log(v))) for seconds, v in known]
             yield Line(drawn if not dashed else _stairs(drawn), ink, 1.2 if dashed else 2.0, dashed)
 
@@ -138,7 +140,8 @@ def _shares(points: Sequence[Point], panel: _Panel) -> Iterator[Shape]:
     yield from _heading(panel, "Share of the canary", [])
     for value in (0.0, 0.5, 1.0):
         yield from _level(panel, value, f"{value * 100:g} %")
-    stairs = _stairs([(panel.x(one.seconds), panel.y(one.share)) for one in points])
+    known = [(0.0, points[0].share), *((one.seconds, one.share) for one in points)]
+    stairs = _stairs([(panel.x(seconds), panel.y(share)) for seconds, share in known])
     yield Area([*stairs, (stairs[-1][0], panel.y(0)), (stairs[0][0], panel.y(0))], Ink.CANARY, 0.16)
     yield Line(stairs, Ink.CANARY, 2.0)
 

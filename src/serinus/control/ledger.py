@@ -18,7 +18,7 @@ from serinus.evidence.counting import judge_by_counting
 from serinus.evidence.counts import Slice, merge
 from serinus.evidence.steps import StepProof
 from serinus.evidence.verdict import Verdict
-from serinus.rollout.policy import Policy, Rule
+from serinus.rollout.policy import DEFAULT, Policy, Rule
 from serinus.rollout.state import Rollout
 from serinus.store import FrozenSlice, Store
 
@@ -31,7 +31,7 @@ class Standing(NamedTuple):
     analysis: Analysis
     """After it, and after a restart of the evidence that followed it."""
     params: Params
-    policy: Policy
+    policy: Policy = DEFAULT
 
     @property
     def clock(self) -> float:
