@@ -41,6 +41,32 @@ def test_a_healthy_canary_climbs_every_step_and_is_promoted(tmp_path: Path) -> N
     assert isinstance(world.events[-1].body, Promoted)
 
 
+def test_two_controllers_take_each_step_once(tmp_path: Path) -> None:
+    world = stepped(tmp_path)
+    world.controllers.append(world.controller())
+    last = world.until_over(users=100, seconds=400)
+    assert last.phase is RolloutPhase.PROMOTED
+    assert shares(world) == [0.25, 0.5]
+
+
+def test_a_restart_of_the_controller_goes_on_in_the_step(tmp_path: Path) -> None:
+    world = stepped(tmp_path)
+    while not shares(world):
+        world.step(users=100)
+    world.controllers = [world.controller()]
+    world.until_over(users=100, seconds=400)
+    assert shares(world) == [0.25, 0.5]
+
+
+def test_a_step_whose_first_slice_is_gone_is_never_proved(tmp_path: Path) -> None:
+    world = stepped(tmp_path)
+    while not shares(world):
+        world.step(users=100)
+    (world.store.root / "evidence" / "1" / f"{world.rollout.step_after:010d}.json").unlink()
+    world.step(users=100, seconds=20)
+    assert shares(world) == [0.25]
+
+
 def test_each_step_needs_its_own_proof(tmp_path: Path) -> None:
     world = stepped(tmp_path)
     while not shares(world):
@@ -61,6 +87,17 @@ def test_no_promotion_before_the_last_step_however_long_the_window(tmp_path: Pat
     assert world.rollout.phase is RolloutPhase.CANARY
     assert world.clock_of_window > WINDOW
     assert world.rollout.share < STEPS[-1]
+
+
+def test_a_promotion_by_hand_before_the_last_step_is_an_override(tmp_path: Path) -> None:
+    world = stepped(tmp_path, window_seconds=5.0)
+    while not shares(world):
+        world.step(users=100)
+    with pytest.raises(Conflict, match="step 2 of 3 is reached"):
+        commands.promote(world.store, actor=ALICE, reason="now")
+    event = commands.promote(world.store, actor=ALICE, reason="now", confirm=True)
+    assert isinstance(event.body, Promoted)
+    assert event.body.override
 
 
 def test_a_canary_that_fails_in_a_step_is_rolled_back(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Version
 from serinus.evidence.verdict import Verdict
+from serinus.rollout.decide import steps_left
 from serinus.rollout.events import (
     Body,
     Event,
@@ -89,6 +90,8 @@ def _objections(store: Store, rollout: Rollout, at: Standing, verdict: Verdict) 
     left = rollout.policy.window_seconds - at.clock
     if left > 0:
         found.append(f"{left:.0f} s of the window are left")
+    if steps_left(rollout):
+        found.append(f"step {rollout.step + 1} of {len(rollout.policy.shares)} is reached")
     if any(rollout.number in replica.trips for replica in store.replicas()):
         found.append("a replica stopped it on its own evidence")
     if verdict.blame is not None or verdict.alarm or not verdict.good:

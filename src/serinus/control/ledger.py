@@ -86,15 +86,17 @@ def _of_epoch(analysis: Analysis, rollout: Rollout) -> Analysis:
 
 
 def step_proof(store: Store, rollout: Rollout, at: Standing, in_flight: int) -> StepProof | None:
-    """What the observations of the step in force prove; None where the policy has no steps.
+    """What the observations of the step in force prove.
 
-    Raises Corrupt, naming a damaged file.
+    None where the policy has no steps, or the slice is gone that the step began with. Raises Corrupt, naming
+    a damaged file.
     """
     if not rollout.policy.steps:
         return None
-    began = store.frozen(rollout.number, rollout.step_after) if rollout.step_after >= 0 else None
-    known = begin(at.params) if began is None else began.analysis
-    return steps.proof(at.analysis, known, at.params, in_flight)
+    if rollout.step_after < 0:
+        return steps.proof(at.analysis, begin(at.params), at.params, in_flight)
+    began = store.frozen(rollout.number, rollout.step_after)
+    return None if began is None else steps.proof(at.analysis, began.analysis, at.params, in_flight)
 
 
 class WindowClock:

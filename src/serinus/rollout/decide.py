@@ -162,24 +162,25 @@ def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decisio
     return Hold(f"extended: {missing}", situation.now)
 
 
-def _steps_left(rollout: Rollout) -> bool:
+def steps_left(rollout: Rollout) -> bool:
+    """Whether the policy has a larger share in store."""
     return rollout.baseline is not None and rollout.step < len(rollout.policy.shares) - 1
 
 
 def _advance(rollout: Rollout, proof: StepProof | None) -> Advance | None:
     """To the next step, once the canary's health in this one is proved."""
-    if proof is None or not proof.proved or not _steps_left(rollout):
+    if proof is None or not proof.proved or not steps_left(rollout):
         return None
     step = rollout.step + 1
     share = share_of_step(rollout.policy, rollout.baseline, step)
-    return Advance(share, f"step {step + 1}, {share:.4g} of the requests: {proof.words}", step)
+    return Advance(share, f"step {step + 1}, {share * 100:.4g} % of the requests: {proof.words}", step)
 
 
 def _with_step(rollout: Rollout, proof: StepProof | None, verdict: Verdict) -> Verdict:
     """The verdict; not good, whatever the evidence of the whole rollout, short of the last step's proof."""
     if len(rollout.policy.shares) == 1 or rollout.baseline is None:
         return verdict
-    if proof is not None and proof.proved and not _steps_left(rollout):
+    if proof is not None and proof.proved and not steps_left(rollout):
         return verdict
     missing = "nothing was observed in this step yet" if proof is None else f"in this step {proof.words}"
     return msgspec.structs.replace(verdict, good=False, blockers=(*verdict.blockers, missing))
