@@ -3,6 +3,7 @@
 `python tools/reference.py` writes them, `--check` says which are out of date and exits with 1.
 """
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -83,7 +84,20 @@ def rollout() -> str:
     )
 
 
-PAGES = {"settings.md": settings, "cli.md": commands, "http.md": endpoints, "rollout.md": rollout}
+def policy_schema() -> str:
+    """docs/policy.schema.json"""
+    from serinus.control.policy_document import schema
+
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+PAGES = {
+    "settings.md": settings,
+    "cli.md": commands,
+    "http.md": endpoints,
+    "rollout.md": rollout,
+    "policy.schema.json": policy_schema,
+}
 
 
 def main() -> int:

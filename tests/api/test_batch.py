@@ -10,13 +10,14 @@ import pytest
 from serinus.api.batch import Batch
 from serinus.api.inference_documents import BatchResults, OverlayChoice
 from serinus.core.errors import InvalidInput
+from serinus.serving.assignment import Caller
 from serinus.serving.settings import InferenceSettings
 
 
 class Buggy:
     """Answers pictures with what is wrong with them, and stumbles over one."""
 
-    async def predict(self, pre: bytes, post: bytes, *, keep_post: bool) -> object:
+    async def predict(self, pre: bytes, post: bytes, *, caller: Caller, keep_post: bool) -> object:
         if pre == b"odd":
             raise KeyError("a case that nobody thought of")
         raise InvalidInput("This is no picture.", remedy="Send a PNG.")
@@ -50,7 +51,7 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, bytes]] = []
 
-    async def predict(self, pre: bytes, post: bytes, *, keep_post: bool) -> object:
+    async def predict(self, pre: bytes, post: bytes, *, caller: Caller, keep_post: bool) -> object:
         self.asked.append((pre, post))
         raise InvalidInput("Seen.")
 

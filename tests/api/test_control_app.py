@@ -706,6 +706,12 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/rollout/pause",
         "/api/rollout/resume",
         "/api/rollout/start",
+        "/api/rollout/policy",
+        "/api/policies",
+        "/api/policies/schema",
+        "/api/policies/{name}",
+        "/api/rollouts/{n}/explain",
+        "/api/rollouts/{n}/explain.svg",
         "/api/jobs/{job}/cancel",
         "/api/predict",
     } == set(api["paths"])

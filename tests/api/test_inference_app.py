@@ -18,6 +18,7 @@ import pytest
 
 from serinus.api.inference_app import Replica, build_app
 from serinus.bootstrap.edge import coin, new_id, now
+from serinus.rollout.policy import ByCookie, Policy
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Routes, Store
 from tests import models
@@ -502,5 +503,26 @@ def test_an_answer_is_judged_by_its_request_id(tmp_path: Path) -> None:
             assert refused.json()["error"]
         deep = await made.client.post("/feedback", content=b"[" * 100_000)
         assert deep.status_code == 400
+
+    run(test, tmp_path)
+
+
+def test_the_reply_says_who_was_assigned_and_whether_a_tester_chose(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        version = publish(made.store, models.healthy(tmp_path / "second", 2))
+        policy = Policy(sticky=ByCookie("session"), override_header="X-Serinus-Arm")
+        start_canary(made.store, version, policy=policy)
+        await made.until(lambda: made.replica.residency.snapshot.canary)
+        for arm in ("canary", "current"):
+            reply = (await made.predict(headers={"X-Serinus-Arm": arm})).json()
+            assert (reply["assigned"], reply["model_used"], reply["override"]) == (arm, arm, True)
+        for user in range(6):
+            said = {"cookie": f"other=1; session=user-{user}"}
+            replies = [(await made.predict(headers=said)).json() for _ in range(3)]
+            assert len({reply["assigned"] for reply in replies}) == 1
+            assert not any(reply["override"] for reply in replies)
+        refused = await made.predict(headers={"X-Serinus-Arm": "both"})
+        assert refused.status_code == 400
+        assert "canary or current" in refused.text
 
     run(test, tmp_path)

@@ -4,15 +4,17 @@ import pytest
 
 from serinus.bootstrap.settings import Settings, environment, load, rows
 from serinus.core.errors import Misconfigured
-from serinus.rollout.policy import Policy
+from serinus.rollout.policy import DEFAULT
 
 
 def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     settings = load()
-    assert settings.policy == Policy()
-    assert (settings.policy.share, settings.policy.window_seconds, settings.policy.max_error_rate) == (
+    assert settings.default_policy == DEFAULT
+    assert settings.policy == "default"
+    policy = settings.default_policy
+    assert (policy.share, policy.window_seconds, policy.max_error_rate) == (
         0.5,
         180.0,
         0.05,
@@ -37,7 +39,7 @@ def test_the_documented_environment_variables_work(monkeypatch: pytest.MonkeyPat
     assert (settings.img_size, settings.epochs, settings.batch) == (320, 5, 4)
     assert settings.infer == "http://infer:9000"
     assert settings.base_weights == Path("base.pt")
-    assert settings.policy.window_seconds == 30
+    assert settings.default_policy.window_seconds == 30
     assert load(window_seconds=7).window_seconds == 7, "a flag wins over the environment"
 
 
@@ -83,7 +85,7 @@ def test_keys_are_paths_and_children_find_them_too(monkeypatch: pytest.MonkeyPat
         require_signature=True,
     )
     assert chosen.trusted_keys == (Path("keys"), Path("other/alice.pem"))
-    assert chosen.policy.require_signature
+    assert chosen.default_policy.require_signature
     for name, value in environment(chosen).items():
         monkeypatch.setenv(name, value)
     child = load()

@@ -123,7 +123,7 @@ def test_steering_and_its_exit_codes(
     started = said(capsys, "rollout", "start", str(version), "--reason", "it was not to blame")
     body = list(store.events())[-1].body
     assert isinstance(body, RolloutStarted)
-    assert (body.rollout, body.version, body.policy) == (2, version, load().policy)
+    assert (body.rollout, body.version, body.policy) == (2, version, load().default_policy)
     assert started["reason"] == "it was not to blame"
     assert run(["rollout", "start", "99"]) == Exit.USAGE
     assert "There is no version 99" in capsys.readouterr().err
@@ -185,7 +185,10 @@ def test_wrong_settings_are_the_operators_fault(
 
 
 def documented_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    pages = [ROOT / "README.md", ROOT / "docs" / "policies.md"]
+    blocks = [
+        found for page in pages for found in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line.removesuffix("&").strip() for line in lines if line.startswith("serinus ")]
 

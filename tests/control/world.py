@@ -174,12 +174,12 @@ class World:
         self._wait(lambda: self.state.rollout is not None)
         self._wait(lambda: self.state.rollout is None or self.rollout.phase is not RolloutPhase.VERIFYING)
 
-    def canary(self) -> None:
+    def canary(self, share: float = 0.5) -> None:
         """Version 2 is published and the canary, for tests that are not about its verification."""
         version = self.publish(models.healthy(self.folder / "next", seed=1), note="more data")
         start = RolloutStarted(rollout=1, version=version, policy=self.policy)
         self.store.append(start, actor="controller", reason="the next that was published")
-        self.store.append(Verified(rollout=1, share=0.5), actor="controller", reason="all checks passed")
+        self.store.append(Verified(rollout=1, share=share), actor="controller", reason="all checks passed")
         self.replica.beat(self.state)
         self.tick()
 

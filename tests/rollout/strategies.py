@@ -11,6 +11,7 @@ from serinus.rollout.events import (
     EpochReset,
     Held,
     Paused,
+    PolicyChanged,
     Rejected,
     Removed,
     Resumed,
@@ -18,6 +19,7 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
+from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
 from serinus.rollout.transitions import IllegalTransition
 from tests.rollout.histories import History, promoted, published, rolled_back, started
@@ -39,6 +41,14 @@ MOVES: tuple[Callable[[State, int], Body], ...] = (
     lambda state, n: Resumed(rollout=_active(state)[0], clock=float(n)),
     lambda state, n: Held(rollout=_active(state)[0], code=ReasonCode.INSUFFICIENT, k=n),
     lambda state, n: ShareChanged(rollout=_active(state)[0], share=n / 10),
+    lambda state, n: ShareChanged(rollout=_active(state)[0], share=n / 10, step=n, k=n),
+    lambda state, n: PolicyChanged(
+        rollout=_active(state)[0],
+        policy=Policy(steps=(n / 10, 1.0)),
+        share=n / 10 if n > 1 else 0.0,
+        fresh=n > 5,
+        k=n,
+    ),
     lambda state, n: EpochReset(rollout=_active(state)[0], k=n),
     lambda state, _: promoted(*_active(state)),
     lambda state, _: rolled_back(*_active(state)),

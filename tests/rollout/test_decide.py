@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.enums import ReasonCode, RolloutPhase, Stratum, VersionState
 from serinus.evidence.analysis import Params, Verdict, begin, judge, observe
+from serinus.evidence.steps import StepProof
 from serinus.rollout.decide import (
     Advance,
     Decision,
@@ -156,6 +157,47 @@ def test_evaluation_ends_after_max_evaluation_windows() -> None:
     decision = decide(state, situation(UNDECIDED, 540.0))
     assert decision == Suspend(ReasonCode.INSUFFICIENT, "undecided after 3 windows: too little proof")
     assert isinstance(decide(state, situation(GOOD, 540.0)), Promote)
+
+
+STEPS = Policy(steps=(0.05, 0.25, 0.5))
+PROVED = StepProof(stratum=Stratum.USERS, requests=80, failures=0, e_good=25.0, limit=20.0)
+UNPROVED = msgspec.structs.replace(PROVED, requests=8, e_good=1.5)
+
+
+def in_step(proof: StepProof | None, verdict: Verdict = GOOD, clock: float = 10.0) -> Situation:
+    return msgspec.structs.replace(situation(verdict, clock), step=proof)
+
+
+def test_the_next_step_follows_its_proof_and_waits_for_no_window() -> None:
+    state = with_canary(STEPS).state
+    decision = decide(state, in_step(PROVED))
+    assert isinstance(decision, Advance)
+    assert (decision.share, decision.step) == (0.25, 1)
+    assert "step 2, 25 % of the requests: 0 of 80 canary requests failed" in decision.reason
+    for unmoved in (in_step(UNPROVED), in_step(None), in_step(PROVED, ALARM)):
+        assert isinstance(decide(state, unmoved), Hold)
+    assert isinstance(decide(state, in_step(PROVED, BLAMED)), RollBack)
+    assert isinstance(decide(state, in_step(PROVED, SHARED)), Suspend)
+    assert isinstance(decide(state, msgspec.structs.replace(in_step(PROVED), tripped=True)), Hold)
+
+
+def test_good_evidence_of_all_steps_promotes_only_with_the_proof_of_the_last() -> None:
+    history = with_canary(STEPS)
+    early = decide(history.state, in_step(UNPROVED, GOOD, 500.0))
+    assert isinstance(early, Hold) and "in this step 0 of 8 canary requests failed" in early.reason
+    for step, share in ((1, 0.25), (2, 0.5)):
+        history.append(ShareChanged(rollout=1, share=share, step=step, k=7, clock=100.0 * step))
+    assert isinstance(decide(history.state, in_step(UNPROVED, GOOD, 500.0)), Hold)
+    assert isinstance(decide(history.state, in_step(PROVED, GOOD, 179.0)), Hold), "the window is open"
+    assert isinstance(decide(history.state, in_step(PROVED, GOOD, 180.0)), Promote)
+    # The longest evaluation counts from the last step's beginning at 200 s.
+    assert isinstance(decide(history.state, in_step(UNPROVED, GOOD, 1099.0)), Hold)
+    assert isinstance(decide(history.state, in_step(UNPROVED, GOOD, 1100.0)), Suspend)
+
+
+def test_a_first_version_has_no_steps_to_climb() -> None:
+    history = History(published(1), started(1, 1, policy=STEPS), Verified(rollout=1, share=1.0))
+    assert isinstance(decide(history.state, in_step(PROVED, GOOD, 180.0)), Promote)
 
 
 def test_what_insufficient_evidence_leads_to_is_policy() -> None:

@@ -17,6 +17,7 @@ from serinus.rollout.events import (
     Held,
     ImportRejected,
     Paused,
+    PolicyChanged,
     Promoted,
     Rejected,
     Resumed,
@@ -258,7 +259,7 @@ def test_a_policy_that_nobody_can_obey_starts_nothing(policy: Policy) -> None:
     history = History(published(1, initial=True), published(2))
     with pytest.raises(IllegalTransition, match="cannot be obeyed") as refused:
         history.append(started(1, 2, policy=policy))
-    assert "must be" in refused.value.remedy
+    assert "allowed: " in refused.value.remedy
 
 
 @pytest.mark.parametrize(("seq", "prev"), [(5, ""), (6, "other"), (4, None), (6, None)])
@@ -407,3 +408,29 @@ class Journals(RuleBasedStateMachine):
 
 TestJournals = Journals.TestCase
 TestJournals.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_another_policy_counts_an_epoch_only_where_the_evidence_is_fresh() -> None:
+    history = with_canary(Policy(steps=(0.05, 0.5)))
+    history.append(ShareChanged(rollout=1, share=0.5, step=1, k=9, clock=60.0))
+    same = Policy(name="longer", steps=(0.05, 0.5), window_seconds=600.0)
+    history.append(PolicyChanged(rollout=1, policy=same, share=0.5, step=1, k=12, clock=80.0))
+    rollout = history.state.rollout
+    assert rollout is not None
+    assert (rollout.policy, rollout.step, rollout.step_after) == (same, 1, 9)
+    assert (rollout.epoch, rollout.evaluate_from) == (0, 60.0)
+    other = Policy(name="other", max_error_rate=0.1)
+    history.append(PolicyChanged(rollout=1, policy=other, share=0.5, fresh=True, k=20, clock=90.0))
+    rollout = history.state.rollout
+    assert rollout is not None
+    assert (rollout.step_after, rollout.epoch, rollout.epoch_after, rollout.evaluate_from) == (
+        20,
+        1,
+        20,
+        90.0,
+    )
+    with pytest.raises(IllegalTransition, match="cannot be obeyed"):
+        history.append(PolicyChanged(rollout=1, policy=Policy(share=0.0), share=0.5))
+    with pytest.raises(IllegalTransition, match="no share"):
+        history.append(PolicyChanged(rollout=1, policy=Policy(), share=1.5))
+    assert history.replayed() == history.state

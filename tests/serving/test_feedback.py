@@ -52,6 +52,7 @@ def answer(store: Store, labels: tuple[int, ...] = (0, 3)) -> Prediction:
         role=Arm.CURRENT,
         assigned=Arm.CURRENT,
         rollout=None,
+        override=False,
         fallback=False,
         timing=Timing(decode=0.0, model=0.0),
     )

@@ -13,6 +13,8 @@ from serinus.core.errors import InvalidInput, TooLarge, Unavailable
 from serinus.core.ids import Version
 from serinus.evidence.counts import Slice, merge
 from serinus.rollout.events import ShareChanged
+from serinus.rollout.policy import ByHeader, Policy
+from serinus.serving.assignment import Caller
 from serinus.serving.predict import Prediction
 from tests import models
 from tests.serving.house import House, house, pair, promote, publish, roll_back, start_canary, wait_for
@@ -384,3 +386,51 @@ def test_pictures_in_and_out_are_of_the_same_kind(tmp_path: Path) -> None:
         found = ask(made)[0]
     assert found.detections.dtype == np.float32
     assert found.detections.shape == (models.FOUND, 6)
+
+
+def pinned_to(made: House, caller: Caller, times: int = 1) -> list[Prediction]:
+    async def run() -> list[Prediction]:
+        pre, post = pair(64)
+        return [await made.predictor.predict(pre, post, caller=caller) for _ in range(times)]
+
+    return asyncio.run(run())
+
+
+def test_a_pinned_user_stays_with_a_version_and_counts_once(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = made.healthy(2)
+        policy = Policy(share=0.5, sticky=ByHeader("X-User-Id"))
+        rollout = start_canary(made.store, version, policy=policy)
+        made.wait_serves(1, version)
+        answers = {
+            name: pinned_to(made, Caller(headers={"x-user-id": name}), 2) for name in map(str, range(20))
+        }
+        arms = {name: {each.assigned for each in found} for name, found in answers.items()}
+        slice_ = observed(made, rollout, 20)
+    assert all(len(of_user) == 1 for of_user in arms.values()), "both arms are pinned"
+    assert {arm for of_user in arms.values() for arm in of_user} == {Arm.CANARY, Arm.CURRENT}
+    assert not any(each.override for found in answers.values() for each in found)
+    assert sum(cell.successes + cell.failures for cell in slice_) == 20, "40 requests of 20 users"
+    users = sum(of_user == {Arm.CANARY} for of_user in arms.values())
+    assert sum(cell.successes for cell in slice_ if cell.arm is Arm.CANARY) == users
+
+
+def test_a_tester_gets_the_version_that_he_asks_for_and_is_no_evidence(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        version = publish(made.store, models.raising(tmp_path / "bad"))
+        rollout = start_canary(made.store, version, policy=Policy(override_header="X-Serinus-Arm"))
+        made.wait_serves(1, version)
+        to_canary = pinned_to(made, Caller(headers={"x-serinus-arm": "canary"}), 3)
+        to_current = pinned_to(made, Caller(headers={"x-serinus-arm": "current"}), 3)
+        with pytest.raises(InvalidInput, match="X-Serinus-Arm"):
+            pinned_to(made, Caller(headers={"x-serinus-arm": "both"}))
+        ordinary = pinned_to(made, Caller())[0]
+        slice_ = observed(made, rollout, 1)
+    assert [(each.assigned, each.override, each.fallback) for each in to_canary] == [
+        (Arm.CANARY, True, True)
+    ] * 3
+    assert [(each.assigned, each.override, each.fallback) for each in to_current] == [
+        (Arm.CURRENT, True, False)
+    ] * 3
+    assert not ordinary.override
+    assert sum(cell.successes + cell.failures for cell in slice_) == 1

@@ -22,6 +22,7 @@ from serinus.core.errors import InvalidInput, NotFound, SerinusError, Unavailabl
 from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember, open_archive
 from serinus.data.naming import Kind, Part, When, classify
 from serinus.imagery.overlay import overlay
+from serinus.serving.assignment import NOBODY, Caller
 from serinus.serving.predict import Prediction, Predictor
 from serinus.serving.settings import InferenceSettings
 
@@ -100,12 +101,19 @@ class Batch:
     """One run over one archive; `run` once."""
 
     def __init__(
-        self, predictor: Predictor, settings: InferenceSettings, choice: OverlayChoice, *, request_id: str
+        self,
+        predictor: Predictor,
+        settings: InferenceSettings,
+        choice: OverlayChoice,
+        *,
+        request_id: str,
+        caller: Caller = NOBODY,
     ) -> None:
         self._predictor = predictor
         self._settings = settings
         self._choice = choice
         self._request_id = request_id
+        self._caller = caller
         self._limits = ArchiveLimits(
             max_files=8 * settings.max_batch_pairs,
             max_file_bytes=settings.max_body_bytes,
@@ -178,7 +186,7 @@ class Batch:
         for left in reversed(range(_TRIES)):
             try:
                 return await self._predictor.predict(
-                    pre, post, keep_post=self._choice is not OverlayChoice.NONE
+                    pre, post, caller=self._caller, keep_post=self._choice is not OverlayChoice.NONE
                 )
             except Unavailable as error:
                 if not left:

@@ -14,7 +14,7 @@ import httpx
 from fastapi import FastAPI
 
 from serinus import __version__
-from serinus.api import compat_routes, control_routes, errors, guards
+from serinus.api import compat_routes, control_routes, errors, explain_routes, guards, policy_routes
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
 from serinus.api.infer_proxy import Infer
@@ -64,7 +64,17 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.state.board = board
     app.include_router(compat_routes.router(deps, uploads, infer))
     app.include_router(control_routes.router(deps, board, infer))
-    describe(app, [*compat_routes.DOCUMENTS, *control_routes.DOCUMENTS])
+    app.include_router(policy_routes.router(deps))
+    app.include_router(explain_routes.router(deps))
+    describe(
+        app,
+        [
+            *compat_routes.DOCUMENTS,
+            *control_routes.DOCUMENTS,
+            *policy_routes.DOCUMENTS,
+            *explain_routes.DOCUMENTS,
+        ],
+    )
     errors.install(app)
     guards.install(
         app,

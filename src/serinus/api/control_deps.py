@@ -19,7 +19,9 @@ class ControlSettings:
     data_dir: Path
     """Holds `uploads/` and `datasets/`."""
     policy: Policy = field(default_factory=Policy)
-    """What a rollout gets that is started here."""
+    """The policy named `default`, with what the settings say."""
+    policy_name: str = "default"
+    """Name of the policy of a rollout that is started here and names none."""
     trust: Trust = field(default_factory=Trust)
     """Whose signatures count, and whether one is required whatever a policy says."""
     epochs: int = 10

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Annotated, TypeVar
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from serinus.api import policy_routes
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps
 from serinus.api.documents import (
@@ -17,6 +17,7 @@ from serinus.api.documents import (
     Decided,
     HistoryPage,
     JobView,
+    PolicyCommand,
     StartCommand,
     StateView,
     VersionDetail,
@@ -24,10 +25,11 @@ from serinus.api.documents import (
 )
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
+from serinus.api.reading import read_command
 from serinus.api.schema import answers, answers_words, json_response, takes, takes_form
 from serinus.api.views import job_view
-from serinus.control import commands
-from serinus.core.errors import Conflict, InvalidInput, ModelFault, NotFound, Unavailable
+from serinus.control import commands, policies
+from serinus.core.errors import Conflict, ModelFault, NotFound, Unavailable
 from serinus.core.ids import Version
 from serinus.rollout.events import Event
 from serinus.store import Store
@@ -37,6 +39,7 @@ DOCUMENTS: list[type] = [
     Decided,
     HistoryPage,
     JobView,
+    PolicyCommand,
     StartCommand,
     StateView,
     VersionDetail,
@@ -143,13 +146,24 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         return commands.start(
             store,
             Version(command.version),
-            policy=deps.settings.policy,
+            policy=policies.named(store, command.policy or deps.settings.policy_name, deps.settings.policy),
             actor=actor,
             reason=command.reason,
             expect=command.expect,
         )
 
     decision("start", "Starts a rollout of a version that is already there", StartCommand, _start)
+
+    def _change(store: Store, command: PolicyCommand, actor: str) -> Event:
+        return commands.change_policy(
+            store,
+            policy=policy_routes.policy_of(deps, command),
+            actor=actor,
+            reason=command.reason,
+            expect=command.expect,
+        )
+
+    decision("policy", "Lets the active rollout obey another policy", PolicyCommand, _change)
 
     @routes.post(
         "/jobs/{job}/cancel",
@@ -172,19 +186,6 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         return await infer.predict(request)
 
     return routes
-
-
-def read_command(body: bytes, kind: type[_C]) -> _C:
-    """Raises InvalidInput."""
-    try:
-        command = msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise InvalidInput(
-            f"The decision cannot be read: {error}.", remedy='Send JSON: {"reason": "why", "expect": 42}.'
-        ) from error
-    if not command.reason.strip():
-        raise InvalidInput("The decision has no reason.", remedy="Say why; it stands in the history.")
-    return command
 
 
 def _rollback(store: Store, command: Command, actor: str) -> Event:

@@ -7,9 +7,11 @@ import msgspec
 
 from serinus.api.words import Entry, Headline, Mode, Tone
 from serinus.artifact.signing import Finding
+from serinus.control.policies import Named
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy
+from serinus.store import PolicyRecord
 
 __all__ = ["Entry", "Headline", "Mode", "Tone"]
 
@@ -346,3 +348,36 @@ class StartCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     version: Annotated[int, msgspec.Meta(ge=1)]
     """Also one that was rejected or retired."""
+    policy: str = ""
+    """Name of its policy; empty: the one that rollouts get which start by themselves."""
+
+
+class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The decision that the active rollout obeys another policy: by its name, or as a document."""
+
+    name: str = ""
+    """Of a policy that is there."""
+    document: dict[str, Any] | None = None
+    """A policy, see /api/policies/schema; with `name` beside it, under that name."""
+
+
+class SetPolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The decision what a name of a policy means from now on."""
+
+    document: dict[str, Any]
+    """A policy, see /api/policies/schema."""
+
+
+class PoliciesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """All policies, the built-in ones first."""
+
+    policies: tuple[Named, ...]
+    default: str
+    """Name of the policy that rollouts get which start by themselves."""
+
+
+class PolicyPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy and its editions, oldest first."""
+
+    policy: Named
+    editions: tuple[PolicyRecord, ...]

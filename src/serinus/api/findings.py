@@ -26,6 +26,8 @@ def findings(prediction: Prediction) -> dict[str, Any]:
         "counts": counts,
         "total": len(detections),
         "damaged_pct": round(100 * damaged / len(detections), 1) if detections else 0.0,
+        "assigned": prediction.assigned,
+        "override": prediction.override,
         "fallback": prediction.fallback,
         "warnings": _warnings(prediction, width, height),
     }

@@ -40,6 +40,7 @@ from serinus.observe.counters import Counters
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE, Metrics
 from serinus.serving.agent import Agent
+from serinus.serving.assignment import Caller
 from serinus.serving.feedback import GroundTruth, Taken, take
 from serinus.serving.predict import Prediction, Predictor
 from serinus.serving.recorder import Recorder
@@ -209,7 +210,11 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
             finally:
                 await form.close()
             prediction = await replica.predictor.predict(
-                pre, post, stratum=stratum, keep_post=choice is not OverlayChoice.NONE
+                pre,
+                post,
+                stratum=stratum,
+                caller=Caller(request.headers, request.cookies),
+                keep_post=choice is not OverlayChoice.NONE,
             )
             drawing = monotonic()
             members = findings(prediction)
@@ -282,7 +287,11 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     copy.flush()
                     name = f"batch_{replica.new_id()}.zip"
                     batch = Batch(
-                        replica.predictor, settings, overlay or _choice(form), request_id=request_id()
+                        replica.predictor,
+                        settings,
+                        overlay or _choice(form),
+                        request_id=request_id(),
+                        caller=Caller(request.headers, request.cookies),
                     )
                     results = await batch.run(Path(copy.name), name)
             finally:

@@ -76,6 +76,10 @@ class Findings(_Document, frozen=True, kw_only=True):
     total: int
     damaged_pct: float
     """Share of buildings of any class but the first (no damage), in percent; 0 without buildings."""
+    assigned: Arm
+    """The arm that the request was assigned to: by a coin, by who sent it, or by a tester's wish."""
+    override: bool
+    """A tester's header decided; the request is no evidence."""
     fallback: bool
     """The assigned version could not answer this request; the other one did."""
     warnings: list[str]

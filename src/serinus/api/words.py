@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from serinus.control.history import what
+from serinus.control.history import numbers_in, what
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import (
@@ -142,7 +142,7 @@ def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
         tone=_TONES.get(type(body), Tone.PLAIN),
         who=event.actor,
         why=event.reason,
-        numbers=body.numbers if isinstance(body, Promoted | RolledBack | Held) else {},
+        numbers=numbers_in(body),
         event=event,
     )
 

@@ -67,7 +67,8 @@ def run(settings: Settings, parent: int | None = None) -> None:
     Controller(
         store,
         ControllerSettings(
-            policy=settings.policy,
+            policy=settings.default_policy,
+            policy_name=settings.policy,
             trust=trust,
             tick_seconds=settings.tick_seconds,
             trial_seconds=settings.trial_seconds,

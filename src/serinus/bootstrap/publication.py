@@ -54,9 +54,9 @@ def publish(
     *,
     note: str,
     actor: str,
-    sign: Sign,
     cancelled: Callable[[], bool],
     tell: Callable[[str], None],
+    sign: Sign = lambda manifest: manifest,
     patience: float = _PATIENCE_SECONDS,
 ) -> Publication:
     """Publishes `draft`, waiting up to `patience` seconds for a store in a bucket that is away.

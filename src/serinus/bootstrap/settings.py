@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serinus.core.errors import Misconfigured
 from serinus.engine.limits import Limits
-from serinus.rollout.policy import OnInsufficient, OnNewVersion, Policy
+from serinus.rollout.policy import DEFAULT, OnInsufficient, OnNewVersion, Policy
 
 MEGABYTE = 1_000_000
 
@@ -97,7 +98,10 @@ class Settings(BaseSettings):
     require_signature: bool = False
     """Whether a version must be signed with a trusted key before it gets traffic."""
 
-    # Rollout policy
+    # Rollout policy: which one, and what the one named `default` says
+    policy: str = DEFAULT.name
+    """Name of the policy that a rollout gets when it starts by itself (`serinus policy list`). The settings
+    that follow change the policy `default`; every other one is a document of its own."""
     window_seconds: Seconds = 180.0
     """Shortest evaluation of a canary, seconds."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -237,9 +241,10 @@ class Settings(BaseSettings):
         )
 
     @property
-    def policy(self) -> Policy:
-        """The policy that a rollout gets when it starts."""
-        return Policy(
+    def default_policy(self) -> Policy:
+        """The policy named `default`: the documented one with these settings over it."""
+        return msgspec.structs.replace(
+            DEFAULT,
             share=self.share,
             window_seconds=self.window_seconds,
             max_error_rate=self.max_error_rate,

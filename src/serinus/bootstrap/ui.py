@@ -22,7 +22,8 @@ def build(settings: Settings) -> FastAPI:
         settings=ControlSettings(
             infer_url=settings.infer,
             data_dir=settings.data_dir,
-            policy=settings.policy,
+            policy=settings.default_policy,
+            policy_name=settings.policy,
             trust=signing.trust(settings),
             epochs=settings.epochs,
             batch=settings.batch,

@@ -24,6 +24,7 @@ from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
 from serinus.core.errors import Conflict, Misconfigured, Unavailable
+from serinus.rollout.policy import DEFAULT
 
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
@@ -173,11 +174,17 @@ def _screen(settings: Settings) -> Panel:
         ("Metrics", f"{settings.infer}/metrics"),
         ("Models", str(settings.model_dir.absolute())),
         ("Data, jobs", str(settings.data_dir.absolute())),
-        ("Policy", f"{settings.share:.0%} of requests for {settings.window_seconds:g} s"),
+        ("Policy", _policy(settings)),
         ("Stop", "Ctrl-C"),
     ):
         table.add_row(f"[bold]{name}[/]", value)
     return Panel(table, title="Serinus is up", border_style="green", expand=False)
+
+
+def _policy(settings: Settings) -> str:
+    if settings.policy != DEFAULT.name:
+        return f"{settings.policy} (serinus policy show {settings.policy})"
+    return f"{settings.share:.0%} of requests for {settings.window_seconds:g} s"
 
 
 def _announce(settings: Settings, console: Console, stop: threading.Event) -> None:

@@ -16,6 +16,7 @@ from serinus.cli import (
     imports,
     jobs,
     keys,
+    policy,
     processes,
     replay,
     rollout,
@@ -45,6 +46,7 @@ app.command(versions.publish)
 app.command(versions.app, name="versions")
 app.command(imports.app, name="import")
 app.command(rollout.app, name="rollout")
+app.command(policy.app, name="policy")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")

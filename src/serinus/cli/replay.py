@@ -60,10 +60,10 @@ def replay(
 
 
 def _policy(path: Path | None, window: float | None) -> "Policy":
-    from serinus.bootstrap.policy_file import read_policy
+    from serinus.control import policy_document
     from serinus.rollout.policy import Policy
 
-    policy = Policy() if path is None else read_policy(path)
+    policy = Policy() if path is None else policy_document.read(path.read_bytes(), str(path))
     return policy if window is None else msgspec.structs.replace(policy, window_seconds=window)
 
 

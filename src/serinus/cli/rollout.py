@@ -2,13 +2,15 @@
 
 import getpass
 import time
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from serinus.cli.exits import OF_PHASE, Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.policy import chosen
 from serinus.cli.show import emit, say, table, when
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ def start(
     version: int,
     /,
     *,
+    policy: str = "",
     reason: Reason = "",
     expect: Expect = None,
     where: Where = HERE,
@@ -141,19 +144,108 @@ def start(
     ----------
     version
         Its number (`serinus versions list`); also one that was rejected or retired.
+    policy
+        Name of its policy, or a YAML or JSON file with one (default: POLICY, else `default`).
     """
     from serinus.core.ids import Version
 
-    _act("start", where, output, reason, expect, version=Version(version), policy=where.settings().policy)
+    settings = where.settings()
+    _act(
+        "start",
+        where,
+        output,
+        reason,
+        expect,
+        version=Version(version),
+        policy=lambda store: chosen(store, settings, policy or settings.policy),
+    )
 
 
-def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: object) -> None:
+@app.command(name="policy")
+def policy_(
+    name_or_file: str,
+    /,
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Let the active rollout obey another policy from now on.
+
+    The evidence goes on, unless the new policy tests something else (another max_error_rate, judge_latency or
+    sticky): then it starts afresh, with limits doubled.
+
+    Parameters
+    ----------
+    name_or_file
+        Name of the policy, or a YAML or JSON file with one.
+    """
+    settings = where.settings()
+    _act(
+        "change_policy",
+        where,
+        output,
+        reason,
+        expect,
+        policy=lambda store: chosen(store, settings, name_or_file),
+    )
+
+
+def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: Any) -> None:
     from serinus.bootstrap.wiring import open_store
     from serinus.control import commands
 
     store = open_store(where.settings())
+    if "policy" in more:
+        more["policy"] = more["policy"](store)
     event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **more)
     emit(event, output, lambda _: say(f"#{event.seq} {event.reason}"))
+
+
+@app.command
+def explain(
+    number: int | None = None,
+    /,
+    *,
+    plot: Path | None = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Tell why a rollout went as it did: what came of it, on which numbers, and what happened when.
+
+    Parameters
+    ----------
+    number
+        The rollout's (default: the active one, else the last one).
+    plot
+        Also draw evidence with its limits, error rates and the share over time, into this .svg or .png file.
+    """
+    from serinus.bootstrap.wiring import open_store
+    from serinus.control import canvas
+    from serinus.control.chart import chart
+    from serinus.control.explain import explain as made
+    from serinus.control.explain import in_words
+    from serinus.core.errors import InvalidInput
+
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise InvalidInput(f"{plot} is neither .svg nor .png.", remedy="Give the file one of these endings.")
+    found = made(open_store(where.settings()), number)
+    if plot is not None:
+        picture = chart(found)
+        plot.write_bytes(canvas.svg(picture) if plot.suffix == ".svg" else canvas.png(picture))
+        say(f"The picture is in {plot}.")
+
+    def people(console: Console) -> None:
+        console.print(in_words(found), highlight=False, soft_wrap=True)
+        console.print()
+        rows = [
+            (f"{one.seconds:.0f} s", str(one.row.seq), one.row.actor, one.row.what, one.row.why)
+            for one in found.timeline
+        ]
+        table(console, ("after", "#", "who", "what", "why"), rows, "")
+
+    emit(found, output, people)
 
 
 @app.command

@@ -49,7 +49,7 @@ def simulate(
         raise Misconfigured(
             f"A simulation needs {error.name}, which is not installed.", remedy="pip install 'serinus[train]'"
         ) from error
-    from serinus.bootstrap.policy_file import read_policy
+    from serinus.control import policy_document
     from serinus.rollout.policy import Policy
 
     if not 1 <= rollouts <= 1_000_000:
@@ -62,7 +62,7 @@ def simulate(
             f"There is no scenario {', '.join(unknown)}.", remedy=f"There are: {', '.join(known)}."
         )
     cells = [known[name] for name in dict.fromkeys(scenario or known)]
-    chosen = Policy() if policy is None else read_policy(policy)
+    chosen = Policy() if policy is None else policy_document.read(policy.read_bytes(), str(policy))
     with progress("simulate") as move:
         results = run(chosen, cells, rollouts=rollouts, seed=seed, progress=move)
     if out is not None:

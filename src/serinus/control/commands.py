@@ -9,13 +9,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serinus.control.ledger import Standing, standing
+from serinus.control.outcomes import numbers_of
 from serinus.control.trust import NOTHING_REQUIRED, Trust, insist
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Version
 from serinus.evidence.verdict import Verdict
-from serinus.rollout.events import Body, Event, Paused, Promoted, Resumed, RolledBack, RolloutStarted, Undone
-from serinus.rollout.policy import Policy
+from serinus.rollout.decide import steps_left
+from serinus.rollout.events import (
+    Body,
+    Event,
+    Paused,
+    PolicyChanged,
+    Promoted,
+    Resumed,
+    RolledBack,
+    RolloutStarted,
+    Undone,
+)
+from serinus.rollout.policy import Policy, same_null, share_of_step, step_of
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
 
@@ -71,11 +83,12 @@ def promote(
             version=rollout.version,
             code=ReasonCode.MANUAL,
             override=bool(objections),
-            numbers=verdict.numbers,
+            numbers=numbers_of(rollout, at, verdict),
             evidence=at.digest,
+            policy=rollout.policy.name,
         )
         said = _words(reason)
-        return _Draft(body, f"{said} (Override: {'; '.join(objections)}.)" if objections else said)
+        return _Draft(body, f"{said} (Override: {'; '.join(objections)})" if objections else said)
 
     return _decide(store, draft, actor, expect)
 
@@ -86,6 +99,8 @@ def _objections(store: Store, rollout: Rollout, at: Standing, verdict: Verdict) 
     left = rollout.policy.window_seconds - at.clock
     if left > 0:
         found.append(f"{left:.0f} s of the window are left")
+    if steps_left(rollout):
+        found.append(f"step {rollout.step + 1} of {len(rollout.policy.shares)} is reached")
     if any(rollout.number in replica.trips for replica in store.replicas()):
         found.append("a replica stopped it on its own evidence")
     if verdict.blame is not None or verdict.alarm or not verdict.good:
@@ -103,8 +118,9 @@ def rollback(store: Store, *, actor: str, reason: str = "", expect: int | None =
             rollout=rollout.number,
             version=rollout.version,
             code=ReasonCode.MANUAL,
-            numbers=at.verdict().numbers,
+            numbers=numbers_of(rollout, at, at.verdict()),
             evidence=at.digest,
+            policy=rollout.policy.name,
         )
         return _Draft(body, _words(reason))
 
@@ -176,6 +192,40 @@ def start(
             supersedes=None if state.rollout is None else state.rollout.number,
         )
         return _Draft(body, _words(reason))
+
+    return _decide(store, draft, actor, expect)
+
+
+def change_policy(
+    store: Store, *, policy: Policy, actor: str, reason: str = "", expect: int | None = None
+) -> Event:
+    """Lets the active rollout obey another policy from now on.
+
+    The evidence goes on where its null hypotheses stay the same, else it starts afresh; the share is the new
+    policy's, on the step that the present share has reached. Gates before traffic hold for what is verified
+    from then on. Raises InvalidInput for a policy that no rollout can obey.
+    """
+
+    def draft(state: State) -> _Draft:
+        rollout = _active(state, "change")
+        if problems := policy.problems():
+            raise InvalidInput(f"No rollout can obey this policy: {'; '.join(problems)}.")
+        at = standing(store, rollout)
+        same_ladder = rollout.policy.shares == policy.shares
+        step = rollout.step if same_ladder else step_of(policy, rollout.share)
+        fresh = not same_null(rollout.policy, policy)
+        body = PolicyChanged(
+            rollout=rollout.number,
+            policy=policy,
+            share=share_of_step(policy, rollout.baseline, step) if rollout.share > 0 else 0.0,
+            step=step,
+            fresh=fresh,
+            k=at.k,
+            clock=at.clock,
+            numbers=numbers_of(rollout, at, at.verdict()),
+        )
+        goes_on = "the evidence starts afresh" if fresh else "the evidence goes on"
+        return _Draft(body, f"{_words(reason)} (Policy {policy.name}; {goes_on}.)")
 
     return _decide(store, draft, actor, expect)
 

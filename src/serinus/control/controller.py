@@ -15,8 +15,9 @@ import msgspec
 from serinus.control import gather, probing
 from serinus.control.arrivals import Arrivals
 from serinus.control.importing import Importer
-from serinus.control.ledger import Ledger, Standing, standing
+from serinus.control.ledger import Ledger, Standing, standing, step_proof
 from serinus.control.outcomes import body_of
+from serinus.control.policies import named
 from serinus.control.probes import Prober
 from serinus.control.recovery import Recovery
 from serinus.control.settings import ControllerSettings
@@ -28,6 +29,7 @@ from serinus.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
 from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
+from serinus.rollout.policy import share_of_step
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
 
@@ -152,7 +154,7 @@ class Controller:
         body = RolloutStarted(
             rollout=state.rollouts + 1,
             version=version,
-            policy=self._settings.policy,
+            policy=named(self._store, self._settings.policy_name, self._settings.policy),
             supersedes=supersedes,
         )
         also = "" if supersedes is None else f", in place of rollout {supersedes}"
@@ -172,7 +174,7 @@ class Controller:
         if outcome.failed is not None:
             rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
             return self._append(state, rejected, outcome.reason)
-        share = rollout.policy.share if rollout.baseline is not None else 1.0
+        share = share_of_step(rollout.policy, rollout.baseline, 0)
         verified = Verified(rollout=rollout.number, share=share, report=outcome.report)
         return self._append(state, verified, outcome.reason)
 
@@ -204,11 +206,12 @@ class Controller:
             tripped=readings.tripped,
             ready=readings.ready,
             outage_over=shared and self._recovery.over(rollout, at.last),
+            step=step_proof(self._store, rollout, at, readings.in_flight),
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):
             decision = self._unfit(state.versions[rollout.version].digest, rollout) or decision
-        body = body_of(decision, rollout, at, verdict)
+        body = body_of(decision, rollout, at, verdict, situation.step)
         if body is None:
             return Tick(seq=state.seq, words=decision.reason)
         return self._append(state, body, decision.reason)

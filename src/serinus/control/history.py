@@ -1,7 +1,7 @@
 """The history for people: who did what, when, why, with which numbers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ from serinus.rollout.events import (
     Held,
     ImportRejected,
     Paused,
+    PolicyChanged,
     Promoted,
     Published,
     Rejected,
@@ -27,6 +28,9 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.transitions import kind_name
 from serinus.store import Store
+
+Decided: TypeAlias = Promoted | RolledBack | Held | ShareChanged | EpochReset
+"""What rests on frozen evidence, and names it."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +61,7 @@ def history(store: Store, *, limit: int | None = None) -> list[Row]:
     """
     versions: dict[int, Version] = {}
     if limit is None:
-        return [_row(event, versions) for event in store.events()]
+        return [row_of(event, versions) for event in store.events()]
     newest: list[Event] = []
     for event in store.newest_events():
         body = event.body
@@ -67,10 +71,10 @@ def history(store: Store, *, limit: int | None = None) -> list[Row]:
             # One rollout at a time: of those told about, at most the oldest began before.
             versions[body.rollout] = body.version
             break
-    return [_row(event, versions) for event in reversed(newest)]
+    return [row_of(event, versions) for event in reversed(newest)]
 
 
-def _row(event: Event, versions: dict[int, Version]) -> Row:
+def row_of(event: Event, versions: dict[int, Version]) -> Row:
     """`versions`: rollout -> version, as far as it was told; a start adds to it."""
     body = event.body
     if isinstance(body, RolloutStarted):
@@ -92,15 +96,21 @@ def _row(event: Event, versions: dict[int, Version]) -> Row:
         why=event.reason,
         version=version,
         rollout=rollout,
-        numbers=body.numbers if isinstance(body, Promoted | RolledBack | Held) else {},
+        numbers=numbers_in(body),
         report=body.report if isinstance(body, Verified | Rejected) else {},
-        evidence=body.evidence if isinstance(body, Promoted | RolledBack) else "",
+        evidence=body.evidence if isinstance(body, Decided) else "",
     )
+
+
+def numbers_in(body: Body) -> dict[str, float]:
+    """The numbers that an event carries; none where it rests on none."""
+    return body.numbers if isinstance(body, Decided | PolicyChanged) else {}
 
 
 _WORDS: Mapping[type[Body], str] = {
     Paused: "paused",
     Resumed: "resumed",
+    PolicyChanged: "obeys another policy",
     EpochReset: "evidence starts afresh",
 }
 

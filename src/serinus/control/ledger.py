@@ -7,13 +7,18 @@ increments, each clamped, so neither a jump of a clock nor an absence of the con
 
 from typing import NamedTuple
 
+import msgspec
+
 from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Conflict
 from serinus.core.ids import Clock, Digest
+from serinus.evidence import steps
 from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch, restart_split
+from serinus.evidence.counting import judge_by_counting
 from serinus.evidence.counts import Slice, merge
+from serinus.evidence.steps import StepProof
 from serinus.evidence.verdict import Verdict
-from serinus.rollout.policy import Policy
+from serinus.rollout.policy import DEFAULT, Policy, Rule
 from serinus.rollout.state import Rollout
 from serinus.store import FrozenSlice, Store
 
@@ -26,6 +31,7 @@ class Standing(NamedTuple):
     analysis: Analysis
     """After it, and after a restart of the evidence that followed it."""
     params: Params
+    policy: Policy = DEFAULT
 
     @property
     def clock(self) -> float:
@@ -45,7 +51,10 @@ class Standing(NamedTuple):
     def verdict(self, in_flight: int | None = None) -> Verdict:
         """`in_flight` None: as many canary requests as when the slice was frozen."""
         noted = 0 if self.last is None else self.last.in_flight
-        return judge(self.analysis, self.params, in_flight=noted if in_flight is None else in_flight)
+        told = judge(self.analysis, self.params, in_flight=noted if in_flight is None else in_flight)
+        if self.policy.rule is Rule.EVIDENCE:
+            return told
+        return judge_by_counting(self.analysis, self.params.max_error_rate, self.policy.min_requests, told)
 
 
 def params_of(policy: Policy) -> Params:
@@ -61,11 +70,37 @@ def standing(store: Store, rollout: Rollout) -> Standing:
     params = params_of(rollout.policy)
     last = store.last_frozen(rollout.number)
     if last is None:
-        return Standing(None, begin(params), params)
-    # A restart of the evidence is an event, not a slice: it is applied by whoever goes on after its slice.
-    restarted = rollout.epoch > 0 and last.k == rollout.epoch_after
-    analysis = reset_epoch(last.analysis, params) if restarted else last.analysis
-    return Standing(last, restart_split(analysis, rollout.split_restarts), params)
+        return Standing(None, _of_epoch(begin(params), rollout), params, rollout.policy)
+    return Standing(last, at_slice(last, rollout), params, rollout.policy)
+
+
+def at_slice(frozen: FrozenSlice, rollout: Rollout) -> Analysis:
+    """The analysis after a slice, as `rollout` goes on from it.
+
+    A restart of the evidence is an event, not a slice: whoever goes on first after it applies it.
+    """
+    analysis = frozen.analysis
+    if analysis.epochs < rollout.epoch:
+        analysis = _of_epoch(reset_epoch(analysis, params_of(rollout.policy)), rollout)
+    return restart_split(analysis, rollout.split_restarts)
+
+
+def _of_epoch(analysis: Analysis, rollout: Rollout) -> Analysis:
+    return msgspec.structs.replace(analysis, epochs=rollout.epoch)
+
+
+def step_proof(store: Store, rollout: Rollout, at: Standing, in_flight: int) -> StepProof | None:
+    """What the observations of the step in force prove.
+
+    None where the policy has no steps, or the slice is gone that the step began with. Raises Corrupt, naming
+    a damaged file.
+    """
+    if not rollout.policy.steps:
+        return None
+    if rollout.step_after < 0:
+        return steps.proof(at.analysis, begin(at.params), at.params, in_flight)
+    began = store.frozen(rollout.number, rollout.step_after)
+    return None if began is None else steps.proof(at.analysis, began.analysis, at.params, in_flight)
 
 
 class WindowClock:
@@ -152,7 +187,7 @@ class Ledger:
         if won:
             self._window.recorded(frozen.digest)
             self._froze_at = now
-            return Standing(frozen, frozen.analysis, at.params)
+            return Standing(frozen, frozen.analysis, at.params, at.policy)
         return standing(self._store, rollout)
 
     def _can_wait(self, rollout: Rollout, counts: Slice, now: float) -> bool:

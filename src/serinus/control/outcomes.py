@@ -1,29 +1,68 @@
-"""From a decision to the event that says it."""
+"""From a decision to the event that says it, with the numbers that it rests on."""
 
 from serinus.control.ledger import Standing
+from serinus.evidence.steps import StepProof
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.decide import Advance, Decision, Hold, Promote, ResetEpoch, RollBack, Suspend
 from serinus.rollout.events import Body, EpochReset, Held, Promoted, RolledBack, ShareChanged
 from serinus.rollout.state import Rollout
 
 
-def body_of(decision: Decision, rollout: Rollout, at: Standing, verdict: Verdict) -> Body | None:
+def body_of(
+    decision: Decision, rollout: Rollout, at: Standing, verdict: Verdict, step: StepProof | None = None
+) -> Body | None:
     """The event that `decision` asks for; None for Hold, which changes nothing."""
     number, version = rollout.number, rollout.version
+    numbers, evidence, policy = numbers_of(rollout, at, verdict, step), at.digest, rollout.policy.name
     match decision:
         case Hold():
             return None
         case Promote(code=code):
             return Promoted(
-                rollout=number, version=version, code=code, numbers=verdict.numbers, evidence=at.digest
+                rollout=number, version=version, code=code, numbers=numbers, evidence=evidence, policy=policy
             )
         case RollBack(code=code):
             return RolledBack(
-                rollout=number, version=version, code=code, numbers=verdict.numbers, evidence=at.digest
+                rollout=number, version=version, code=code, numbers=numbers, evidence=evidence, policy=policy
             )
         case Suspend(code=code):
-            return Held(rollout=number, code=code, k=at.k, numbers=verdict.numbers)
+            return Held(rollout=number, code=code, k=at.k, numbers=numbers, evidence=evidence, policy=policy)
         case ResetEpoch():
-            return EpochReset(rollout=number, k=at.k, clock=at.clock)
-        case Advance(share=share):
-            return ShareChanged(rollout=number, share=share)
+            return EpochReset(
+                rollout=number, k=at.k, clock=at.clock, numbers=numbers, evidence=evidence, policy=policy
+            )
+        case Advance(share=share, step=next_step):
+            return ShareChanged(
+                rollout=number,
+                share=share,
+                step=next_step,
+                k=at.k,
+                clock=at.clock,
+                numbers=numbers,
+                evidence=evidence,
+                policy=policy,
+            )
+
+
+def numbers_of(
+    rollout: Rollout, at: Standing, verdict: Verdict, step: StepProof | None = None
+) -> dict[str, float]:
+    """The verdict's numbers, and what else a reader needs to judge the decision again."""
+    proof = {}
+    if step is not None:
+        proof = {
+            "step": float(rollout.step),
+            "step_canary_requests": float(step.requests),
+            "step_canary_failures": float(step.failures),
+            "step_e_good": step.e_good,
+            "step_limit_good": step.limit,
+        }
+    return {
+        **verdict.numbers,
+        **proof,
+        "k": float(at.k),
+        "share": rollout.share,
+        "clock": at.clock,
+        "window_seconds": rollout.policy.window_seconds,
+        "max_error_rate": at.params.max_error_rate,
+    }

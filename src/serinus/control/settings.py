@@ -12,7 +12,9 @@ class ControllerSettings:
     """Defaults suit one machine and a small cluster alike."""
 
     policy: Policy = field(default_factory=Policy)
-    """What a rollout gets when it starts."""
+    """The policy named `default`, with what the settings say."""
+    policy_name: str = "default"
+    """Name of the policy that a rollout gets when it starts by itself."""
     trust: Trust = field(default_factory=Trust)
     """Whose signatures count, and whether one is required whatever a rollout's policy says."""
     tick_seconds: float = 1.0

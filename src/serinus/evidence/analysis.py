@@ -43,6 +43,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     slices: int = 0
     split_restarts: int = 0
     """How often the evidence about the split was started afresh by hand."""
+    epochs: int = 0
+    """How often all evidence was restarted by an event of the journal."""
     canary: Tally = Tally()
     """All requests since `begin`, both strata, all epochs: for people, not for tests."""
     current: Tally = Tally()
@@ -65,6 +67,7 @@ def observe(analysis: Analysis, slice_: Slice, params: Params) -> Analysis:
         probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0, floor),
         slices=analysis.slices + 1,
         split_restarts=analysis.split_restarts,
+        epochs=analysis.epochs,
         canary=analysis.canary + canary,
         current=analysis.current + current,
     )
@@ -74,6 +77,7 @@ def reset_epoch(analysis: Analysis, params: Params) -> Analysis:
     """After a shared failure: fresh wealths, limits doubled (so alpha adds up to at most twice its value)."""
     return msgspec.structs.replace(
         analysis,
+        epochs=analysis.epochs + 1,
         users=stratum.restart(analysis.users, judge_latency=params.judge_latency),
         probes=stratum.restart(analysis.probes, judge_latency=params.judge_latency),
     )

@@ -2,7 +2,8 @@
 
 A request belongs to the slice of time of its *arrival*. A slice is closed when its time is over and each of
 its requests is settled or past the deadline, which is a failure: slow requests are never missing. Slices
-close in the order of time. Everything is counted by the *assigned* arm; retries and fail-overs are not.
+close in the order of time. Everything is counted by the *assigned* arm; retries and fail-overs are not. Of
+a pinned user one request counts for each toss that he was subject to (see `units`).
 """
 
 import threading
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.evidence.counts import Cell, Slice, latency_bin, merge
+from serinus.observe.units import Units
 
 
 class Ticket:
@@ -71,10 +73,22 @@ class Counters:
         self._deadline = deadline_seconds
         self._lock = threading.Lock()
         self._open: dict[int, _Open] = defaultdict(_Open)
+        self._units = Units()
+        self._units_of = -1
 
-    def arrive(self, rollout: int, arm: Arm, stratum: Stratum, share: float) -> Ticket:
-        """A request was assigned to `arm` while the canary's share was `share`."""
+    def arrive(
+        self, rollout: int, arm: Arm, stratum: Stratum, share: float, unit: int | None = None
+    ) -> Ticket | None:
+        """A request was assigned to `arm` while the canary's share was `share`.
+
+        `unit`: the pinned user who sent it. None: it counts for nothing, since no toss brought it there.
+        """
         with self._lock:
+            if unit is not None:
+                tossed = self._toss(rollout, unit, arm, share)
+                if tossed is None:
+                    return None
+                share = tossed
             now = self._monotonic()
             slot = int(now // self._length)
             ticket = Ticket(rollout=rollout, arm=arm, stratum=stratum, share=share, arrived=now, slot=slot)
@@ -126,6 +140,12 @@ class Counters:
                     break
                 closed.append(self._open.pop(slot))
         return [made for slice_ in closed for made in _closed(slice_)]
+
+    def _toss(self, rollout: int, unit: int, arm: Arm, share: float) -> float | None:
+        """Only the newest rollout's users are known; one that is over learns nothing more."""
+        if rollout > self._units_of:
+            self._units, self._units_of = Units(), rollout
+        return self._units.toss(unit, arm, share) if rollout == self._units_of else None
 
     def _settle(self, ticket: Ticket) -> _Open | None:
         """The ticket's slice, or None when its outcome is already counted."""

@@ -15,7 +15,8 @@ import msgspec
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Version
 from serinus.evidence.analysis import Verdict
-from serinus.rollout.policy import OnInsufficient, OnNewVersion
+from serinus.evidence.steps import StepProof
+from serinus.rollout.policy import OnInsufficient, OnNewVersion, share_of_step
 from serinus.rollout.state import Rollout, State
 
 
@@ -36,6 +37,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """All replicas have the canary loaded."""
     outage_over: bool = False
     """Both versions are well again since the rollout was held for a shared failure."""
+    step: StepProof | None = None
+    """What the canary's requests of the step in force prove; None where nothing was observed in it."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -70,10 +73,11 @@ class ResetEpoch(msgspec.Struct, frozen=True):
 
 
 class Advance(msgspec.Struct, frozen=True):
-    """Change the canary's share."""
+    """Change the canary's share; with `step`, to the policy's next one."""
 
     share: float
     reason: str
+    step: int | None = None
 
 
 Decision: TypeAlias = Hold | Promote | RollBack | Suspend | ResetEpoch | Advance
@@ -139,21 +143,47 @@ def _held(rollout: Rollout, situation: Situation) -> Decision:
 
 
 def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decision:
-    if verdict.shared_failure:
-        return Suspend(ReasonCode.SHARED_FAILURE, verdict.words)
-    if verdict.mismatch:
-        return Suspend(ReasonCode.ASSIGNMENT, verdict.words)
+    if verdict.shared_failure or verdict.mismatch:
+        code = ReasonCode.SHARED_FAILURE if verdict.shared_failure else ReasonCode.ASSIGNMENT
+        return Suspend(code, verdict.words)
     window = rollout.policy.window_seconds
+    blockers = _blockers(situation, verdict)
+    if not blockers and (advance := _advance(rollout, situation.step)):
+        return advance
     left = window - situation.clock
     if left > 0.0:
         return Hold(f"the window is open for another {left:.0f} s", situation.now + left)
-    blockers = _blockers(situation, verdict)
+    verdict = _with_step(rollout, situation.step, verdict)
     if verdict.good and not blockers:
         return Promote(ReasonCode.EVIDENCE_GOOD, verdict.words)
     missing = "; ".join(blockers or verdict.blockers)
     if situation.clock - rollout.evaluate_from >= rollout.policy.max_evaluation * window:
         return _insufficient(rollout, blockers, missing)
     return Hold(f"extended: {missing}", situation.now)
+
+
+def steps_left(rollout: Rollout) -> bool:
+    """Whether the policy has a larger share in store."""
+    return rollout.baseline is not None and rollout.step < len(rollout.policy.shares) - 1
+
+
+def _advance(rollout: Rollout, proof: StepProof | None) -> Advance | None:
+    """To the next step, once the canary's health in this one is proved."""
+    if proof is None or not proof.proved or not steps_left(rollout):
+        return None
+    step = rollout.step + 1
+    share = share_of_step(rollout.policy, rollout.baseline, step)
+    return Advance(share, f"step {step + 1}, {share * 100:.4g} % of the requests: {proof.words}", step)
+
+
+def _with_step(rollout: Rollout, proof: StepProof | None, verdict: Verdict) -> Verdict:
+    """The verdict; not good, whatever the evidence of the whole rollout, short of the last step's proof."""
+    if len(rollout.policy.shares) == 1 or rollout.baseline is None:
+        return verdict
+    if proof is not None and proof.proved and not steps_left(rollout):
+        return verdict
+    missing = "nothing was observed in this step yet" if proof is None else f"in this step {proof.words}"
+    return msgspec.structs.replace(verdict, good=False, blockers=(*verdict.blockers, missing))
 
 
 def _blockers(situation: Situation, verdict: Verdict) -> tuple[str, ...]:

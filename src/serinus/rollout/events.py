@@ -86,11 +86,43 @@ class Held(_Body, frozen=True, kw_only=True, tag="held"):
     k: int = -1
     """The newest frozen slice then; what came after it tells whether a shared failure is over."""
     numbers: dict[str, float] = {}
+    evidence: str = ""
+    policy: str = ""
 
 
 class ShareChanged(_Body, frozen=True, kw_only=True, tag="share_changed"):
+    """The canary's share is another one; with `step`, because the policy's next step begins.
+
+    The evidence of a step begins after slice `k`, and its `max_evaluation` counts from `clock`.
+    """
+
     rollout: int
     share: float
+    step: int | None = None
+    """Number of the step that begins, from 0."""
+    k: int = -1
+    clock: float = 0.0
+    numbers: dict[str, float] = {}
+    evidence: str = ""
+    policy: str = ""
+
+
+class PolicyChanged(_Body, frozen=True, kw_only=True, tag="policy_changed"):
+    """From now on the rollout obeys this policy, with this share.
+
+    `fresh`: the evidence tested something else; it restarts after slice `k`, thresholds doubled, and
+    `max_evaluation` counts anew from `clock`. Else the evidence goes on.
+    """
+
+    rollout: int
+    policy: Policy
+    share: float
+    step: int = 0
+    """The step of the policy that this share is."""
+    fresh: bool = False
+    k: int = -1
+    clock: float = 0.0
+    numbers: dict[str, float] = {}
 
 
 class EpochReset(_Body, frozen=True, kw_only=True, tag="epoch_reset"):
@@ -102,6 +134,9 @@ class EpochReset(_Body, frozen=True, kw_only=True, tag="epoch_reset"):
     rollout: int
     k: int
     clock: float = 0.0
+    numbers: dict[str, float] = {}
+    evidence: str = ""
+    policy: str = ""
 
 
 class Promoted(_Body, frozen=True, kw_only=True, tag="promoted"):
@@ -114,6 +149,8 @@ class Promoted(_Body, frozen=True, kw_only=True, tag="promoted"):
     numbers: dict[str, float] = {}
     evidence: str = ""
     """Digest of the last frozen slice judged."""
+    policy: str = ""
+    """Name of the policy that it followed."""
 
 
 class RolledBack(_Body, frozen=True, kw_only=True, tag="rolled_back"):
@@ -122,6 +159,7 @@ class RolledBack(_Body, frozen=True, kw_only=True, tag="rolled_back"):
     code: ReasonCode
     numbers: dict[str, float] = {}
     evidence: str = ""
+    policy: str = ""
 
 
 class Undone(_Body, frozen=True, kw_only=True, tag="undone"):
@@ -150,6 +188,7 @@ Body: TypeAlias = (
     | Resumed
     | Held
     | ShareChanged
+    | PolicyChanged
     | EpochReset
     | Promoted
     | RolledBack

@@ -1,8 +1,22 @@
 """What a rollout may do: one typed document that travels inside the event that starts it."""
 
+import math
 from enum import StrEnum
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+from serinus.core.ids import Version
+from serinus.rollout.allowed import words_of
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Rate = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
+Margin = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Header = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]
 
 
 class OnInsufficient(StrEnum):
@@ -20,58 +34,143 @@ class OnNewVersion(StrEnum):
     SUPERSEDE = "supersede"
 
 
+class Rule(StrEnum):
+    """How the requests are judged."""
+
+    EVIDENCE = "evidence"
+    """Sequential tests, valid at every look (`serinus.evidence`)."""
+    COUNTING = "counting"
+    """Plain counting, as the prototype's documents say (`serinus.evidence.counting`)."""
+
+
+class ByHeader(msgspec.Struct, frozen=True, tag_field="by", tag="header", forbid_unknown_fields=True):
+    """The user is who sends the same value of a header."""
+
+    name: Header
+
+
+class ByCookie(msgspec.Struct, frozen=True, tag_field="by", tag="cookie", forbid_unknown_fields=True):
+    """The user is who sends the same value of a cookie."""
+
+    name: Header
+
+
+Sticky: TypeAlias = ByHeader | ByCookie
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults are the documented ones: half of the traffic, three minutes, 5 % errors."""
 
-    name: str = "default"
-    share: float = 0.5
-    """Share of requests that the canary gets, in (0, 1]."""
-    window_seconds: float = 180.0
+    name: Name = "default"
+    """Its name in the store and in the history."""
+    description: str = ""
+    """What it is for, in words."""
+    share: Share = 0.5
+    """Share of requests that the canary gets, above 0 and at most 1. Not beside `steps`."""
+    steps: tuple[Share, ...] = ()
+    """Rising shares instead of one, such as [0.05, 0.25, 0.5]. The next one follows as soon as the evidence
+    of health in the step suffices and nothing speaks against the canary; the last is kept until the end."""
+    window_seconds: Positive = 180.0
     """Shortest evaluation, in seconds of the window's clock."""
-    max_error_rate: float = 0.05
-    """p0 of the error tests, in (0, 1)."""
-    max_evaluation: int = 5
-    """Longest evaluation, in windows."""
+    max_error_rate: Rate = 0.05
+    """p0 of the error tests: a canary above it, and above current, is rolled back."""
+    rule: Rule = Rule.EVIDENCE
+    """evidence: sequential tests. counting: more failures than `max_error_rate` among at least `min_requests`
+    canary requests roll back, else the end of the window promotes."""
+    min_requests: Count = 20
+    """With the rule counting: fewer canary requests than this roll nothing back."""
+    max_evaluation: Count = 5
+    """Longest evaluation, in windows; with `steps`, of each step."""
     on_insufficient: OnInsufficient = OnInsufficient.HOLD
+    """What follows when the longest evaluation brought too little evidence."""
     on_new_version: OnNewVersion = OnNewVersion.QUEUE
-    hold_for_seconds: float = 3600.0
+    """What a version published during a rollout does."""
+    sticky: Sticky | None = None
+    """Pins each user to one version by a header or a cookie, such as {by: header, name: X-User-Id}. The
+    evidence then counts users instead of requests. Who sends none is assigned request by request."""
+    override_header: Header | None = None
+    """Header in which testers ask for `canary` or `current`. Such a request is no evidence."""
+    hold_for_seconds: NotNegative = 3600.0
     """How long a held rollout keeps its share; then the share is 0 until somebody decides."""
-    rollback_window_seconds: float = 600.0
+    rollback_window_seconds: NotNegative = 600.0
     """How long the previous version stays loaded after a promotion, so that undo is instant."""
-    max_replicas: int = 16
+    max_replicas: Count = 16
     """A replica's own trip needs this many times the threshold (union bound over replicas)."""
     probes: bool = True
     """Whether the controller sends probes when users bring too little evidence."""
-    probes_per_window: int = 160
+    probes_per_window: Count = 160
     """Most probes sent in one window, spread evenly."""
     judge_latency: bool = True
     """Whether the latency test may roll back and must pass before promotion."""
-    latency_floor_seconds: float = 0.01
+    latency_floor_seconds: NotNegative = 0.01
     """Latencies below this are all alike to the latency test, in seconds."""
-    map50_margin: float = 0.05
-    """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
-
     require_signature: bool = False
     """Whether a version must be signed with a trusted key before it gets traffic."""
+    map50_margin: Margin = 0.05
+    """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares that a rollout goes through, in their order."""
+        return self.steps or (self.share,)
 
     def problems(self) -> tuple[str, ...]:
         """What no rollout can obey, in words; empty for a sane policy."""
-        sane = (
-            (0 < self.share <= 1, f"share must be above 0 and at most 1, not {self.share:g}"),
-            (
-                0 < self.max_error_rate < 1,
-                f"max_error_rate must be within 0 and 1, not {self.max_error_rate:g}",
-            ),
-            (self.window_seconds > 0, f"window_seconds must be above 0, not {self.window_seconds:g}"),
-            (self.max_evaluation >= 1, f"max_evaluation must be at least 1, not {self.max_evaluation}"),
-            (
-                self.hold_for_seconds >= 0,
-                f"hold_for_seconds must be at least 0, not {self.hold_for_seconds:g}",
-            ),
-            (
-                0 <= self.latency_floor_seconds < float("inf"),
-                f"latency_floor_seconds must be at least 0, not {self.latency_floor_seconds:g}",
-            ),
-            (self.max_replicas >= 1, f"max_replicas must be at least 1, not {self.max_replicas}"),
-        )
-        return tuple(problem for fine, problem in sane if not fine)
+        wrong = _wrong_fields(self)
+        if any(after <= before for before, after in zip(self.steps, self.steps[1:], strict=False)):
+            wrong.append("steps must rise from each one to the next")
+        if self.steps and self.rule is not Rule.EVIDENCE:
+            wrong.append("steps need the rule evidence, which proves each of them")
+        return tuple(wrong)
+
+
+DEFAULT = Policy(description="the documented behaviour, judged by evidence")
+LITERAL = Policy(
+    name="literal",
+    description="the prototype's rule: more than 5 % of at least 20 canary requests failed: rolled back; "
+    "after 3 minutes: promoted",
+    rule=Rule.COUNTING,
+    probes=False,
+    judge_latency=False,
+)
+BUILT_IN = {policy.name: policy for policy in (DEFAULT, LITERAL)}
+"""Always there, and never replaced."""
+
+
+def share_of_step(policy: Policy, baseline: Version | None, step: int) -> float:
+    """The canary's share in a step, counted from 0. Without a baseline the canary is all there is."""
+    return 1.0 if baseline is None else policy.shares[min(step, len(policy.shares) - 1)]
+
+
+def step_of(policy: Policy, share: float) -> int:
+    """The step that a canary with this share has reached."""
+    return max(0, sum(one <= share for one in policy.shares) - 1)
+
+
+def same_null(one: Policy, other: Policy) -> bool:
+    """Whether evidence gathered under one policy is evidence under the other.
+
+    The null hypotheses are about the error rate p0 of an observation, which is a request or a pinned user,
+    and about latency where that is judged. All else changes what follows from the evidence, or how it comes.
+    """
+    return (one.max_error_rate, one.judge_latency, one.latency_floor_seconds, one.sticky) == (
+        other.max_error_rate,
+        other.judge_latency,
+        other.latency_floor_seconds,
+        other.sticky,
+    )
+
+
+def _wrong_fields(policy: Policy) -> list[str]:
+    found: list[str] = []
+    for field in msgspec.structs.fields(Policy):
+        value = msgspec.to_builtins(getattr(policy, field.name))
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        finite = all(not isinstance(number, float) or math.isfinite(number) for number in numbers)
+        try:
+            msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            finite = False
+        if not finite:
+            found.append(f"{field.name} is {value}; allowed: {words_of(field.type)}")
+    return found

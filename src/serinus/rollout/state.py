@@ -43,8 +43,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """The newest frozen slice when it was held last."""
     evaluate_from: float = 0.0
     """Window clock from which `max_evaluation` counts (raised when a hold is resumed)."""
+    step: int = 0
+    """The step of the policy that it has reached, from 0."""
+    step_after: int = -1
+    """Evidence of the step begins after this slice."""
     epoch: int = 0
-    """How often the evidence was restarted after a shared failure."""
+    """How often the evidence was restarted, after a shared failure or with another policy."""
     epoch_after: int = -1
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0

@@ -20,6 +20,7 @@ from serinus.rollout.events import (
     Held,
     ImportRejected,
     Paused,
+    PolicyChanged,
     Promoted,
     Published,
     Rejected,
@@ -31,6 +32,7 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
+from serinus.rollout.policy import Policy, share_of_step
 from serinus.rollout.state import Rollout, State, VersionRecord
 
 Phase: TypeAlias = RolloutPhase | None
@@ -46,6 +48,7 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (None, RolloutStarted): _VERIFYING,
     (_VERIFYING, Published): _VERIFYING,
     (_VERIFYING, Removed): _VERIFYING,
+    (_VERIFYING, PolicyChanged): _VERIFYING,
     (_VERIFYING, Verified): _CANARY,
     (_VERIFYING, Rejected): RolloutPhase.REJECTED,
     (_VERIFYING, RolledBack): RolloutPhase.ROLLED_BACK,
@@ -53,6 +56,7 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_CANARY, Published): _CANARY,
     (_CANARY, Removed): _CANARY,
     (_CANARY, ShareChanged): _CANARY,
+    (_CANARY, PolicyChanged): _CANARY,
     (_CANARY, Paused): _PAUSED,
     (_CANARY, Held): _HELD,
     (_CANARY, Promoted): RolloutPhase.PROMOTED,
@@ -61,6 +65,7 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_PAUSED, Published): _PAUSED,
     (_PAUSED, Removed): _PAUSED,
     (_PAUSED, ShareChanged): _PAUSED,
+    (_PAUSED, PolicyChanged): _PAUSED,
     (_PAUSED, Resumed): _CANARY,
     (_PAUSED, Promoted): RolloutPhase.PROMOTED,
     (_PAUSED, RolledBack): RolloutPhase.ROLLED_BACK,
@@ -68,6 +73,7 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_HELD, Published): _HELD,
     (_HELD, Removed): _HELD,
     (_HELD, ShareChanged): _HELD,
+    (_HELD, PolicyChanged): _HELD,
     (_HELD, Resumed): _CANARY,
     (_HELD, EpochReset): _CANARY,
     (_HELD, Promoted): RolloutPhase.PROMOTED,
@@ -99,6 +105,7 @@ _VERBS: Mapping[Kind, str] = {
     Resumed: "resume",
     Held: "hold",
     ShareChanged: "change the share",
+    PolicyChanged: "change the policy",
     EpochReset: "restart the evidence",
     Promoted: "promote",
     RolledBack: "roll back",
@@ -161,7 +168,12 @@ def _after(state: State, event: Event) -> State:
             after = _end(state, _active(state, body.rollout, Rejected), event, phase, body.code)
         case _:
             rollout = _active(state, body.rollout, type(body))
-            moved = _step(rollout, body, event)
+            if isinstance(body, PolicyChanged):
+                moved = _under_policy(rollout, body)
+            elif isinstance(body, ShareChanged):
+                moved = _with_share(rollout, body, event)
+            else:
+                moved = _step(rollout, body, event)
             versions = state.versions
             if isinstance(body, Verified):
                 versions = _with(versions, rollout.version, VersionState.CANARY, event.reason)
@@ -277,15 +289,19 @@ def _check_start(state: State, body: RolloutStarted) -> None:
             f"{cannot}: its state is {record.state}.",
             remedy=f"A rollout starts from a version that is {_either(sorted(STARTABLE))}.",
         )
-    if problems := body.policy.problems():
+    _check_policy(body.policy, cannot)
+
+
+def _check_policy(policy: Policy, cannot: str) -> None:
+    if problems := policy.problems():
         raise IllegalTransition(
-            f"{cannot}: the policy {body.policy.name!r} cannot be obeyed.", remedy="; ".join(problems) + "."
+            f"{cannot}: the policy {policy.name!r} cannot be obeyed.", remedy="; ".join(problems) + "."
         )
 
 
 def _step(
     rollout: Rollout,
-    body: Verified | Paused | Resumed | Held | ShareChanged | EpochReset,
+    body: Verified | Paused | Resumed | Held | EpochReset,
     event: Event,
 ) -> Rollout:
     """A move within a rollout; the phase apart."""
@@ -295,8 +311,6 @@ def _step(
             if body.share == 0.0:
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
             return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
-        case ShareChanged():
-            return replace(rollout, share=_share(body.share))
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
@@ -320,9 +334,36 @@ def _step(
             )
 
 
+def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:
+    changed = msgspec.structs.replace(rollout, share=_share(body.share))
+    if body.step is None:
+        return changed
+    return msgspec.structs.replace(
+        changed, step=body.step, step_after=body.k, evaluate_from=body.clock, reason=event.reason
+    )
+
+
+def _under_policy(rollout: Rollout, body: PolicyChanged) -> Rollout:
+    _check_policy(body.policy, "Cannot change the policy")
+    known = rollout.policy.shares == body.policy.shares
+    changed = msgspec.structs.replace(
+        rollout,
+        policy=body.policy,
+        share=_share(body.share),
+        step=body.step,
+        # Another ladder is climbed anew; on the same one the step's evidence goes on.
+        step_after=rollout.step_after if known else body.k,
+    )
+    if not body.fresh:
+        return changed
+    return msgspec.structs.replace(
+        changed, epoch=rollout.epoch + 1, epoch_after=body.k, evaluate_from=body.clock
+    )
+
+
 def _back_to_canary(rollout: Rollout) -> Rollout:
     """A hold that lasted too long took the share away; without a baseline the canary is all there is."""
-    declared = 1.0 if rollout.baseline is None else rollout.policy.share
+    declared = share_of_step(rollout.policy, rollout.baseline, rollout.step)
     return msgspec.structs.replace(rollout, share=rollout.share or declared, held_at=None, code=None)
 
 

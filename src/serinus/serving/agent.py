@@ -22,6 +22,7 @@ from serinus.evidence.counts import Slice, merge
 from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import fields
 from serinus.observe.metrics import Metrics
+from serinus.rollout.policy import Policy, Rule
 from serinus.rollout.state import Rollout, State
 from serinus.serving.copies import Copies
 from serinus.serving.recorder import Recorder
@@ -207,29 +208,33 @@ class _Judge:
     """A replica's own evidence about one rollout. Its limits are multiplied: many replicas look."""
 
     def __init__(self, rollout: Rollout) -> None:
-        policy = rollout.policy
         self.number = rollout.number
         self._epoch = rollout.epoch
-        self._params = Params(
-            max_error_rate=policy.max_error_rate,
-            judge_latency=policy.judge_latency,
-            latency_floor_seconds=policy.latency_floor_seconds,
-            threshold_scale=float(policy.max_replicas),
-        )
+        self._params = _params(rollout.policy)
         self._analysis: Analysis = evidence.begin(self._params)
 
     def blame(self, rollout: Rollout, slices: list[Slice]) -> str | None:
-        """Words that blame the canary, or None."""
+        """Words that blame the canary, or None. Where counting is the rule, only the controller judges."""
+        self._params = _params(rollout.policy)
         if rollout.epoch != self._epoch:
             self._epoch = rollout.epoch
             self._analysis = evidence.reset_epoch(self._analysis, self._params)
         self._analysis = evidence.restart_split(self._analysis, rollout.split_restarts)
         for slice_ in slices:
             self._analysis = evidence.observe(self._analysis, slice_, self._params)
-        if not slices:
+        if not slices or rollout.policy.rule is not Rule.EVIDENCE:
             return None
         verdict = evidence.judge(self._analysis, self._params)
         return verdict.words if verdict.blame is not None else None
+
+
+def _params(policy: Policy) -> Params:
+    return Params(
+        max_error_rate=policy.max_error_rate,
+        judge_latency=policy.judge_latency,
+        latency_floor_seconds=policy.latency_floor_seconds,
+        threshold_scale=float(policy.max_replicas),
+    )
 
 
 class _Reports:

@@ -26,6 +26,7 @@ from serinus.imagery.stack import Fitted, fit, stack6, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
+from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.residency import Lease, Residency, Seat
@@ -66,6 +67,8 @@ class Prediction(NamedTuple):
     assigned: Arm
     rollout: int | None
     """The rollout in which it was assigned, if there was one."""
+    override: bool
+    """A tester asked for this arm; the request is no evidence."""
     fallback: bool
     """The assigned version could not, and the other one answered."""
     timing: Timing
@@ -97,9 +100,16 @@ class Predictor:
         return self._pixels
 
     async def predict(
-        self, pre: bytes, post: bytes, *, stratum: Stratum = Stratum.USERS, keep_post: bool = False
+        self,
+        pre: bytes,
+        post: bytes,
+        *,
+        stratum: Stratum = Stratum.USERS,
+        caller: Caller = NOBODY,
+        keep_post: bool = False,
     ) -> Prediction:
-        """Detections of one pair. `keep_post`: with the post picture, to draw on.
+        """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
+        `keep_post`: with the post picture, to draw on.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
@@ -116,11 +126,12 @@ class Predictor:
         height, width = stacked.shape[:2]
         decoded = monotonic()
         with self._residency.lease() as lease:
-            arm = lease.snapshot.assign(self._coin())
-            rollout = lease.snapshot.rollout
+            who = caller if stratum is Stratum.USERS else NOBODY
+            assigned = assign(lease.snapshot, who, self._coin)
+            arm, rollout = assigned.arm, lease.snapshot.rollout
             ticket = (
-                self._counters.arrive(rollout, arm, stratum, lease.snapshot.share)
-                if rollout is not None
+                self._counters.arrive(rollout, arm, stratum, lease.snapshot.share, assigned.unit)
+                if rollout is not None and not assigned.override
                 else None
             )
             try:
@@ -154,6 +165,7 @@ class Predictor:
             role=role,
             assigned=arm,
             rollout=rollout,
+            override=assigned.override,
             fallback=role is not arm,
             timing=timing,
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from serinus.core.enums import Arm, VersionState
 from serinus.core.ids import Digest, Version
-from serinus.rollout.policy import Policy
+from serinus.rollout.policy import Policy, Sticky
 from serinus.rollout.state import State, VersionRecord
 
 
@@ -33,6 +33,12 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The rollout whose canary is here, if any."""
     share: float = 0.0
     """Probability that a request is assigned to the canary, in [0, 1]."""
+    sticky: Sticky | None = None
+    """How users are told apart that stay with one version; None: each request tosses its own coin."""
+    override_header: str | None = None
+    """Header in which testers ask for an arm."""
+    salt: str = ""
+    """What makes the places of pinned users another draw in each rollout."""
 
     def assign(self, coin: float) -> Arm:
         """The arm for a coin uniform in [0, 1)."""
@@ -81,6 +87,9 @@ def route(
         canary=_target(canary),
         rollout=rollout.number,
         share=0.0 if rollout.number in tripped else rollout.share,
+        sticky=rollout.policy.sticky,
+        override_header=rollout.policy.override_header,
+        salt=f"{rollout.number}:{canary.digest}",
     )
 
 

@@ -5,6 +5,7 @@ from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
 from serinus.store.patience import Waiting, go_on
+from serinus.store.policies import PolicyRecord
 from serinus.store.predictions import Answered, Feedback, Keeper, Pair
 from serinus.store.publish import Sign
 from serinus.store.store import Store
@@ -18,6 +19,7 @@ __all__ = [
     "GoldenSet",
     "Keeper",
     "Pair",
+    "PolicyRecord",
     "Replica",
     "Routes",
     "Served",

@@ -8,6 +8,7 @@ from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound, Unav
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event, Published, Removed
+from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
 from serinus.store import checking, copying
 from serinus.store.backend import Backend, Moved, ignore
@@ -25,6 +26,7 @@ from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
 from serinus.store.patience import Patience
+from serinus.store.policies import Policies, PolicyRecord
 from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, Sign, key
 from serinus.store.views import Views
@@ -37,6 +39,7 @@ _FOLDERS = (
     "evidence",
     "replicas",
     "golden",
+    "policies",
     "versions",
     "views",
     "incoming",
@@ -90,6 +93,7 @@ class Store:
         self.incoming = Incoming(root, self._disk, new_id)
         """Models that somebody else left in MODEL_DIR."""
         self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
+        self._policies = Policies(self.backend, clock=clock, new_id=new_id)
         self._views = Views(
             root,
             self._disk,
@@ -438,6 +442,24 @@ class Store:
         return self._golden.list(verify=verify)
 
     # -- as a whole ------------------------------------------------------------------------------------------
+    # -- policies --------------------------------------------------------------------------------------------
+
+    def put_policy(self, policy: Policy, *, actor: str, reason: str) -> PolicyRecord:
+        """`policy.name` means this policy from now on. Raises InvalidInput."""
+        with volume_errors("store the policy", self.root):
+            return self._policies.put(policy, actor=actor, reason=reason)
+
+    def policy(self, name: str) -> PolicyRecord | None:
+        """The newest edition, None when nobody set it. Raises Corrupt, naming a damaged file."""
+        return self._policies.get(name)
+
+    def policy_names(self) -> tuple[str, ...]:
+        """Names that were set, sorted; the built-in ones are not among them."""
+        return self._policies.names()
+
+    def policy_history(self, name: str) -> list[PolicyRecord]:
+        """All editions, oldest first. Raises Corrupt, naming a damaged file."""
+        return self._policies.history(name)
 
     def check(
         self,

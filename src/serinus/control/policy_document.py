@@ -1,0 +1,262 @@
+"""A policy as people write it: YAML 1.2 or JSON, checked field by field, with the place of every mistake.
+
+JSON is read by the same reader, since it is YAML. Nothing of a document is ever executed: its nodes are read
+without making objects of them, anchors and tags are refused, and a document is at most 64 KiB.
+"""
+
+import ast
+import difflib
+import inspect
+import io
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from serinus.core.errors import InvalidInput
+from serinus.rollout import policy as definition
+from serinus.rollout.allowed import words_of
+from serinus.rollout.policy import Policy
+
+if TYPE_CHECKING:
+    from ruamel.yaml.nodes import MappingNode, Node
+
+MOST_BYTES = 1 << 16
+_MOST_DEPTH = 8
+_SCHEMA_KEY = "$schema"
+_FIELDS = {field.name: field for field in msgspec.structs.fields(Policy)}
+
+
+class Mistake(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong, and where. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    field: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.words}"
+
+
+class InvalidPolicy(InvalidInput):
+    """The document is no policy. `mistakes` has all of them, in the order of the document."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        self.mistakes = sorted(mistakes, key=lambda one: (one.line, one.column))
+        super().__init__(
+            "\n".join(map(str, self.mistakes)), remedy="`serinus policy schema` has all that is allowed."
+        )
+
+
+class _Place(NamedTuple):
+    line: int
+    column: int
+
+
+def read(data: bytes, file: str, name: str = "") -> Policy:
+    """The policy of a document; `file` is what people call it. `name`: its name, unless it says another.
+
+    Raises InvalidPolicy with every mistake.
+    """
+    places: dict[str, _Place] = {"": _Place(1, 1)}
+
+    def mistake(field: str, words: str) -> Mistake:
+        place = places.get(field) or places.get(field.partition("[")[0].partition(".")[0]) or places[""]
+        return Mistake(file=file, line=place.line, column=place.column, field=field, words=words)
+
+    given, wrong = _compose(data, file, places)
+    given.pop(_SCHEMA_KEY, None)
+    values: dict[str, Any] = {}
+    mistakes = list(wrong)
+    for key, value in given.items():
+        if key not in _FIELDS:
+            mistakes.append(mistake(key, _unknown(key)))
+            continue
+        try:
+            values[key] = msgspec.convert(value, _FIELDS[key].type, strict=True)
+        except msgspec.ValidationError:
+            shown = (
+                value if isinstance(value, int | float | str | bool) else msgspec.json.encode(value).decode()
+            )
+            mistakes.append(mistake(_deepest(key, value), f"{key} is {shown}; allowed: {allowed(key)}."))
+    if "share" in values and "steps" in values:
+        mistakes.append(mistake("share", "share stands beside steps; allowed: one of them."))
+    if mistakes:
+        raise InvalidPolicy(mistakes)
+    if name:
+        values.setdefault("name", name)
+    policy = Policy(**values)
+    if problems := policy.problems():
+        raise InvalidPolicy([mistake(words.partition(" ")[0], f"{words}.") for words in problems])
+    return policy
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a policy document (draft 2020-12)."""
+    made = msgspec.json.schema(Policy)
+    definitions = made.pop("$defs")
+    top = definitions.pop(Policy.__name__)
+    for field, words in descriptions().items():
+        top["properties"][field]["description"] = words
+    properties = {
+        _SCHEMA_KEY: {"type": "string", "description": "Where an editor finds this schema."},
+        **top["properties"],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rollout policy of Serinus",
+        "description": top.get("description", ""),
+        "type": "object",
+        "properties": properties,
+        "required": [],
+        "additionalProperties": False,
+        "not": {"required": ["share", "steps"]},
+        "$defs": definitions,
+    }
+
+
+@cache
+def descriptions() -> dict[str, str]:
+    """Field -> what it means: the docstring under each field of `Policy`."""
+    tree = ast.parse(inspect.getsource(definition))
+    body = next(
+        node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == Policy.__name__
+    )
+    found: dict[str, str] = {}
+    for field, words in pairwise(body):
+        match field, words:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def allowed(field: str) -> str:
+    """The values that a field may have, in words."""
+    return words_of(_FIELDS[field].type)
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, _FIELDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(_FIELDS)}."
+    return f"there is no field {key!r}; {hint}"
+
+
+def _deepest(key: str, value: Any) -> str:
+    """The element of a list that is wrong, if it is one alone."""
+    if not isinstance(value, list):
+        return key
+    for number, one in enumerate(value):
+        try:
+            msgspec.convert([one], _FIELDS[key].type)
+        except msgspec.ValidationError:
+            return f"{key}[{number}]"
+    return key
+
+
+def _compose(data: bytes, file: str, places: dict[str, _Place]) -> tuple[dict[str, Any], list[Mistake]]:
+    """The document's top mapping as plain values; notes the place of each value by its path."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.nodes import MappingNode
+
+    def broken(line: int, column: int, words: str) -> InvalidPolicy:
+        return InvalidPolicy([Mistake(file=file, line=line, column=column, field="", words=words)])
+
+    if len(data) > MOST_BYTES:
+        raise broken(1, 1, f"the document is longer than {MOST_BYTES >> 10} KiB.")
+    try:
+        text = data.decode("utf-8-sig")
+        # The pure reader: it keeps marks for every node and executes no tag.
+        node: Node | None = YAML(typ="safe", pure=True).compose(io.StringIO(text))
+    except UnicodeDecodeError as error:
+        raise broken(1, 1, "the document is not UTF-8.") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise broken(line, column, f"no YAML or JSON: {error.problem or error.context}.") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise broken(1, 1, f"no YAML or JSON: {str(error).splitlines()[0]}.") from error
+    if not isinstance(node, MappingNode):
+        raise broken(1, 1, "a policy is a mapping of fields, such as `share: 0.25`.")
+    reader = _Reader(file, places)
+    value = reader.mapping(node, "", 0)
+    return value, reader.mistakes
+
+
+class _Reader:
+    """Nodes to plain values."""
+
+    def __init__(self, file: str, places: dict[str, _Place]) -> None:
+        self._file = file
+        self._places = places
+        self.mistakes: list[Mistake] = []
+
+    def mapping(self, node: "MappingNode", path: str, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            at = f"{path}.{key}" if path else key
+            if key in found:
+                self._wrong(key_node, at, f"{key} stands here a second time.")
+                continue
+            self._places[at] = _place(key_node if depth == 0 and _is_collection(value_node) else value_node)
+            found[key] = self.value(value_node, at, depth + 1)
+            if depth == 0 and key not in _FIELDS:
+                self._places[at] = _place(key_node)
+        return found
+
+    def value(self, node: "Node", path: str, depth: int) -> Any:
+        from ruamel.yaml.nodes import MappingNode, SequenceNode
+
+        if node.anchor:
+            self._wrong(node, path, "anchors and aliases are not read.")
+            return None
+        if depth > _MOST_DEPTH:
+            self._wrong(node, path, f"nested deeper than {_MOST_DEPTH}.")
+            return None
+        if isinstance(node, MappingNode):
+            return self.mapping(node, path, depth)
+        if isinstance(node, SequenceNode):
+            items = []
+            for number, one in enumerate(node.value):
+                self._places[f"{path}[{number}]"] = _place(one)
+                items.append(self.value(one, f"{path}[{number}]", depth + 1))
+            return items
+        return self._scalar(node, path)
+
+    def _scalar(self, node: "Node", path: str) -> Any:
+        tag, text = str(node.tag).rpartition(":")[2], str(node.value)
+        plain = text.replace("_", "").lower()
+        try:
+            match tag:
+                case "null":
+                    return None
+                case "bool":
+                    return plain == "true"
+                case "int":
+                    return int(plain, 0)
+                case "float":
+                    return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+                case "str":
+                    return text
+        except ValueError:
+            pass
+        self._wrong(node, path, f"{text!r} is no plain value.")
+        return None
+
+    def _wrong(self, node: "Node", path: str, words: str) -> None:
+        place = _place(node)
+        self.mistakes.append(
+            Mistake(file=self._file, line=place.line, column=place.column, field=path, words=words)
+        )
+
+
+def _place(node: "Node") -> _Place:
+    return _Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _is_collection(node: "Node") -> bool:
+    return isinstance(node.value, list)
