@@ -1,11 +1,14 @@
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from serinus.artifact.files import sha256_bytes
 from serinus.core.errors import Conflict, Corrupt, InvalidInput
 from serinus.store import Store
 from serinus.store.local import Disk
+from serinus.store.sealed import seal, unseal
 from tests.store.drafts import Ticks, frozen_slice, names, new_id, some_slice
 
 
@@ -165,3 +168,20 @@ def test_a_replica_name_is_no_path(store: Store, replica: str) -> None:
     with pytest.raises(InvalidInput, match="cannot name a replica"):
         store.remove_replica(replica)
     assert names(store.root / "observations") == []
+
+
+def test_the_chain_holds_when_another_version_wrote_fewer_fields(store: Store) -> None:
+    """A file is known by its bytes, not by how this version would write it."""
+    store.freeze(frozen_slice(1, 0, ""))
+    path = store.root / "evidence" / "1" / "0000000000.json"
+    document = json.loads(unseal(path.read_bytes(), "old"))
+    del document["ready"], document["tripped"]
+    path.chmod(0o644)
+    path.write_bytes(seal(json.dumps(document).encode()))
+    old = sha256_bytes(path.read_bytes())
+    fresh = Store(store.root, clock=Ticks(), new_id=new_id)
+    first = fresh.last_frozen(1)
+    assert first is not None and first.digest == old
+    assert fresh.freeze(frozen_slice(1, 1, first.digest))
+    again = Store(store.root, clock=Ticks(), new_id=new_id).last_frozen(1)
+    assert again is not None and (again.k, again.prev) == (1, old)

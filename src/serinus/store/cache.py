@@ -66,9 +66,8 @@ class Cache:
         partial = final.with_name(f"{TEMPORARY}{final.name}")
         with volume_errors("keep a copy", self._root):
             self._disk.make_folder(final.parent)
-            lock = os.open(self._disk.scratch / final.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            lock = _locked(self._disk.scratch / final.name)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
                 partial.mkdir(exist_ok=True)
                 yield partial
             except OSError:
@@ -96,3 +95,14 @@ class Cache:
                 if path.is_dir() and not name.startswith(TEMPORARY):
                     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                     yield path.stat().st_mtime, size, f"{_FOLDER}/{name}"
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock of the file `path`, which somebody may sweep away meanwhile."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        os.close(lock)

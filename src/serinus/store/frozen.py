@@ -15,9 +15,10 @@ from serinus.store.sealed import seal, unseal
 
 _FOLDER = "evidence"
 _NAME = re.compile(r"(\d{10})\.json")
+_FILE = "file"
 
 
-class FrozenSlice(msgspec.Struct, frozen=True, kw_only=True):
+class FrozenSlice(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Evidence of a rollout up to and with slice `k` (0, 1, 2 ...)."""
 
     rollout: int
@@ -45,8 +46,12 @@ class FrozenSlice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> Digest:
-        """sha256 of the file that holds this slice: what a decision cites."""
-        return sha256_bytes(_encode(self))
+        """sha256 of the file that holds this slice: what a decision cites.
+
+        Of the bytes that were read, where it was read: another version of Serinus may write it otherwise.
+        """
+        read: Digest | None = self.__dict__.get(_FILE)
+        return sha256_bytes(_encode(self)) if read is None else read
 
 
 def _encode(frozen: FrozenSlice) -> bytes:
@@ -56,12 +61,14 @@ def _encode(frozen: FrozenSlice) -> bytes:
 def decode_slice(data: bytes, name: str) -> FrozenSlice:
     """Raises Corrupt, naming the file `name`."""
     try:
-        return msgspec.json.decode(unseal(data, name), type=FrozenSlice)
+        frozen = msgspec.json.decode(unseal(data, name), type=FrozenSlice)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(
             f"{name} is no evidence that this version of Serinus knows: {error}.",
             remedy="Was it written by a newer version? Then run that one.",
         ) from error
+    frozen.__dict__[_FILE] = sha256_bytes(data)
+    return frozen
 
 
 class FrozenEvidence:

@@ -7,6 +7,7 @@ a half.
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from typing import BinaryIO
 from serinus.core.errors import Misconfigured
 from serinus.core.ids import NewId
 
+_LOG = logging.getLogger(__name__)
 _SCRATCH = ".tmp"
 TEMPORARY = ".tmp-"
 _OPERATORS = {
@@ -190,9 +192,12 @@ class Disk:
     def sweep_all(self, *, before: float) -> None:
         """Removes temporary files and trees untouched since `before` (UTC seconds), wherever we make them."""
         folders = [path for path in self._root.iterdir() if path.is_dir() and not path.is_symlink()]
-        sets = [path for path in (self._root / "golden").iterdir() if path.is_dir()]
+        sets = [self._root / "golden" / name for name in self.names(self._root / "golden")]
         for folder in (self._root, *folders, *sets):
-            self._sweep(folder, before)
+            try:
+                self._sweep(folder, before)
+            except PermissionError as error:
+                _LOG.warning("Leftovers of another user stay in %s: %s", folder, error)
 
     def _sweep(self, folder: Path, before: float) -> None:
         for name in self.names(folder):

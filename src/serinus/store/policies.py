@@ -11,6 +11,7 @@ from serinus.core.errors import Corrupt, InvalidInput, Unavailable
 from serinus.core.ids import Clock, NewId
 from serinus.rollout.policy import BUILT_IN, Policy
 from serinus.store.backend import Backend
+from serinus.store.sealed import seal, unseal
 
 _FOLDER = "policies"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -61,7 +62,8 @@ class Policies:
                 reason=reason,
                 policy=policy,
             )
-            if self._backend.put_if_absent(_key(policy.name, record.edition), msgspec.json.encode(record)):
+            data = seal(msgspec.json.encode(record))
+            if self._backend.put_if_absent(_key(policy.name, record.edition), data):
                 return record
         raise Unavailable(f"Too many set the policy {policy.name} at once.", remedy="Try again.")
 
@@ -84,7 +86,8 @@ class Policies:
     def _read(self, name: str, edition: int) -> PolicyRecord:
         key = _key(name, edition)
         try:
-            record = msgspec.json.decode(self._backend.read(key) or b"", type=PolicyRecord)
+            document = unseal(self._backend.read(key) or b"", self._backend.name(key))
+            record = msgspec.json.decode(document, type=PolicyRecord)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Corrupt(
                 f"{self._backend.name(key)} cannot be read: {error}.",
