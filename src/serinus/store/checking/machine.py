@@ -32,7 +32,7 @@ def view_problems(ground: Ground, chronicle: Chronicle, views: Views) -> Iterato
     """`versions/`, `current`, `canary` and the folders behind them, against the state."""
     if ground.root is None or not chronicle.whole:
         return
-    look = _Look(ground.root, views, remote=ground.backend.remote)
+    look = _Look(ground.root, views)
 
     def heal() -> bool:
         views.refresh(chronicle.now)
@@ -59,12 +59,14 @@ def _discard(ground: Ground, path: Path) -> bool:
 
 
 class _Look:
-    """`remote`: beside a bucket only what is on this machine has links."""
+    """Only what is on this machine has links."""
 
-    def __init__(self, root: Path, views: Views, *, remote: bool) -> None:
+    def __init__(self, root: Path, views: Views) -> None:
         self._root = root
         self._views = views
-        self._remote = remote
+
+    def _here(self, record: VersionRecord) -> bool:
+        return (self._root / publish.key(record.digest)).is_dir()
 
     def wrong(self, state: State) -> dict[Path, str]:
         """What does not say what `state` says, and in which way."""
@@ -79,17 +81,16 @@ class _Look:
         wanted = {
             f"{version:06d}": f"../artifacts/{record.digest}"
             for version, record in state.versions.items()
-            if record.state is not VersionState.REMOVED
+            if record.state is not VersionState.REMOVED and self._here(record)
         }
         folder = self._root / "versions"
         present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         for name in sorted(wanted.keys() | set(filter(_LINK.fullmatch, present))):
             target = wanted.get(name)
-            away = self._remote and name not in present
-            if read_link(folder / name) != target and not away:
+            if read_link(folder / name) != target:
                 yield (
                     folder / name,
-                    f"It should point to {target}." if target else "There is no such version.",
+                    f"It should point to {target}." if target else "There is no such version here.",
                 )
 
     def _wrong_role(self, role: Arm, record: VersionRecord | None, weight: float) -> str:
@@ -99,7 +100,7 @@ class _Look:
             return ""  # somebody else's folder, on its way in
         if record is None:
             return f"No version is {role} now." if linked is not None else ""
-        if self._remote and not (self._root / publish.key(record.digest)).is_dir():
+        if not self._here(record):
             return ""
         return self._wrong_view(role, linked, record, weight)
 
