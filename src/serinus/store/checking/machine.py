@@ -59,7 +59,7 @@ def _discard(ground: Ground, path: Path) -> bool:
 
 
 class _Look:
-    """Only what is on this machine has links."""
+    """What is not on this machine needs no links."""
 
     def __init__(self, root: Path, views: Views) -> None:
         self._root = root
@@ -81,16 +81,18 @@ class _Look:
         wanted = {
             f"{version:06d}": f"../artifacts/{record.digest}"
             for version, record in state.versions.items()
-            if record.state is not VersionState.REMOVED and self._here(record)
+            if record.state is not VersionState.REMOVED
         }
+        away = {f"{version:06d}" for version, one in state.versions.items() if not self._here(one)}
         folder = self._root / "versions"
         present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         for name in sorted(wanted.keys() | set(filter(_LINK.fullmatch, present))):
             target = wanted.get(name)
-            if read_link(folder / name) != target:
+            absent = name in away and name not in present
+            if read_link(folder / name) != target and not absent:
                 yield (
                     folder / name,
-                    f"It should point to {target}." if target else "There is no such version here.",
+                    f"It should point to {target}." if target else "There is no such version.",
                 )
 
     def _wrong_role(self, role: Arm, record: VersionRecord | None, weight: float) -> str:
