@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from serinus.control import commands
@@ -10,7 +11,7 @@ from serinus.core.enums import Arm, ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.evidence.analysis import Params
 from serinus.rollout.events import Held, RolloutStarted
-from serinus.rollout.policy import OnInsufficient, Policy
+from serinus.rollout.policy import LITERAL, OnInsufficient, Policy
 from serinus.store import Replica
 from tests import models
 from tests.control.world import WINDOW, World
@@ -167,3 +168,25 @@ def test_what_cannot_be_retraced_is_refused(world: World) -> None:
         again(world, Policy(max_error_rate=2.0))
     assert recorded_policy(world.store, 1) == world.policy
     assert Params().judge_latency is recorded_policy(world.store, 1).judge_latency is True
+
+
+def test_a_rollout_in_steps_with_another_policy_on_the_way_is_retraced(tmp_path: Path) -> None:
+    world = World(tmp_path, steps=(0.05, 0.25, 0.5), probes=False)
+    world.canary(share=0.05)
+    world.step(users=100, seconds=20)
+    policy = msgspec.structs.replace(world.policy, name="other", max_error_rate=0.1)
+    commands.change_policy(world.store, policy=policy, actor="alice", reason="an older camera")
+    world.until_over(users=100, seconds=300)
+    found = faithful(world)
+    assert (found.decision, found.policy) == ("promote", policy)
+    other = again(world, msgspec.structs.replace(world.policy, window_seconds=1e6))
+    assert other.decision == "extend"
+
+
+def test_the_literal_policy_is_retraced_and_asked_about(world: World) -> None:
+    world.policy = msgspec.structs.replace(LITERAL, window_seconds=WINDOW)
+    world.canary()
+    world.replica.errors = {Arm.CANARY: 0.5, Arm.CURRENT: 0.5}
+    world.until_over(users=20, seconds=20)
+    assert faithful(world).decision == "rollback"
+    assert again(world, Policy(window_seconds=WINDOW)).decision == "extend", "both versions fail"

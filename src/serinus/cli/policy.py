@@ -13,6 +13,8 @@ from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, say, table, when
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from serinus.bootstrap.settings import Settings
     from serinus.rollout.policy import Policy
     from serinus.store import Store
@@ -120,9 +122,9 @@ def validate(file: Path, /, *, output: Output = PEOPLE) -> None:
     file
         YAML or JSON.
     """
-    from serinus.control.policy_document import read
+    from serinus.control.policy_document import read_file
 
-    policy = read(file.read_bytes(), str(file), file.stem)
+    policy = read_file(file)
     emit(policy, output, lambda _: say(f"{file} is a policy."))
 
 
@@ -134,12 +136,12 @@ def schema() -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(made()), indent=2).decode() + "\n")
 
 
-def chosen(store: "Store", settings: "Settings", name_or_file: str) -> "Policy":
-    """The policy of that name, or in that file. Raises NotFound, InvalidPolicy, OSError."""
+def chosen(store: "Callable[[], Store]", settings: "Settings", name_or_file: str) -> "Policy":
+    """The policy in that file, or of that name. Raises InvalidPolicy, OSError, NotFound."""
     from serinus.control.policies import named
-    from serinus.control.policy_document import read
+    from serinus.control.policy_document import read_file
 
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml", ".json"):
-        return read(path.read_bytes(), name_or_file, path.stem)
-    return named(store, name_or_file, settings.default_policy)
+        return read_file(path)
+    return named(store(), name_or_file, settings.default_policy)

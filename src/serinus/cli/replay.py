@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.policy import chosen
 from serinus.cli.show import emit, table
 from serinus.core.errors import InvalidInput
 
@@ -23,7 +24,7 @@ def replay(
     *,
     rollout: int | None = None,
     window: float | None = None,
-    policy: Path | None = None,
+    policy: str | None = None,
     slice_seconds: Annotated[float | None, Parameter(name="--slice")] = None,
     where: Where = HERE,
     output: Output = PEOPLE,
@@ -42,7 +43,8 @@ def replay(
     window
         Window in seconds, in place of the policy's. A file ends with its window, however long that was.
     policy
-        JSON file with a policy. Default: for a rollout the recorded one, for a file the documented one.
+        YAML or JSON file with a policy, or its name. Default: for a rollout the recorded one, for a file the
+        documented one.
     slice_seconds
         Judge a file after every slice of so many seconds (default: after every request).
     """
@@ -52,18 +54,21 @@ def replay(
         if seconds is not None and not 0 < seconds < float("inf"):
             raise InvalidInput(f"{name} must be above 0, not {seconds:g}.")
     if file is not None:
-        _replay_file(file, _policy(policy, window), slice_seconds, output)
+        _replay_file(file, _policy(policy, window, where), slice_seconds, output)
     elif slice_seconds is not None:
         raise InvalidInput("--slice is for files: a rollout has the slices that were frozen.")
     elif rollout is not None:
         _replay_rollout(rollout, policy, window, where, output)
 
 
-def _policy(path: Path | None, window: float | None) -> "Policy":
-    from serinus.control import policy_document
+def _policy(name_or_file: str | None, window: float | None, where: Where) -> "Policy":
+    from serinus.bootstrap.wiring import open_store
     from serinus.rollout.policy import Policy
 
-    policy = Policy() if path is None else policy_document.read(path.read_bytes(), str(path))
+    policy = Policy()
+    if name_or_file is not None:
+        settings = where.settings()
+        policy = chosen(lambda: open_store(settings), settings, name_or_file)
     return policy if window is None else msgspec.structs.replace(policy, window_seconds=window)
 
 
@@ -84,15 +89,15 @@ def _show_outcome(console: Console, outcome: "Outcome") -> None:
 
 
 def _replay_rollout(
-    number: int, path: Path | None, window: float | None, where: Where, output: Output
+    number: int, name_or_file: str | None, window: float | None, where: Where, output: Output
 ) -> None:
     from serinus.bootstrap.wiring import open_store
     from serinus.control.retrace import recorded_policy, retrace
 
     store = open_store(where.settings())
     policy = None
-    if path is not None:
-        policy = _policy(path, window)
+    if name_or_file is not None:
+        policy = _policy(name_or_file, window, where)
     elif window is not None:
         policy = msgspec.structs.replace(recorded_policy(store, number), window_seconds=window)
     found = retrace(store, number, policy)

@@ -157,7 +157,7 @@ def start(
         reason,
         expect,
         version=Version(version),
-        policy=lambda store: chosen(store, settings, policy or settings.policy),
+        policy=lambda store: chosen(lambda: store, settings, policy or settings.policy),
     )
 
 
@@ -188,7 +188,7 @@ def policy_(
         output,
         reason,
         expect,
-        policy=lambda store: chosen(store, settings, name_or_file),
+        policy=lambda store: chosen(lambda: store, settings, name_or_file),
     )
 
 

@@ -31,7 +31,7 @@ def simulate(
     Parameters
     ----------
     policy
-        JSON file with a policy (default: the documented one).
+        YAML or JSON file with a policy (default: the documented one).
     rollouts
         Simulated rollouts of each scenario.
     scenario
@@ -49,8 +49,8 @@ def simulate(
         raise Misconfigured(
             f"A simulation needs {error.name}, which is not installed.", remedy="pip install 'serinus[train]'"
         ) from error
-    from serinus.control import policy_document
-    from serinus.rollout.policy import Policy
+    from serinus.control.policy_document import read_file
+    from serinus.rollout.policy import Policy, Rule
 
     if not 1 <= rollouts <= 1_000_000:
         raise InvalidInput(f"--rollouts must be within 1 and 1000000, not {rollouts}.")
@@ -62,7 +62,12 @@ def simulate(
             f"There is no scenario {', '.join(unknown)}.", remedy=f"There are: {', '.join(known)}."
         )
     cells = [known[name] for name in dict.fromkeys(scenario or known)]
-    chosen = Policy() if policy is None else policy_document.read(policy.read_bytes(), str(policy))
+    chosen = Policy() if policy is None else read_file(policy)
+    if chosen.steps or chosen.rule is not Rule.EVIDENCE:
+        raise InvalidInput(
+            f"{policy}: the simulation knows one share, judged by evidence.",
+            remedy="Leave out `steps` and `rule`; plain thresholds are simulated beside every policy.",
+        )
     with progress("simulate") as move:
         results = run(chosen, cells, rollouts=rollouts, seed=seed, progress=move)
     if out is not None:

@@ -10,6 +10,7 @@ import inspect
 import io
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -92,6 +93,11 @@ def read(data: bytes, file: str, name: str = "") -> Policy:
     if problems := policy.problems():
         raise InvalidPolicy([mistake(words.partition(" ")[0], f"{words}.") for words in problems])
     return policy
+
+
+def read_file(path: Path) -> Policy:
+    """The policy in a file, named after it unless it says another name. Raises InvalidPolicy, OSError."""
+    return read(path.read_bytes(), str(path), path.stem)
 
 
 def schema() -> dict[str, Any]:

@@ -16,7 +16,8 @@ from serinus.control.ledger import Standing, params_of
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
-from serinus.evidence.analysis import Analysis, begin, observe, reset_epoch, restart_split
+from serinus.evidence import steps
+from serinus.evidence.analysis import Analysis, Params, begin, observe, reset_epoch, restart_split
 from serinus.evidence.outage import Aftermath
 from serinus.evidence.replay import ReplayDecision
 from serinus.rollout.decide import Situation, decide
@@ -25,6 +26,7 @@ from serinus.rollout.events import (
     Event,
     Held,
     Paused,
+    PolicyChanged,
     Promoted,
     Rejected,
     Resumed,
@@ -97,6 +99,8 @@ def retrace(store: Store, number: int, policy: Policy | None = None) -> Retraced
     if policy is not None and (problems := policy.problems()):
         raise InvalidInput(f"The policy {policy.name!r} cannot be obeyed: {'; '.join(problems)}.")
     state, later = _begun(store, number, policy)
+    if policy is not None:  # whoever asks what that one would do asks of no other
+        later = [event for event in later if not isinstance(event.body, PolicyChanged)]
     course = _Course(state, later)
     for frozen in _slices(store, number):
         if course.over:
@@ -126,12 +130,12 @@ class _Course:
             if isinstance(event.body, Promoted) and _by_evidence(event)
         }
         assert state.rollout is not None
-        self._params = params_of(state.rollout.policy)
-        self._analysis = begin(self._params)
+        self._policy = state.rollout.policy
+        self._analysis = self._step_began = begin(self._params)
         self._aftermath = Aftermath()
         self._position = 0
         self._last: FrozenSlice | None = None
-        self._verdict = Standing(None, self._analysis, self._params).verdict()
+        self._verdict = self._standing.verdict()
         self._steps: list[Step] = []
 
     @property
@@ -179,7 +183,11 @@ class _Course:
 
     @property
     def _standing(self) -> Standing:
-        return Standing(self._last, self._analysis, self._params)
+        return Standing(self._last, self._analysis, self._params, self._policy)
+
+    @property
+    def _params(self) -> Params:
+        return params_of(self._policy)
 
     def _decide(self, frozen: FrozenSlice) -> None:
         rollout = self._state.rollout
@@ -195,9 +203,12 @@ class _Course:
             ready=frozen.ready or noted is not None,
             tripped=frozen.tripped and noted is None,
             outage_over=self._aftermath.over(rollout.policy.max_error_rate),
+            step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
+            if rollout.policy.steps
+            else None,
         )
         decision = decide(self._state, situation)
-        body = body_of(decision, rollout, at, self._verdict)
+        body = body_of(decision, rollout, at, self._verdict, situation.step)
         if body is None:
             return
         if (step := _step(body, at.k, decision.reason)) is not None:
@@ -232,6 +243,9 @@ class _Course:
         if isinstance(body, Held):
             self._aftermath = Aftermath()
         if before is not None and self._state.rollout is not None:
+            if self._state.rollout.step_after != before.step_after:
+                self._step_began = self._analysis
+            self._policy = self._state.rollout.policy
             self._analysis = _carried(self._analysis, before, self._state.rollout)
 
 
@@ -279,7 +293,7 @@ def _rollout_of(body: Body) -> int | None:
 def _by_evidence(event: Event) -> bool:
     """Whether it was decided by what the slices say, so that it is decided again here."""
     body = event.body
-    if isinstance(body, Paused | Resumed | RolloutStarted | Verified | Rejected):
+    if isinstance(body, Paused | Resumed | RolloutStarted | Verified | Rejected | PolicyChanged):
         return False
     code = getattr(body, "code", None)
     return code is None or code in _BY_EVIDENCE
