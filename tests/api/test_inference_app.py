@@ -460,6 +460,7 @@ def test_the_contract_of_the_api_is_complete(tmp_path: Path) -> None:
         assert set(document["paths"]) == {
             "/predict",
             "/batch_predict",
+            "/feedback",
             "/files/{name}",
             "/model-status",
             "/healthz",
