@@ -3,12 +3,13 @@
 1. Journal: numbers without a gap, every file whole, each naming its predecessor's hash; what was there before
    is there byte for byte; so no number was ever given twice and no counter went back.
 2. Versions: each has a manifest that gave its artifact its name, and files with the hashes that it names. An
-   artifact without a version is complete too.
+   artifact that never had a version is complete too.
 3. Links: `current` and `canary` never lead nowhere; after healing they and `versions/` say what the journal
    says.
 4. Evidence: slices without a gap, each naming its predecessor. Golden sets: whole.
 5. What was confirmed is there.
-6. Nothing temporary outlives the next start (an hour later).
+6. What is not durable on purpose (observations, heartbeats, the hint) can be read or is left out.
+7. Nothing temporary outlives the next start (an hour later).
 """
 
 import hashlib
@@ -71,6 +72,9 @@ def violations(
         found += _evidence(place.root)
         found += _golden(store, before)
         found += _confirmed(store, said)
+        store.new_observations(1, {})
+        store.replicas()
+        store.routes()
         found += [f"{name} outlives a start" for name in temporaries(place.root)]
     except (SerinusError, OSError, AssertionError, LookupError, ValueError) as error:
         found.append(f"{type(error).__name__}: {error}")
@@ -124,7 +128,7 @@ def _versions(root: Path, store: Store, before: Before) -> Iterator[str]:
             store.verify(record.digest)
             yield from _artifact(root / "artifacts" / record.digest)
     for path in (root / "artifacts").iterdir():
-        if len(path.name) == 64:
+        if len(path.name) == 64 and path.name not in state.removed:
             yield from _artifact(path)
 
 

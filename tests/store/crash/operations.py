@@ -191,8 +191,14 @@ def _freeze(store: Store, place: Place, say: Say) -> None:
             say("frozen", 1, k, frozen.digest)
 
 
-def _golden(store: Store, place: Place, say: Say, *, folder: str) -> None:
-    say("golden", "hurricane", store.add_golden("hurricane", place.inputs / folder, actor="test"))
+def _freeze_first(store: Store, place: Place, say: Say) -> None:
+    frozen = frozen_slice(2, 0, "")
+    if store.freeze(frozen):
+        say("frozen", 2, 0, frozen.digest)
+
+
+def _golden(store: Store, place: Place, say: Say, *, name: str, folder: str) -> None:
+    say("golden", name, store.add_golden(name, place.inputs / folder, actor="test"))
 
 
 def _report(store: Store, place: Place, say: Say) -> None:
@@ -238,8 +244,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "swap links": Operation("moved", _views),
     "set foreign files aside": Operation("foreign", _views),
     "freeze evidence": Operation("canary", _freeze),
-    "add a golden set": Operation("canary", functools.partial(_golden, folder="more-golden")),
-    "add a golden set again": Operation("canary", functools.partial(_golden, folder="golden")),
+    "freeze a first slice": Operation("canary", _freeze_first),
+    "add a golden set": Operation("canary", functools.partial(_golden, name="flood", folder="more-golden")),
+    "add a golden set again": Operation(
+        "canary", functools.partial(_golden, name="hurricane", folder="golden")
+    ),
     "report": Operation("canary", _report),
     "snapshot": Operation("promoted", _snapshot),
     "forget observations": Operation("canary", _forget),
