@@ -3,9 +3,10 @@
 python -m tests.store.crash.cuts FOLDER STRIDE [OPERATION ...]     under LD_PRELOAD of the shim; prints JSON
 
 One process has everything imported and forks a child for each cut point: the child arms the shim, runs one
-operation on a fresh copy of its template, and is killed or given an error at its n-th call. n goes up until the
-operation ends without reaching it. After an error the child tries again with the same store object. Then this
-process opens what is left as the next start would and checks `invariants`, and runs the operation once more.
+operation on a fresh copy of its template, and is killed or given an error at its n-th call. n goes up until
+the operation ends without reaching it. After an error the child tries again with the same store object. Then
+this process opens what is left as the next start would and checks `invariants`, and runs the operation once
+more.
 """
 
 import json

@@ -1,10 +1,10 @@
 """A disk that may forget: what a power cut can leave, for all that POSIX promises.
 
-POSIX promises little: the bytes of a file are safe once it was fsynced, and an entry of a folder (a name that
-came, went or changed) once that folder was fsynced. Nothing else: an entry is not safe because its file is, nor
-a folder's content because the folder is, nor does the order of two changes hold. So each change of a folder
-since its last fsync may have survived or not, by itself; and a file that was not fsynced may be empty, zeros, a
-half or whole. A rename within a folder is one change; between two folders it is one in each.
+POSIX promises little: the bytes of a file are safe once it was fsynced, and an entry of a folder (a name
+that came, went or changed) once that folder was fsynced. Nothing else: an entry is not safe because its file
+is, nor a folder's content because the folder is, nor does the order of two changes hold. So each change of a
+folder since its last fsync may have survived or not, by itself; and a file that was not fsynced may be
+empty, zeros, a half or whole. A rename within a folder is one change; between two folders it is one in each.
 
 All combinations are too many; made are those that contradict a wrong order soonest: nothing survives that was
 not synced; everything does; everything but one change; only one change. Files that were not synced are in
@@ -94,7 +94,7 @@ class DiskModel:
             case "write":
                 self._write(int(words[0]), int(words[1]), bytes.fromhex(words[2]))
             case "truncate":
-                file, at = self._open[int(words[0])]
+                file, _ = self._open[int(words[0])]
                 assert isinstance(file, File)
                 file.data = file.data[: int(words[1])].ljust(int(words[1]), b"\0")
             case "fsync":
@@ -153,9 +153,9 @@ class DiskModel:
 
     def leftovers(self) -> Iterator[Tree]:
         """Trees that may be there after a power cut now; temporary files are left out."""
-        pending = [id(change) for folder in _folders(self._root) for change in folder.pending]
+        pending = _visible(self._root)
         everything = set(pending)
-        choices: list[set[int]] = [set(), everything]
+        choices = [set(), everything] if pending else [everything]
         choices += [everything - {one} for one in pending] + [{one} for one in pending]
         for chosen in choices:
             yield self._survivors(chosen, _lost)
@@ -183,18 +183,28 @@ def _load(path: Path) -> Folder:
     return folder
 
 
-def _folders(folder: Folder) -> Iterator[Folder]:
-    """All that can be reached by what is or was there."""
-    seen: dict[int, Folder] = {}
-    todo = [folder]
+def _visible(root: Folder) -> list[int]:
+    """The changes in all folders that can be reached by what is or was there, without temporary names."""
+    changes: list[int] = []
+    seen: set[int] = set()
+    todo = [(root, Path())]
     while todo:
-        one = todo.pop()
-        if id(one) not in seen:
-            seen[id(one)] = one
-            nodes = [*one.entries.values(), *one.durable.values()]
-            nodes += [node for change in one.pending for node in change.values() if node is not None]
-            todo += [node for node in nodes if isinstance(node, Folder)]
-    return iter(seen.values())
+        folder, path = todo.pop()
+        if id(folder) in seen:
+            continue
+        seen.add(id(folder))
+        nodes = list(folder.durable.items())
+        for change in folder.pending:
+            lasting = [(name, node) for name, node in change.items() if not is_temporary(path / name)]
+            if lasting:
+                changes.append(id(change))
+            nodes += [(name, node) for name, node in lasting if node is not None]
+        todo += [
+            (node, path / name)
+            for name, node in nodes
+            if isinstance(node, Folder) and not is_temporary(path / name)
+        ]
+    return changes
 
 
 def _render(folder: Folder, path: Path, chosen: set[int], content: Content, tree: Tree) -> None:
