@@ -1,10 +1,11 @@
 """A disk that may forget: what a power cut can leave, for all that POSIX promises.
 
-POSIX promises little: the bytes of a file are safe once it was fsynced, and an entry of a folder (a name
-that came, went or changed) once that folder was fsynced. Nothing else: an entry is not safe because its file
-is, nor a folder's content because the folder is, nor does the order of two changes hold. So each change of a
-folder since its last fsync may have survived or not, by itself; and a file that was not fsynced may be
-empty, zeros, a half or whole. A rename within a folder is one change; between two folders it is one in each.
+POSIX promises little: the bytes of a file are safe once it was fsynced, and an entry of a folder (a name that
+came, went or changed) once that folder was fsynced. Nothing else: an entry is not safe because its file is,
+nor a folder's content because the folder is, nor does the order of two changes hold. So each change of a
+folder since its last fsync may have survived or not, by itself; and a file that was not fsynced may be empty,
+zeros, a half or whole. Only a rename is taken for one change, between two folders too, as file systems with a
+journal make it: a store could not move anything if its old name might go without the new one coming.
 
 All combinations are too many; made are those that contradict a wrong order soonest: nothing survives that was
 not synced; everything does; everything but one change; only one change. Files that were not synced are in
@@ -36,22 +37,49 @@ class Folder:
 
     def change(self, change: "Change") -> None:
         self.pending.append(change)
-        _alter(self.entries, change)
+        _alter(self.entries, change.here(self))
 
     def sync(self) -> None:
         self.durable = dict(self.entries)
+        for change in self.pending:
+            for other in change.folders:
+                if other is not self:
+                    other.settle(change)
         self.pending = []
+
+    def settle(self, change: "Change") -> None:
+        """The other half of a rename is safe; what the same names were before does not matter any more."""
+        names = change.here(self)
+        _alter(self.durable, names)
+        self.pending = [one for one in self.pending if not names.keys() & one.here(self).keys()]
+
+
+class Change:
+    """Names that came (with what they name) or went (None), in one folder or, moved, in two."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Folder, Entries]] = []
+
+    def add(self, folder: Folder, name: str, node: "Node | None") -> None:
+        self._entries.append((folder, {name: node}))
+
+    @property
+    def folders(self) -> "list[Folder]":
+        return list({id(folder): folder for folder, _ in self._entries}.values())
+
+    def here(self, folder: Folder) -> "Entries":
+        return {name: node for one, names in self._entries if one is folder for name, node in names.items()}
 
 
 Node: TypeAlias = File | Link | Folder
-Change: TypeAlias = dict[str, Node | None]
+Entries: TypeAlias = dict[str, Node | None]
 Content: TypeAlias = Callable[[File], bytes]
 Tree: TypeAlias = dict[str, bytes | str | None]
 """By path: a file's bytes, a link's target, None for a folder."""
 
 
-def _alter(entries: dict[str, Node], change: Change) -> None:
-    for name, node in change.items():
+def _alter(entries: dict[str, Node], names: Entries) -> None:
+    for name, node in names.items():
         if node is None:
             entries.pop(name, None)
         else:
@@ -141,13 +169,13 @@ class DiskModel:
         return node
 
     def _change(self, changes: dict[str, Node | None]) -> None:
-        by_folder: dict[str, Change] = {}
+        change = Change()
         for path, node in changes.items():
-            by_folder.setdefault(str(Path(path).parent), {})[Path(path).name] = node
-        for folder, change in by_folder.items():
-            holder = self._node(folder)
-            assert isinstance(holder, Folder)
-            holder.change(change)
+            folder = self._node(str(Path(path).parent))
+            assert isinstance(folder, Folder)
+            change.add(folder, Path(path).name, node)
+        for folder in change.folders:
+            folder.change(change)
 
     # -- what a power cut can leave --------------------------------------------------------------------------
 
@@ -195,8 +223,10 @@ def _visible(root: Folder) -> list[int]:
         seen.add(id(folder))
         nodes = list(folder.durable.items())
         for change in folder.pending:
-            lasting = [(name, node) for name, node in change.items() if not is_temporary(path / name)]
-            if lasting:
+            lasting = [
+                (name, node) for name, node in change.here(folder).items() if not is_temporary(path / name)
+            ]
+            if lasting and id(change) not in changes:
                 changes.append(id(change))
             nodes += [(name, node) for name, node in lasting if node is not None]
         todo += [
@@ -211,7 +241,7 @@ def _render(folder: Folder, path: Path, chosen: set[int], content: Content, tree
     entries = dict(folder.durable)
     for change in folder.pending:
         if id(change) in chosen:
-            _alter(entries, change)
+            _alter(entries, change.here(folder))
     for name, node in entries.items():
         below = path / name
         if is_temporary(below):

@@ -6,10 +6,11 @@
    artifact that never had a version is complete too.
 3. Links: `current` and `canary` never lead nowhere; after healing they and `versions/` say what the journal
    says.
+   A file of somebody else in their place is never lost; a folder holds its link back until it is taken.
 4. Evidence: slices without a gap, each naming its predecessor. Golden sets: whole.
 5. What was confirmed is there.
 6. What is not durable on purpose (observations, heartbeats, the hint) can be read or is left out.
-7. Nothing temporary outlives the next start (an hour later).
+7. Nothing temporary outlives the next start (an hour later), and `store check` finds no error then.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 from serinus.core.enums import VersionState
 from serinus.core.errors import SerinusError
 from serinus.store import Store
+from serinus.store.checking.findings import Severity
 from tests.store.crash.operations import LATER, Place, opened, temporaries
 
 
@@ -32,11 +34,15 @@ class Before(NamedTuple):
     next_version: int
     rollouts: int
     golden: dict[str, str]
+    foreign: list[bytes]
+    """Files of others in the place of our links."""
 
     @classmethod
     def of(cls, place: Place) -> "Before":
         if not place.root.exists():
-            return cls({}, 1, 0, {})
+            return cls({}, 1, 0, {}, [])
+        links = [place.root / "current", place.root / "canary", *(place.root / "versions").iterdir()]
+        foreign = [_files(link) for link in links if not link.is_symlink()]
         store = opened(place)
         state = store.state()
         files = [path for part in ("journal", "evidence") for path in (place.root / part).rglob("*.json")]
@@ -49,6 +55,7 @@ class Before(NamedTuple):
             state.next_version,
             state.rollouts,
             {found.name: found.digest for found in store.golden_sets()},
+            [data for files in foreign for data in files],
         )
 
 
@@ -75,7 +82,9 @@ def violations(
         store.new_observations(1, {})
         store.replicas()
         store.routes()
+        found += _foreign(place.root, before)
         found += [f"{name} outlives a start" for name in temporaries(place.root)]
+        found += [f"store check: {one.words}" for one in store.check() if one.severity is Severity.ERROR]
     except (SerinusError, OSError, AssertionError, LookupError, ValueError) as error:
         found.append(f"{type(error).__name__}: {error}")
     return found
@@ -162,6 +171,8 @@ def _links(root: Path, store: Store) -> Iterator[str]:
         if version is None:
             if link.is_symlink() or link.exists():
                 yield f"{role} is there, the journal knows none"
+        elif link.is_dir() and not link.is_symlink():
+            continue  # somebody else's: it is held back
         elif not link.is_symlink() or json.loads((link / "version.json").read_bytes())["version"] != version:
             yield f"{role} is not version {version}"
         elif (
@@ -180,6 +191,18 @@ def _links(root: Path, store: Store) -> Iterator[str]:
         yield f"versions/ holds {there}, the journal {wanted}"
     if not all((root / "versions" / name).exists() for name in wanted):
         yield "a link in versions/ leads nowhere"
+
+
+def _files(path: Path) -> list[bytes]:
+    return [file.read_bytes() for file in (path, *path.rglob("*")) if file.is_file()]
+
+
+def _foreign(root: Path, before: Before) -> Iterator[str]:
+    places = (root / "incoming", root / "current", root / "canary", root / "versions")
+    there = [data for place in places if not place.is_symlink() for data in _files(place)]
+    for data in before.foreign:
+        if there.count(data) != 1:
+            yield f"somebody else's file {data!r} is there {there.count(data)} times"
 
 
 def _evidence(root: Path) -> Iterator[str]:

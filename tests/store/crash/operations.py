@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from serinus.control import commands, retention
+from serinus.core.enums import Arm
 from serinus.core.ids import Version
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import Policy
 from serinus.store import Replica, Routes, Store
+from serinus.store.checking.findings import Severity
 from serinus.store.local import Disk
 from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
 from tests.store.test_golden import write_set
@@ -78,6 +80,15 @@ def _canary(place: Place) -> None:
     store.snapshot()
 
 
+def _second(place: Place) -> None:
+    """A second rollout, without evidence yet."""
+    _canary(place)
+    store = opened(place)
+    commands.rollback(store, actor="test", reason="bad")
+    start_canary(store, Version(3))
+    store.refresh_views()
+
+
 def _promoted(place: Place) -> None:
     """Version 2 is current and can be undone, 3 was rolled back, 4 waits; some old views; no rollout."""
     _canary(place)
@@ -103,13 +114,24 @@ def _moved(place: Place) -> None:
 
 
 def _foreign(place: Place) -> None:
-    """Somebody else's files where the links should be."""
+    """Somebody else's folder and file where links should be."""
     _moved(place)
     for path in (place.root / "canary", place.root / "versions" / "000002"):
         path.unlink(missing_ok=True)
     (place.root / "canary").mkdir()
     (place.root / "canary" / "best.pt").write_bytes(b"theirs")
     (place.root / "versions" / "000002").write_bytes(b"theirs too")
+
+
+def _harmed(place: Place) -> None:
+    """What can be healed without loss is damaged."""
+    _promoted(place)
+    (snapshot,) = (place.root / "journal" / "snapshots").iterdir()
+    snapshot.write_bytes(b"torn")
+    (place.root / "routes.json").write_bytes(b"torn")
+    (place.root / "current").unlink()
+    artifact = max((place.root / "artifacts").iterdir())
+    artifact.chmod(0o755)
 
 
 def _stale(place: Place) -> None:
@@ -128,9 +150,11 @@ def _stale(place: Place) -> None:
 TEMPLATES: Mapping[str, Callable[[Place], None]] = {
     "new": _new,
     "canary": _canary,
+    "second": _second,
     "promoted": _promoted,
     "moved": _moved,
     "foreign": _foreign,
+    "harmed": _harmed,
     "stale": _stale,
 }
 
@@ -193,7 +217,7 @@ def _freeze(store: Store, place: Place, say: Say) -> None:
 
 def _freeze_first(store: Store, place: Place, say: Say) -> None:
     frozen = frozen_slice(2, 0, "")
-    if store.freeze(frozen):
+    if store.state().rollouts == 2 and store.freeze(frozen):
         say("frozen", 2, 0, frozen.digest)
 
 
@@ -226,6 +250,24 @@ def _collect(store: Store, place: Place, say: Say) -> None:
     say("removed", 3)
 
 
+def _take(store: Store, place: Place, say: Say) -> None:
+    taken = store.incoming.take(Arm.CANARY)
+    if taken is not None:
+        store.incoming.refuse(taken)
+
+
+def _repair(store: Store, place: Place, say: Say) -> None:
+    list(store.check(repair=True))
+
+
+def _copy(store: Store, place: Place, say: Say) -> None:
+    target = Store.open(place.folder / "copy", clock=time.time, new_id=new_id)
+    store.copy_to(target)
+    assert target.state() == store.state()
+    if any(found.severity is Severity.ERROR for found in target.check()):
+        raise OSError("the copy is not whole, or could not be read")
+
+
 class Operation(NamedTuple):
     template: str
     run: Callable[[Store, Place, Say], None]
@@ -244,7 +286,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "swap links": Operation("moved", _views),
     "set foreign files aside": Operation("foreign", _views),
     "freeze evidence": Operation("canary", _freeze),
-    "freeze a first slice": Operation("canary", _freeze_first),
+    "freeze a first slice": Operation("second", _freeze_first),
     "add a golden set": Operation("canary", functools.partial(_golden, name="flood", folder="more-golden")),
     "add a golden set again": Operation(
         "canary", functools.partial(_golden, name="hurricane", folder="golden")
@@ -254,6 +296,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "forget observations": Operation("canary", _forget),
     "sweep": Operation("stale", _sweep),
     "collect versions": Operation("promoted", _collect),
+    "take a foreign folder": Operation("foreign", _take),
+    "repair": Operation("harmed", _repair),
+    "copy": Operation("promoted", _copy),
 }
 
 

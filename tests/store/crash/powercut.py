@@ -53,7 +53,7 @@ PAIRS = (
     ("publish", "append"),
     ("freeze evidence", "freeze evidence"),
     ("freeze a first slice", "freeze a first slice"),
-    ("roll back", "freeze a first slice"),
+    ("start, superseding", "freeze a first slice"),
     ("add a golden set", "add a golden set"),
     ("snapshot", "collect versions"),
     ("collect versions", "collect versions"),

@@ -103,3 +103,19 @@ def test_what_the_model_lets_survive(tmp_path: Path) -> None:
     assert left() == {tree(_1=b"ab", _2=b"ab")}
     model.apply(f"rename\t{one}\t{two}")
     assert left() == {tree(_1=b"ab", _2=b"ab"), tree(_2=b"ab")}, "a rename is one change"
+
+
+def test_a_file_that_moved_is_never_lost_by_the_model(tmp_path: Path) -> None:
+    for name in ("from", "to"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "from" / "x").write_bytes(b"ab")
+    model = DiskModel(tmp_path)
+    model.apply(f"rename\t{tmp_path / 'from' / 'x'}\t{tmp_path / 'to' / 'y'}")
+    folders: dict[str, object] = {"from": None, "to": None}
+    assert {frozenset(tree.items()) for tree in model.leftovers()} == {
+        frozenset({**folders, "from/x": b"ab"}.items()),
+        frozenset({**folders, "to/y": b"ab"}.items()),
+    }
+    model.apply(f"open\t{tmp_path / 'from'}\t6\t0\t0")
+    model.apply("fsync\t6")
+    assert next(model.leftovers()) == {**folders, "to/y": b"ab"}
