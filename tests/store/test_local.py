@@ -20,6 +20,9 @@ class RecordingDisk(Disk):
         self.calls: list[tuple[str, str]] = []
 
     def _note(self, call: str, path: Path) -> None:
+        if path == self.root.parent:
+            self.calls.append((call, ".."))
+            return
         relative = path.relative_to(self.root)
         parts = ["TMP" if part.startswith(".tmp-") else part for part in relative.parts]
         self.calls.append((call, ".tmp/TMP" if parts[:1] == [".tmp"] else "/".join(parts)))
@@ -40,7 +43,9 @@ class RecordingDisk(Disk):
 @pytest.fixture
 def recorded(store: Store) -> tuple[Store, RecordingDisk]:
     disk = RecordingDisk(store.root)
-    return Store(store.root, clock=Ticks(), new_id=new_id, disk=disk), disk
+    opened = Store.open(store.root, clock=Ticks(), new_id=new_id, disk=disk)
+    disk.calls.clear()
+    return opened, disk
 
 
 def test_a_version_is_on_the_disk_before_its_event(
@@ -91,8 +96,64 @@ def test_frozen_evidence_is_durable_and_observations_are_not(recorded: tuple[Sto
 def test_a_durable_replace(store: Store) -> None:
     disk = RecordingDisk(store.root)
     disk.replace(store.root / "x.json", b"1", durable=True)
-    assert disk.calls == [("sync", ".tmp/TMP"), ("rename", "x.json"), ("sync", "")]
+    assert disk.calls == [("sync", ".."), ("sync", ".tmp/TMP"), ("rename", "x.json"), ("sync", "")]
     assert (store.root / "x.json").read_bytes() == b"1"
+
+
+def test_a_folder_is_synced_into_its_parent_once_whoever_made_it(store: Store) -> None:
+    deep = store.root / "evidence" / "7"
+    deep.mkdir()
+    disk = RecordingDisk(store.root)
+    disk.make_folder(deep)
+    assert disk.calls == [("sync", ".."), ("sync", ""), ("sync", "evidence")]
+    disk.make_folder(deep)
+    disk.make_folder(deep / "more")
+    assert disk.calls[3:] == [("sync", "evidence/7")]
+
+
+def test_what_somebody_else_put_is_synced_before_anything_rests_on_it(
+    recorded: tuple[Store, RecordingDisk], store: Store, draft: Path
+) -> None:
+    ours, disk = recorded
+    version = store.publish(draft, note="", actor="a", initial=True)
+    assert ours.state().current == version
+    assert disk.calls == [("sync", "journal")]
+    assert ours.publish(draft, note="again", actor="b") == version + 1
+    assert disk.calls[-3:] == [
+        ("sync", ".tmp/TMP"),
+        ("link", "journal/0000000002.json"),
+        ("sync", "journal"),
+    ]
+    disk.calls.clear()
+    assert ours.state().seq == 2
+    assert disk.calls == [], "what it put itself is durable"
+    assert store.freeze(frozen_slice(1, 0, ""))
+    assert ours.last_frozen(1) == store.last_frozen(1)
+    assert disk.calls == [("sync", "evidence/1")]
+
+
+def test_a_tree_that_is_there_is_made_durable_too(store: Store) -> None:
+    final = store.root / "artifacts" / "x"
+    with Disk(store.root, new_id).temporary_tree(final) as tree:
+        (tree / "file").write_bytes(b"one")
+        Disk(store.root, new_id).publish_tree(tree, final, durable=False)
+    disk = RecordingDisk(store.root)
+    with disk.temporary_tree(final) as tree:
+        (tree / "file").write_bytes(b"one")
+        assert not disk.publish_tree(tree, final)
+        assert disk.calls[-1] == ("sync", "artifacts")
+
+
+def test_what_could_not_be_tidied_up_is_no_failure(store: Store) -> None:
+    """NFS says ENOENT to a removal that it gets twice."""
+
+    class TidyDisk(Disk):
+        def link(self, source: Path, target: Path) -> None:
+            super().link(source, target)
+            source.unlink()
+
+    assert TidyDisk(store.root, new_id).put_if_absent(store.root / "x", b"one")
+    assert (store.root / "x").read_bytes() == b"one"
 
 
 def test_put_if_absent_keeps_the_first(store: Store) -> None:

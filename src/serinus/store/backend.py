@@ -66,6 +66,13 @@ class Backend(Protocol):
         """
         ...
 
+    def settle(self, folder: str) -> None:
+        """Makes durable what is in `folder`: who put it may have been killed between showing it and that.
+
+        To be called before anything rests on somebody else's document.
+        """
+        ...
+
     def replace(self, key: str, data: bytes, *, durable: bool) -> None:
         """Puts `data` there whether or not there is something."""
         ...

@@ -125,6 +125,9 @@ class Bucket:
 
         return self._ask(key, put)
 
+    def settle(self, folder: str) -> None:
+        """What a server has answered for is durable, and what can be read it has answered for."""
+
     def replace(self, key: str, data: bytes, *, durable: bool) -> None:
         import obstore
 

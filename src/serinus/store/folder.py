@@ -39,6 +39,9 @@ class Folder:
     def put_if_absent(self, key: str, data: bytes) -> bool:
         return self._disk.put_if_absent(self._root / key, data)
 
+    def settle(self, folder: str) -> None:
+        self._disk.sync(self._root / folder)
+
     def replace(self, key: str, data: bytes, *, durable: bool) -> None:
         self._disk.replace(self._root / key, data, durable=durable)
 

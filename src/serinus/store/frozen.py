@@ -78,6 +78,8 @@ class FrozenEvidence:
         self._backend = backend
         self._lock = threading.Lock()
         self._last: dict[int, FrozenSlice] = {}
+        self._settled: dict[int, int] = {}
+        """Slices of a rollout up to here are durable for certain."""
 
     def freeze(self, frozen: FrozenSlice) -> bool:
         """True: slice k is this one, durably. False: somebody else froze another one; read it and go on from
@@ -99,7 +101,18 @@ class FrozenEvidence:
             raise InvalidInput(
                 f"Slice {frozen.k} of rollout {frozen.rollout} cannot be stored: a number is not finite."
             ) from error
-        return self._backend.put_if_absent(_key(frozen.rollout, frozen.k), data)
+        if before is not None:
+            self._settle(before)
+        if not self._backend.put_if_absent(_key(frozen.rollout, frozen.k), data):
+            return False
+        self._settled = {frozen.rollout: frozen.k}
+        return True
+
+    def _settle(self, slice_: FrozenSlice) -> None:
+        """Before anything rests on a slice that somebody else may have frozen."""
+        if self._settled.get(slice_.rollout, -1) < slice_.k:
+            self._backend.settle(f"{_FOLDER}/{slice_.rollout}")
+            self._settled = {slice_.rollout: slice_.k}
 
     def get(self, rollout: int, k: int) -> FrozenSlice | None:
         """Slice k, None when it is not frozen yet. Raises Corrupt, naming the file."""
@@ -125,6 +138,7 @@ class FrozenEvidence:
                 if following.prev != last.digest:
                     raise Corrupt(f"{self._name(rollout, following.k)} does not follow slice {last.k}.")
                 last = following
+            self._settle(last)
             self._last = {rollout: last}  # one rollout is active at a time; older ones are rarely asked for
             return last
 

@@ -102,6 +102,8 @@ class Journal:
         self._backend = backend
         self._lock = threading.Lock()
         self._state = State()
+        self._settled = 0
+        """Events up to here are durable for certain."""
         self._opened = False
 
     def read(self, seq: int) -> Entry | None:
@@ -117,6 +119,8 @@ class Journal:
     def state(self) -> State:
         """The fold of all events. One look for the next file when nothing is new.
 
+        What it tells is durable, so that no effect outlives its event, and no event its predecessor.
+
         Raises Corrupt, naming the file, at a gap, a broken chain, or an event that its state does not allow.
         """
         with self._lock:
@@ -127,6 +131,9 @@ class Journal:
             if not self._opened:
                 self._refuse_gap(self._state.seq)
                 self._opened = True
+            if self._state.seq > self._settled:
+                self._backend.settle(_FOLDER)
+                self._settled = self._state.seq
             return self._state
 
     def _fold(self, state: State, entry: Entry) -> State:
@@ -191,6 +198,7 @@ class Journal:
             raise self._gap(event.seq, event.seq + 1)
         if not self._backend.put_if_absent(key, data):
             return None
+        self._settled = event.seq
         if event.seq % _EVERY == 0:
             self._write_snapshot(after)
         return stored

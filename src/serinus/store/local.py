@@ -52,6 +52,8 @@ class Disk:
         self._root = root
         self._scratch = root / _SCRATCH
         self._new_id = new_id
+        self._durable: set[Path] = set()
+        """Folders that are synced into their parent for certain."""
 
     # -- small files -----------------------------------------------------------------------------------------
 
@@ -87,7 +89,8 @@ class Disk:
             if existing != data:
                 return False
         finally:
-            temporary.unlink()
+            with contextlib.suppress(OSError):  # what counts is what lies at `path`; the rest is swept
+                temporary.unlink()
         self.sync(path.parent)
         return True
 
@@ -122,13 +125,26 @@ class Disk:
     # -- folders and trees -----------------------------------------------------------------------------------
 
     def make_folder(self, folder: Path) -> None:
-        """Makes `folder` and its parents, each synced into its parent."""
+        """Makes `folder` and its parents, each synced into its parent, whoever made it."""
         if folder.is_dir():
+            self._settle_folder(folder)
             return
         self.make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
         self.sync(folder.parent)
+        self._durable.add(folder)
+
+    def _settle_folder(self, folder: Path) -> None:
+        """Who made it may have been killed before syncing it: from the root down, each process syncs each
+        once.
+        """
+        if folder in self._durable or self._root not in (folder, *folder.parents):
+            return
+        self._settle_folder(folder.parent)
+        with contextlib.suppress(PermissionError):  # what holds the root is the operator's
+            self.sync(folder.parent)
+        self._durable.add(folder)
 
     @contextlib.contextmanager
     def temporary_tree(self, final: Path) -> Iterator[Path]:
@@ -148,15 +164,16 @@ class Disk:
         False: `final` is there already (with content), and `temporary` is left to the caller.
         """
         self._seal_tree(temporary, durable=durable)
+        published = True
         try:
             self._move(temporary, final)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                return False
-            raise
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            published = False
         if durable:
-            self.sync(final.parent)
-        return True
+            self.sync(final.parent)  # whoever published it may have been killed before this
+        return published
 
     def _seal_tree(self, folder: Path, *, durable: bool) -> None:
         with os.scandir(folder) as entries:

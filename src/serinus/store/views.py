@@ -195,8 +195,11 @@ class Views:
     def _set_aside(self, path: Path) -> None:
         """Moves what is no link of ours out of the way, whole, to be imported or looked at."""
         if path.exists() and not path.is_symlink():
+            incoming = self._root / "incoming"
             with contextlib.suppress(FileNotFoundError):
-                path.rename(self._root / "incoming" / self._new_id())
+                path.rename(incoming / self._new_id())
+                self._disk.sync(incoming)  # the link that comes in its place must not be all that is left
+                self._disk.sync(path.parent)
 
     def _remove_old(self) -> None:
         folder = self._root / "views"

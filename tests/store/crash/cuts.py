@@ -1,0 +1,179 @@
+"""Stops every operation at every file-system call, in every way, and looks at what is left.
+
+python -m tests.store.crash.cuts FOLDER STRIDE [OPERATION ...]     under LD_PRELOAD of the shim; prints JSON
+
+One process has everything imported and forks a child for each cut point: the child arms the shim, runs one
+operation on a fresh copy of its template, and is killed or given an error at its n-th call. n goes up until
+the operation ends without reaching it. After an error the child tries again with the same store object. Then
+this process opens what is left as the next start would and checks `invariants`, and runs the operation once
+more.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from serinus.core.errors import Conflict, SerinusError
+from serinus.store import Store
+from tests.store.crash.invariants import Before, violations
+from tests.store.crash.operations import OPERATIONS, Operation, Place, Templates, temporaries, unopened
+from tests.store.crash.shim import MODES, Mode, Shim
+
+_ENDLESS = 5_000
+
+
+class Row(msgspec.Struct):
+    operation: str
+    mode: str
+    points: int = 0
+    violated: list[str] = []
+
+
+class Outcome(NamedTuple):
+    fired: bool
+    said: list[list[Any]]
+    wrong: list[str]
+
+
+class Harness:
+    def __init__(self, folder: Path, make: Callable[[Place], Store] = unopened) -> None:
+        self._templates = Templates(folder)
+        self._before: dict[str, Before] = {}
+        self._make = make
+        self._shim = Shim()
+
+    def row(self, name: str, operation: Operation, mode_name: str, *, stride: int, first: int) -> Row:
+        """All cut points, or every `stride`-th from `first`."""
+        mode, row = MODES[mode_name], Row(name, mode_name)
+        self._warm_up(operation)
+        for n in range(first, _ENDLESS, stride):
+            place = self._templates.copy(operation.template)
+            outcome = self._in_child(operation, place, mode, n)
+            wrong = outcome.wrong + violations(place, self._before[operation.template], outcome.said)
+            wrong += self._again(operation, place)
+            if not outcome.fired:
+                assert not wrong, f"{name} is wrong without any cut: {wrong}"
+                return row
+            row.points += 1
+            row.violated += [f"{name}, {mode_name}, call {n}: {words}" for words in wrong]
+        raise AssertionError(f"{name} does not end")
+
+    def _warm_up(self, operation: Operation) -> None:
+        """So that no child imports anything; and what must not be lost is known."""
+        template = operation.template
+        if template not in self._before:
+            self._before[template] = Before.of(self._templates.get(template))
+        place = self._templates.copy(template)
+        operation.run(self._make(place), place, lambda *_: None)
+
+    def _in_child(self, operation: Operation, place: Place, mode: Mode, n: int) -> Outcome:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reader)
+                self._work(operation, place, mode, n, writer)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(writer)
+        with os.fdopen(reader) as lines:
+            heard = [json.loads(line) for line in lines]
+        _, status = os.waitpid(child, 0)
+        said = [words[1:] for words in heard if words[0] == "say"]
+        wrong = [words[1] for words in heard if words[0] == "wrong"]
+        ended = [words[1] for words in heard if words[0] == "end"]
+        if os.WIFSIGNALED(status):
+            if not mode.kills or os.WTERMSIG(status) != signal.SIGKILL:
+                wrong.append(f"the process died of signal {os.WTERMSIG(status)}")
+            return Outcome(True, said, wrong)
+        if not ended:
+            wrong.append("the process ended early")
+        return Outcome(ended == [True], said, wrong)
+
+    def _work(self, operation: Operation, place: Place, mode: Mode, n: int, writer: int) -> None:
+        def tell(*words: object) -> None:
+            os.write(writer, json.dumps(words).encode() + b"\n")
+
+        def say(*words: object) -> None:
+            tell("say", *words)
+
+        store = self._make(place)
+        there = temporaries(place.root)
+        self._shim.arm(place.folder, mode, n)
+        try:
+            operation.run(store, place, say)
+        except (SerinusError, OSError):
+            self._shim.off()
+            left = temporaries(place.root) - there
+            if mode.keeps_its_promise_of_space and left:
+                tell("wrong", f"kept something half-written: {sorted(left)}")
+            self._retry(operation, store, place, say, tell)
+        except BaseException as error:  # noqa: BLE001 - told to the parent, which lists it
+            tell("wrong", f"raised {type(error).__name__}: {error}")
+        self._shim.off()
+        tell("end", self._shim.fired())
+
+    def _retry(
+        self,
+        operation: Operation,
+        store: Store,
+        place: Place,
+        say: Callable[..., None],
+        tell: Callable[..., None],
+    ) -> None:
+        """The same store object goes on; a Conflict is fine where the failed attempt had taken effect."""
+        try:
+            operation.run(store, place, say)
+        except Conflict as error:
+            if unopened(place).state().seq == self._seq(operation):
+                tell("wrong", f"nothing had happened, and the second attempt raised {error}")
+        except BaseException as error:  # noqa: BLE001 - told to the parent, which lists it
+            tell("wrong", f"the second attempt raised {type(error).__name__}: {error}")
+
+    def _again(self, operation: Operation, place: Place) -> list[str]:
+        """Another process does the same later."""
+        store = unopened(place)
+        try:
+            before = store.state().seq
+            operation.run(store, place, lambda *_: None)
+            state = store.state()
+        except Conflict as error:
+            moved = before > self._seq(operation)
+            return [] if moved else [f"nothing had happened, and a later attempt raised {error}"]
+        except (SerinusError, OSError, AssertionError) as error:
+            return [f"a later attempt raised {type(error).__name__}: {error}"]
+        return [] if state.seq >= before else ["the journal went back"]
+
+    def _seq(self, operation: Operation) -> int:
+        return sum(name.startswith("journal/") for name in self._before[operation.template].kept)
+
+
+def main(
+    folder: Path,
+    stride: int,
+    names: Sequence[str],
+    modes: Sequence[str] = (),
+    make: Callable[[Place], Store] = unopened,
+) -> None:
+    """Prints one row for each of these operations and modes; none named: all."""
+    harness = Harness(folder, make)
+    rows = [
+        harness.row(name, operation, mode, stride=stride, first=1 + number % stride)
+        for number, (name, operation, mode) in enumerate(
+            (name, operation, mode) for name, operation in OPERATIONS.items() for mode in MODES
+        )
+        if name in (names or OPERATIONS) and mode in (modes or MODES)
+    ]
+    sys.stdout.write(msgspec.json.encode(rows).decode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
