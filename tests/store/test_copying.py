@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -136,15 +137,24 @@ def test_nothing_is_written_to_the_source(whole: Store, tmp_path: Path) -> None:
     assert picture(whole.root) == before
 
 
-def test_a_source_that_nobody_may_write_is_copied(whole: Store, tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where another user may look; pytest's own folders are closed to them."""
+    with tempfile.TemporaryDirectory(prefix="serinus-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+        for path in Path(folder).rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+
+
+def test_a_source_that_nobody_may_write_is_copied(whole: Store, open_folder: Path) -> None:
     """By a user without rights, in a process of its own."""
-    for path in (whole.root, *whole.root.rglob("*")):
+    source, target = open_folder / "source", open_folder / "theirs"
+    shutil.copytree(whole.root, source, symlinks=True)
+    for path in (source, *source.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o555 if path.is_dir() else 0o444)
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.is_relative_to(tmp_path.parents[1]):
-            parent.chmod(0o755)
-    target = tmp_path / "theirs"
     target.mkdir()
     target.chmod(0o777)
     script = (
@@ -156,14 +166,11 @@ def test_a_source_that_nobody_may_write_is_copied(whole: Store, tmp_path: Path) 
         "print(s.copy_to(t).events, [f.words for f in t.check()])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(whole.root), str(target)],
+        [sys.executable, "-c", script, str(source), str(target)],
         capture_output=True,
         check=False,
         text=True,
     )
-    for path in (whole.root, *whole.root.rglob("*")):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o755)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{whole.state().seq} ")
 
