@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.store.crash.cuts import Row
+from tests.store.crash.cuts import Row, stride_of
 from tests.store.crash.operations import OPERATIONS
 from tests.store.crash.shim import MODES, run_under
 
@@ -24,7 +24,7 @@ def table(rows: list[Row], stride: int) -> str:
         f"{name:<{width}}" + "".join(f"{points[name, mode]:>14}" for mode in MODES) for name in OPERATIONS
     ]
     total, violated = sum(points.values()), sum(len(row.violated) for row in rows)
-    sampled = "all" if stride == 1 else f"every {stride}th"
+    sampled = "all" if stride == 1 else f"every {stride}th, every {stride_of('EIO', stride)}th of EIO"
     return "\n".join([*lines, f"{total} cut points ({sampled}), {violated} violations"])
 
 
