@@ -23,7 +23,6 @@ from serinus.store.checking import Finding, Kind, Severity
 from serinus.store.copying import MARK, Copied
 from serinus.store.journal import Journal
 from tests.store.drafts import names, new_id
-from tests.store.s3server import BUCKET, S3Server
 from tests.store.test_checking import digest_of, flip
 from tests.store.whole import fill, findings, freeze, ground_truth, notable, open_store, pass_by, publish
 
@@ -40,24 +39,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(pristine: Path, tmp_path: Path) -> Store:
     shutil.copytree(pristine, tmp_path / "models", symlinks=True)
     return open_store(tmp_path / "models")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    found = S3Server(tmp_path_factory.mktemp("s3") / "data")
-    found.start()
-    try:
-        yield found
-    finally:
-        found.stop()
-
-
-@pytest.fixture
-def url(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty place in the bucket."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{new_id()}"
 
 
 def verified(store: Store) -> list[Finding]:
