@@ -1,13 +1,13 @@
 """The store as every other room sees it: one object over one place, a folder or a bucket."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from serinus.artifact.manifest import Manifest
-from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound, Unavailable
+from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
-from serinus.rollout.events import Body, Event, Published, Removed
+from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
 from serinus.store import checking, copying
@@ -29,6 +29,7 @@ from serinus.store.patience import Patience
 from serinus.store.policies import Policies, PolicyRecord
 from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, Sign, key
+from serinus.store.registry import Registry
 from serinus.store.views import Views
 from serinus.store.volume import check_volume
 
@@ -47,8 +48,6 @@ _FOLDERS = (
 _LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
 """What MODEL_DIR holds when the store lies in a bucket: copies, and what is generated for people."""
 _SWEEP_AFTER_SECONDS = 3600.0
-_ORPHAN_SECONDS = 24 * 3600.0
-_ATTEMPTS = 500
 _LAST_STATE = "last-state.json"
 CACHE_BYTES = 20 * 10**9
 
@@ -83,6 +82,9 @@ class Store:
         self._unchecked = False
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
+        self._registry = Registry(
+            self._journal, self._artifacts, root, clock=clock, new_id=new_id, before=self._check_place
+        )
         self._observations = Observations(self.backend)
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
@@ -225,40 +227,7 @@ class Store:
         event (nothing is written), InvalidInput when it cannot be stored, Unavailable after too many lost
         races.
         """
-        return self._append(lambda _: body, actor=actor, reason=lambda _: reason, expect=expect)
-
-    def _append(
-        self,
-        body: Callable[[State], Body],
-        *,
-        actor: str,
-        reason: Callable[[Body], str],
-        expect: int | None = None,
-    ) -> Event:
-        self._check_place()
-        for _ in range(_ATTEMPTS):
-            state = self.state()
-            if expect is not None and state.seq != expect:
-                raise Conflict(
-                    f"The journal has moved on: event {state.seq} is the last, "
-                    f"the decision was based on {expect}.",
-                    remedy="Look at the state again, then decide.",
-                )
-            made = body(state)
-            event = Event(
-                seq=state.seq + 1,
-                id=self._new_id(),
-                prev=state.head,
-                time=self._clock(),
-                actor=actor,
-                reason=reason(made),
-                body=made,
-            )
-            with volume_errors("append to the journal", self.root):
-                appended = self._journal.offer(state, event)
-            if appended is not None:
-                return appended
-        raise Unavailable("Too many others append to the journal at once.", remedy="Try again.")
+        return self._registry.append(lambda _: body, actor=actor, reason=lambda _: reason, expect=expect)
 
     # -- versions --------------------------------------------------------------------------------------------
 
@@ -282,42 +251,9 @@ class Store:
         `sign`: gives the manifest its signature (`artifact.signing.Signer`).
         Raises InvalidInput for a bad draft, Misconfigured for a full or read-only volume.
         """
-        existing = _existing(self.state(), initial, source)
-        if existing is not None:
-            return existing
-        for _ in range(_ATTEMPTS):
-            with volume_errors("store the artifact", self.root):
-                digest, content = self._artifacts.add(
-                    draft, note=note, created=self._clock(), state=self.state(), sign=sign, moved=moved
-                )
-            shared = digest in self.state().kept
-
-            def body(
-                state: State, digest: Digest = digest, content: Digest = content, shared: bool = shared
-            ) -> Body:
-                existing = _existing(state, initial, source)
-                if existing is not None:
-                    raise _Exists(existing)
-                if shared and digest not in state.kept:
-                    raise _SharedRemoved
-                return Published(
-                    version=state.next_version,
-                    digest=digest,
-                    content=content,
-                    note=note,
-                    initial=initial,
-                    source=source,
-                )
-
-            try:
-                event = self._append(body, actor=actor, reason=_published_reason)
-            except _Exists as error:
-                return error.version
-            except _SharedRemoved:
-                continue
-            assert isinstance(event.body, Published)
-            return event.body.version
-        raise Unavailable("The version is removed as fast as it is published.", remedy="Try again.")
+        return self._registry.publish(
+            draft, note=note, actor=actor, initial=initial, source=source, sign=sign, moved=moved
+        )
 
     def manifest(self, digest: Digest) -> Manifest:
         """Raises NotFound, or Corrupt when the file is not the one that gave the artifact its name."""
@@ -343,25 +279,11 @@ class Store:
 
         Raises Conflict, in words, for a version that is needed.
         """
-        return self.append(Removed(versions=versions), actor=actor, reason=reason)
+        return self._registry.remove(versions, actor=actor, reason=reason)
 
     def collect(self, *, dry_run: bool = False) -> dict[Digest, int]:
-        """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
-
-        Whoever was killed between the event and here is made good by the next call. Nobody can come to
-        share such an artifact any more: a publisher shares only what a version has, and looks again when it
-        appends.
-        """
-        state = self.state()
-        kept, removed = state.kept, state.removed
-        old = self._clock() - _ORPHAN_SECONDS
-        gone = {}
-        for digest in self._artifacts.digests():
-            if digest in removed or (digest not in kept and self._artifacts.touched(digest) < old):
-                gone[digest] = self._artifacts.size(digest)
-                if not dry_run:
-                    self._artifacts.discard(digest, keep_manifest=digest in removed)
-        return gone
+        """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes."""
+        return self._registry.collect(dry_run=dry_run)
 
     def artifact_size(self, digest: Digest) -> int:
         """Bytes that an artifact takes."""
@@ -493,28 +415,3 @@ class Store:
     def lacking(self, target: "Store | None") -> copying.Plan:
         """What `copy_to` would send."""
         return copying.plan(self, target)
-
-
-class _Exists(Exception):
-    """Somebody else published the first version, or the same source, meanwhile."""
-
-    def __init__(self, version: Version) -> None:
-        super().__init__()
-        self.version = version
-
-
-class _SharedRemoved(Exception):
-    """The version whose artifact was to be shared is removed: its artifact may go at any moment."""
-
-
-def _existing(state: State, initial: bool, source: str) -> Version | None:
-    """The version that makes this publication needless."""
-    if initial and state.versions:
-        return state.current or min(state.versions)
-    same = (record.version for record in state.versions.values() if source and record.source == source)
-    return next(same, None)
-
-
-def _published_reason(body: Body) -> str:
-    assert isinstance(body, Published)
-    return f"version {body.version} published" + (f": {body.note}" if body.note else "")
