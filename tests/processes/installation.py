@@ -55,6 +55,14 @@ def pair(seed: int, height: int = 64, width: int = 64) -> tuple[bytes, bytes]:
 
 
 @dataclass
+def _lives(process: psutil.Process) -> bool:
+    """Not one that ended and waits for whoever inherited it to take note."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Installation:
     """One folder, one process tree."""
 
@@ -145,7 +153,7 @@ class Installation:
         try:
             code = self.process.wait(PATIENCE)
         finally:
-            left = [process for process in tree if process.is_running()]
+            left = [process for process in tree if _lives(process)]
             for process in left:
                 process.kill()
             self.process = None
