@@ -55,14 +55,6 @@ def pair(seed: int, height: int = 64, width: int = 64) -> tuple[bytes, bytes]:
 
 
 @dataclass
-def _lives(process: psutil.Process) -> bool:
-    """Not one that ended and waits for whoever inherited it to take note."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 class Installation:
     """One folder, one process tree."""
 
@@ -295,3 +287,11 @@ def traffic(
 
 def failures(seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [reply for reply in seen if reply["status"] != 200]
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Not one that ended and waits for whoever inherited it to take note."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
