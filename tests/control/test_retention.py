@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serinus.artifact.manifest import Manifest
 from serinus.bootstrap.edge import new_id
 from serinus.control import commands
 from serinus.control.history import history
@@ -159,3 +160,25 @@ def test_a_publisher_that_shares_what_is_removed_meanwhile_stores_it_anew(
     digest = store.state().versions[version].digest
     assert digest != shared
     store.verify(digest)
+
+
+def test_a_removal_between_the_choice_to_share_and_the_event_is_seen(
+    store: Store, tmp_path: Path, clock: Turned
+) -> None:
+    """Signing is the last that a publisher does before it decides to share; the removal falls there."""
+    shared = store.state().versions[Version(2)].digest
+    signed = 0
+
+    def interfering(manifest: Manifest) -> Manifest:
+        nonlocal signed
+        signed += 1
+        if signed == 2:  # the twin is compared with what this draft would have become
+            store.remove_versions((Version(2),), actor="somebody else", reason="space")
+        return manifest
+
+    publisher = Store.open(store.root, clock=clock, new_id=new_id)
+    draft = write_draft(tmp_path / "late", b"2")
+    version = publisher.publish(draft, note="", actor="test", sign=interfering)
+    assert signed > 2, "it stored the draft anew"
+    assert store.collect().keys() == {shared}
+    store.verify(store.state().versions[version].digest)

@@ -57,26 +57,6 @@ def online_metrics(
     )
 
 
-def map50_difference(
-    a: tuple[Truth, Sequence[Found]],
-    b: tuple[Truth, Sequence[Found]],
-    classes: tuple[str, ...],
-    *,
-    seed: int = 0,
-    samples: int = _SAMPLES,
-) -> Interval:
-    """mAP50 of B minus mAP50 of A, each on pictures of its own (two independent samples).
-
-    Raises InvalidInput when one of them shows no building.
-    """
-    rng = np.random.default_rng(seed)
-    of_a, of_b = (
-        weighted_map50(_matched(truth, found, classes), _weights(len(truth), rng, samples))
-        for truth, found in (a, b)
-    )
-    return _interval(of_b - of_a)
-
-
 def _matched(truth: Truth, found: Sequence[Found], classes: tuple[str, ...]) -> list[Matches]:
     return matches(evaluation(ground_truth(truth, classes), found, [IOU]), len(truth), len(classes))
 
