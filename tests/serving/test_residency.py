@@ -74,6 +74,38 @@ def test_damaged_bytes_are_named_and_never_loaded(tmp_path: Path) -> None:
         assert made.serves(1)
 
 
+def swap_model(made: House, version: int, tmp_path: Path) -> None:
+    """Another model that loads and answers, in place of the published one."""
+    model = made.store.artifact(made.store.state().versions[version].digest) / "model.onnx"
+    model.chmod(0o644)
+    model.write_bytes((models.healthy(tmp_path / "foreign", 9) / "model.onnx").read_bytes())
+
+
+def test_what_was_changed_since_is_not_loaded_by_a_new_worker(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        (worker,) = made.pids(1)
+        swap_model(made, 1, tmp_path)
+        assert ask(made)[0].assigned == "current", "what is in memory is what was published"
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: failed(made, 1), "the failure")
+        assert "model.onnx" in failed(made, 1)
+        assert not made.pids(1)
+
+
+def test_a_worker_that_cannot_be_replaced_takes_no_other_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with house(tmp_path, workers=2) as made:
+        wait_for(lambda: len(made.pids(1)) == 2, "both workers")
+        one, other = made.pids(1)
+        swap_model(made, 1, tmp_path)
+        os.kill(one, signal.SIGKILL)
+        wait_for(lambda: "A worker is not started again." in caplog.text, "the refusal")
+        assert made.pids(1) == [other]
+        assert ask(made)[0].assigned == "current"
+        assert not failed(made, 1)
+
+
 def test_a_canary_that_crashes_live_is_judged_by_its_requests_alone(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CANARY], start_limit=2) as made:
         version = publish(made.store, drafts.crashing_live(tmp_path / "bad"))

@@ -198,7 +198,8 @@ class Pool:
     def _serve(self, spec: WorkerSpec, worker: WorkerProcess | None) -> None:
         """Feeds a worker, and the next one when it died, until the pool is closed."""
         while not self._closing.is_set():
-            worker = worker or self._start(spec)
+            if worker is None and self._is_intact():
+                worker = self._start(spec)
             if worker is None:
                 continue
             self._feed(worker)
@@ -210,6 +211,26 @@ class Pool:
                     "A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths)
                 )
                 self._pause(self._deaths - 1)
+
+    def _is_intact(self) -> bool:
+        """Whether a new worker would load what was published; after a pause if not.
+
+        Workers that run hold what they loaded and go on; with none left the version has failed.
+        """
+        try:
+            self._prepare()
+        except (Corrupt, NotFound, ModelFault) as error:
+            if not self._ready:
+                self._fail(str(error))
+                return False
+            log.warning("A worker is not started again.", extra=self._fields(error))
+            self._closing.wait(_LONGEST_PAUSE_SECONDS)
+        except (OSError, Unavailable, Misconfigured) as error:
+            log.warning("The version cannot be checked now; a worker waits.", extra=self._fields(error))
+            self._closing.wait(_SYSTEM_PAUSE_SECONDS)
+        else:
+            return True
+        return False
 
     def _start(self, spec: WorkerSpec) -> WorkerProcess | None:
         """A worker that is ready, or None after a pause.
