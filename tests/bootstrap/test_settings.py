@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from serinus.bootstrap.settings import Settings, environment, load, rows
+from serinus.bootstrap.settings import Settings, WrongSettings, environment, load, rows, store_folder
 from serinus.core.errors import Misconfigured
 from serinus.rollout.policy import DEFAULT
 
@@ -102,3 +102,18 @@ def test_requiring_a_signature_that_nobody_can_give_is_refused() -> None:
     with pytest.raises(Misconfigured, match="REQUIRE_SIGNATURE") as caught:
         load(require_signature=True)
     assert "TRUSTED_KEYS" in caught.value.remedy
+
+
+@pytest.mark.parametrize("path", ["back#1", "q?x", "pct%20x", "/backup/#2", "models"])
+def test_a_path_is_taken_as_it_is(path: str) -> None:
+    assert store_folder(path) == Path(path)
+
+
+def test_an_address_is_read_as_one() -> None:
+    assert store_folder("") is None
+    assert store_folder("s3://bucket/prefix") is None
+    assert store_folder("file:///with%20space") == Path("/with space")
+    assert store_folder("~/models") == Path.home() / "models"
+    for typo in ("s3//bucket/prefix", "s3:/bucket", "file:models", "s3:///prefix", "http://host/x"):
+        with pytest.raises(WrongSettings, match="no address of a store"):
+            store_folder(typo)

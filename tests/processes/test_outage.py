@@ -113,7 +113,7 @@ def page(place: Installation) -> str:
 def a_replica_starts_without_the_store(place: Installation, server: S3Server) -> None:
     """It serves what was current when the store was last seen, from its own copies."""
     current = place.state().current
-    eventually((place.root / "models" / "last-state.json").exists, "infer remembers the state")
+    eventually(lambda: [*(place.root / "models").glob("last-state-*")], "infer remembers the state")
     server.kill()
     assert place.kill("infer")
     eventually(lambda: not_ready(place), "infer is gone")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from serinus.core.errors import Misconfigured, Unavailable
+from tests.store.drafts import write_draft
 from tests.store.places import open_store
 from tests.store.proxy import Proxy
 from tests.store.s3server import environment
@@ -151,3 +152,18 @@ def test_without_the_client(url: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "the client for it is not installed" in done.stderr
     assert "pip install 'serinus[s3]'" in done.stderr
+
+
+def test_a_folder_that_is_a_store_holds_no_copies_of_another(tmp_path: Path, url: str) -> None:
+    """The limit of the copies would take its artifacts away."""
+    open_store(tmp_path / "models")
+    with pytest.raises(Misconfigured, match="is a store of its own"):
+        open_store(tmp_path / "models", url)
+
+
+def test_what_was_served_last_is_of_this_bucket(tmp_path: Path, url: str) -> None:
+    one = open_store(tmp_path / "copies", f"{url}/one")
+    one.publish(write_draft(tmp_path / "draft"), note="", actor="test", initial=True)
+    one.remember(one.state())
+    assert one.last_known() == one.state()
+    assert open_store(tmp_path / "copies", f"{url}/other").last_known() is None

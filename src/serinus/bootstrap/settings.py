@@ -266,14 +266,22 @@ def store_folder(url: str) -> Path | None:
 
     Raises WrongSettings for any other address.
     """
+    if "://" not in url:
+        if url.startswith(("s3:", "s3//", "file:")):
+            raise _no_address(url)
+        return Path(url).expanduser() if url else None
     parts = urlsplit(url)
-    if not url or (parts.scheme == "s3" and parts.netloc):
+    if parts.scheme == "s3" and parts.netloc:
         return None
-    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-        raise WrongSettings(
-            f"{url!r} is no address of a store.", remedy="Use s3://bucket/prefix, file:///folder or a path."
-        )
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise _no_address(url)
     return Path(unquote(parts.path))
+
+
+def _no_address(url: str) -> "WrongSettings":
+    return WrongSettings(
+        f"{url!r} is no address of a store.", remedy="Use s3://bucket/prefix, file:///folder or a path."
+    )
 
 
 class WrongSettings(Misconfigured):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from serinus.artifact.files import sha256_bytes
 from serinus.artifact.manifest import Manifest
 from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
@@ -48,7 +49,6 @@ _FOLDERS = (
 _LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
 """What MODEL_DIR holds when the store lies in a bucket: copies, and what is generated for people."""
 _SWEEP_AFTER_SECONDS = 3600.0
-_LAST_STATE = "last-state.json"
 CACHE_BYTES = 20 * 10**9
 
 
@@ -82,6 +82,8 @@ class Store:
         self._unchecked = False
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
+        # Of this bucket: MODEL_DIR may have served another one before.
+        self._last_state = root / f"last-state-{sha256_bytes(self.backend.name('').encode())[:12]}.json"
         self._registry = Registry(
             self._journal, self._artifacts, root, clock=clock, new_id=new_id, before=self._check_place
         )
@@ -126,6 +128,11 @@ class Store:
         store = cls(
             root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
         )
+        if bucket is not None and (store.root / "journal").exists():
+            raise Misconfigured(
+                f"{store.root} is a store of its own, and STORE_URL names another one.",
+                remedy="Give MODEL_DIR a new folder for the copies; `serinus store copy` moves a store.",
+            )
         try:
             for name in (store._disk.scratch.name, *(_FOLDERS if bucket is None else _LOCAL_FOLDERS)):
                 store._disk.make_folder(store.root / name)
@@ -208,11 +215,11 @@ class Store:
     def remember(self, state: State) -> None:
         """Keeps `state` on this machine for a start without the store, where it lies elsewhere."""
         if self.backend.remote:
-            self._disk.replace(self.root / _LAST_STATE, encode_snapshot(state), durable=False)
+            self._disk.replace(self._last_state, encode_snapshot(state), durable=False)
 
     def last_known(self) -> State | None:
         """What was remembered last; None when there is nothing usable."""
-        path = self.root / _LAST_STATE
+        path = self._last_state
         data = self._disk.read(path)
         try:
             return None if data is None else decode_snapshot(data, str(path))
