@@ -307,6 +307,16 @@ def test_a_cut_upload_is_waited_out(store: Store, direct: Store, proxy: Proxy, l
     direct.verify(direct.state().versions[Version(1)].digest)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 100])
+def test_a_document_whose_upload_was_cut_is_not_there_and_comes_again(
+    store: Store, direct: Store, proxy: Proxy, draft: Path, cut: int
+) -> None:
+    """What was sent carries its hash: there are servers that keep an empty object otherwise."""
+    proxy.rule = first(1, "PUT", "/journal/", Fault(cut_upload=cut))
+    assert store.publish(draft, note="base", actor="test") == 1
+    assert [event.seq for event in direct.events()] == [1]
+
+
 @pytest.mark.parametrize("part", ["/model.onnx", "/manifest.json"])
 def test_bytes_damaged_on_the_way_are_never_served(
     direct: Store, url: str, tmp_path: Path, proxy: Proxy, draft: Path, part: str

@@ -62,6 +62,7 @@ def connect(address: Address) -> Clients:
     def client(timeout: float, stalled: float, retrying: float) -> S3Store:
         return S3Store.from_url(
             address.url,
+            checksum_algorithm="SHA256",  # a server may keep what came of an upload whose connection ended
             client_options={
                 "allow_http": address.allow_http,
                 "connect_timeout": timedelta(seconds=min(3.0, answer)),
