@@ -154,6 +154,12 @@ def test_whoever_appends_and_tells_at_once_is_no_loss(root: Path) -> None:
     assert stored.seq == state.seq + 2
 
 
+def test_a_shorter_history_is_not_copied_as_if_it_were_whole(root: Path, tmp_path: Path) -> None:
+    cut(root)
+    with pytest.raises(Corrupt, match="the newest part is lost"):
+        open_store(root).copy_to(open_store(tmp_path / "copy"))
+
+
 # -- checking and restoring ----------------------------------------------------------------------------------
 
 
