@@ -31,6 +31,8 @@ _NAME = re.compile(r"(\d{10})\.json")
 _RESTORE = "Restore the journal from a backup; nothing is decided or served anew from it meanwhile."
 _FOLDER = "journal"
 _SNAPSHOTS = f"{_FOLDER}/snapshots"
+LAST_STATE = "last-state-"
+"""How files begin that keep a state for a start without the store; each is a snapshot."""
 _EVERY = 500
 """Events between two snapshots."""
 _KEPT = 3

@@ -17,6 +17,7 @@ _FOLDER = "policies"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RECORD = re.compile(r"(\d{10})\.json")
 _ATTEMPTS = 100
+_SET_AGAIN = "Restore it from a backup, or set the policy again."
 
 
 class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,24 +86,22 @@ class Policies:
 
     def _read(self, name: str, edition: int) -> PolicyRecord:
         key = _key(name, edition)
-        try:
-            document = unseal(self._backend.read(key) or b"", self._backend.name(key))
-            record = msgspec.json.decode(document, type=PolicyRecord)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(
-                f"{self._backend.name(key)} cannot be read: {error}.",
-                remedy="Restore it from a backup, or set the policy again.",
-            ) from error
-        if (record.policy.name, record.edition) != (name, edition):
-            raise Corrupt(
-                f"{self._backend.name(key)} holds edition {record.edition} of {record.policy.name}.",
-                remedy="Restore it from a backup, or set the policy again.",
-            )
-        return record
+        return decode_edition(self._backend.read(key) or b"", self._backend.name(key), name, edition)
 
     def _last(self, name: str) -> int:
         matches = map(_RECORD.fullmatch, self._backend.names(f"{_FOLDER}/{name}"))
         return max((int(match[1]) for match in matches if match), default=0)
+
+
+def decode_edition(data: bytes, name: str, policy: str, edition: int) -> PolicyRecord:
+    """Edition `edition` of `policy`. Raises Corrupt, naming the file `name`."""
+    try:
+        record = msgspec.json.decode(unseal(data, name), type=PolicyRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{name} cannot be read: {error}.", remedy=_SET_AGAIN) from error
+    if (record.policy.name, record.edition) != (policy, edition):
+        raise Corrupt(f"{name} holds edition {record.edition} of {record.policy.name}.", remedy=_SET_AGAIN)
+    return record
 
 
 def _key(name: str, edition: int) -> str:

@@ -23,7 +23,7 @@ from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.incoming import Incoming
-from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
+from serinus.store.journal import LAST_STATE, Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
 from serinus.store.observations import Observations
 from serinus.store.patience import Patience
@@ -83,7 +83,7 @@ class Store:
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
         # Of this bucket: MODEL_DIR may have served another one before.
-        self._last_state = root / f"last-state-{sha256_bytes(self.backend.name('').encode())[:12]}.json"
+        self._last_state = root / f"{LAST_STATE}{sha256_bytes(self.backend.name('').encode())[:12]}.json"
         self._registry = Registry(
             self._journal, self._artifacts, root, clock=clock, new_id=new_id, before=self._check_place
         )

@@ -1,11 +1,8 @@
 """Numbered documents that are never changed: frozen evidence, editions of golden sets and of policies."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
-
-import msgspec
 
 from serinus.artifact.files import sha256_bytes
 from serinus.core.errors import Corrupt
@@ -16,9 +13,8 @@ from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, pr
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.trees import GOLDEN, GOLDEN_INDEX, Donors, tree_problems
 from serinus.store.frozen import FrozenEvidence, FrozenSlice, decode_slice
-from serinus.store.sealed import unseal
+from serinus.store.policies import decode_edition
 
-_SEALED = re.compile(rb'"check":"[0-9a-f]*"\}\n\Z')
 _TAIL = f"{RESTORE} Without a backup, what was judged stays in the journal and its numbers do not."
 _OLD_SECONDS = 24 * 3600.0
 
@@ -135,28 +131,6 @@ class _Chain:
         return f"evidence/{self._rollout}/{k:010d}.json"
 
 
-def feedback_problems(ground: Ground) -> Iterator[Problem]:
-    """Ground truth that came for answers: replaced by newer, so a copy may hold an older one."""
-    folders = [f"feedback/{digest}" for digest in sorted(ground.backend.names("feedback"))]
-    keys = [f"{folder}/{name}" for folder in folders for name in sorted(ground.backend.names(folder))]
-    for key, found in ground.read_all(key for key in keys if key.endswith(".json")):
-        try:
-            if isinstance(found, Corrupt):
-                raise found
-            if found is not None:
-                unseal(found, ground.name(key))
-        except Corrupt as error:
-
-            def heal(key: str = key) -> bool:
-                data = ground.other.read(key) if ground.other is not None else None
-                unseal(data or b"", key)
-                return ground.put_document(key, data or b"")
-
-            able = heal if ground.other is not None else None
-            name = ground.name(key)
-            yield problem(Severity.ERROR, Kind.CHANGED, name, error.message, remedy=RESTORE, heal=able)
-
-
 # -- editions ------------------------------------------------------------------------------------------------
 
 
@@ -201,14 +175,11 @@ def _unnamed(ground: Ground, key: str) -> Iterator[Problem]:
 def policy_problems(ground: Ground) -> Iterator[Problem]:
     """Every edition of every named policy."""
 
-    def look(data: bytes, key: str) -> None:
-        document = unseal(data, key) if _SEALED.search(data) else data
-        try:
-            msgspec.json.decode(document, type=dict)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{key} cannot be read: {error}.") from error
-
     for name in sorted(ground.backend.names("policies")):
+
+        def look(data: bytes, key: str, policy: str = name) -> None:
+            decode_edition(data, key, policy, int(key[-15:-5]))
+
         yield from _edition_problems(ground, f"policies/{name}", look)
 
 
