@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
@@ -100,8 +101,9 @@ def copy(
     """Bring TARGET up to what SOURCE holds, and check it: a backup, a restore, a move into a bucket.
 
     Each is a folder, file:///folder or s3://bucket/prefix. What is there is not sent again, so an interrupted
-    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. Exit
-    code 1 when the copy is not whole.
+    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. What
+    is there and sound is never overwritten with something else: a conflict is named. Exit code 1 when the
+    copy is not whole, or when there is a conflict.
 
     Parameters
     ----------
@@ -132,12 +134,14 @@ def copy(
 
     def people(console: Console) -> None:
         for words in copied.left_out:
-            console.print(f"[red]Damaged in the source and left out:[/] {words}", highlight=False)
+            console.print(f"[red]Damaged in the source and left out:[/] {escape(words)}", highlight=False)
+        for words in copied.conflicts:
+            console.print(f"[red]Not overwritten:[/] {escape(words)}", highlight=False)
         _show(console, report)
         console.print(f"Sent {_sent(copied)}.", highlight=False)
 
     emit({"copied": copied, "check": report}, output, people)
-    return Exit.FAILED if report.errors or copied.left_out else Exit.DONE
+    return Exit.FAILED if report.errors or copied.left_out or copied.conflicts else Exit.DONE
 
 
 def _refuse_same_place(source: str, target: str) -> None:

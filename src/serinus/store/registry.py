@@ -91,7 +91,7 @@ class Registry:
                 digest, content = self._artifacts.add(
                     draft,
                     note=note,
-                    created=self._clock(),
+                    now=self._clock(),
                     state=self._journal.state(),
                     sign=sign,
                     moved=moved,

@@ -22,9 +22,10 @@ from serinus.store.checking.chronicle import Chronicle, snapshot_problems
 from serinus.store.checking.editions import golden_problems, policy_problems
 from serinus.store.checking.findings import Finding, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
-from serinus.store.checking.machine import copy_problems, view_problems, view_seqs
+from serinus.store.checking.judged import answer_problems, feedback_problems
+from serinus.store.checking.machine import copy_problems, state_problems, view_problems, view_seqs
 from serinus.store.checking.passing import leftover_problems, passing_problems, stray_problems
-from serinus.store.checking.records import evidence_problems, feedback_problems
+from serinus.store.checking.records import evidence_problems
 from serinus.store.checking.registry import artifact_problems
 from serinus.store.checking.tail import accept_loss
 from serinus.store.checking.trees import Donors
@@ -73,10 +74,12 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
     yield from policy_problems(ground, chronicle)
     yield from feedback_problems(ground)
     yield from passing_problems(ground, chronicle)
+    yield from answer_problems(ground)
     yield from stray_problems(ground)
     yield from leftover_problems(ground)
     yield from view_problems(ground, chronicle, views)
     yield from copy_problems(ground)
+    yield from state_problems(ground)
 
 
 def _healed(found: Problem) -> Finding:

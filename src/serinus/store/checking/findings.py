@@ -48,6 +48,8 @@ class Kind(StrEnum):
     """A link or a generated folder does not say what the journal says."""
     MODE = "mode"
     """What never changes can be written."""
+    UNSEALED = "unsealed"
+    """An older version wrote it without a hash: it can be read, and more cannot be said."""
     COPY = "copy"
     """A local copy of what lies in a bucket is damaged."""
 
