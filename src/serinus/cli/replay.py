@@ -62,13 +62,13 @@ def replay(
 
 
 def _policy(name_or_file: str | None, window: float | None, where: Where) -> "Policy":
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.rollout.policy import Policy
 
     policy = Policy()
     if name_or_file is not None:
         settings = where.settings()
-        policy = chosen(lambda: open_store(settings), settings, name_or_file)
+        policy = chosen(lambda: look_at_store(settings), settings, name_or_file)
     return policy if window is None else msgspec.structs.replace(policy, window_seconds=window)
 
 
@@ -91,10 +91,10 @@ def _show_outcome(console: Console, outcome: "Outcome") -> None:
 def _replay_rollout(
     number: int, name_or_file: str | None, window: float | None, where: Where, output: Output
 ) -> None:
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.retrace import recorded_policy, retrace
 
-    store = open_store(where.settings())
+    store = look_at_store(where.settings())
     policy = None
     if name_or_file is not None:
         policy = _policy(name_or_file, window, where)

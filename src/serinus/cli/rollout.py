@@ -42,10 +42,10 @@ def status(
     timeout
         Longest wait, seconds.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.overview import overview
 
-    store = open_store(where.settings())
+    store = look_at_store(where.settings())
     code = Exit.DONE
     if wait:
         code = _wait(store, timeout)
@@ -221,7 +221,7 @@ def explain(
     plot
         Also draw evidence with its limits, error rates and the share over time, into this .svg or .png file.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control import canvas
     from serinus.control.chart import chart
     from serinus.control.explain import explain as made
@@ -230,7 +230,7 @@ def explain(
 
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise InvalidInput(f"{plot} is neither .svg nor .png.", remedy="Give the file one of these endings.")
-    found = made(open_store(where.settings()), number)
+    found = made(look_at_store(where.settings()), number)
     if plot is not None:
         picture = chart(found)
         plot.write_bytes(canvas.svg(picture) if plot.suffix == ".svg" else canvas.png(picture))
@@ -257,10 +257,10 @@ def history(*, where: Where = HERE, output: Output = PEOPLE, limit: int = 50) ->
     limit
         At most this many of the newest entries.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.history import history as read
 
-    rows = read(open_store(where.settings()), limit=limit)
+    rows = read(look_at_store(where.settings()), limit=limit)
 
     def people(console: Console) -> None:
         table(

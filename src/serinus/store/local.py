@@ -13,36 +13,67 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from serinus.core.errors import Misconfigured
+from serinus.core.errors import Unwritable, VolumeFull
 from serinus.core.ids import NewId
 
 _LOG = logging.getLogger(__name__)
 _SCRATCH = ".tmp"
 TEMPORARY = ".tmp-"
-_OPERATORS = {
-    errno.ENOSPC: "The volume is full.",
-    errno.EDQUOT: "The quota of the volume is used up.",
-    errno.EROFS: "The volume is mounted read-only.",
-    errno.EACCES: "The files may not be written by this user.",
-    errno.EPERM: "The files may not be changed by this user.",
+_NOTHING_HALF = "nothing half-written was kept."
+
+
+class _Refusal(NamedTuple):
+    """Why a volume takes no write, in words for its operator."""
+
+    words: str
+    remedy: str
+    kind: type[Unwritable] = Unwritable
+
+
+_ROOM = _Refusal(
+    "The volume is full.",
+    "Free space (`serinus versions gc` removes old versions, also on a full volume), then try again",
+    VolumeFull,
+)
+_REFUSALS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM._replace(words="The quota of the volume is used up."),
+    errno.EROFS: _Refusal(
+        "The volume is mounted read-only.", "Mount it writable, then try again; what only reads works"
+    ),
+    errno.EACCES: _Refusal(
+        "The files may not be written by this user.", "Correct the rights, then try again"
+    ),
+    errno.EPERM: _Refusal("The files may not be changed by this user.", "Correct the rights, then try again"),
+    errno.EFBIG: _Refusal(
+        "A file would be larger than the limit of this process or of the volume.",
+        "Raise the file size limit (`ulimit -f`), then try again",
+    ),
 }
+
+
+def refusal(error: OSError, doing: str, folder: Path) -> Unwritable | None:
+    """What only the operator can mend (full, read-only, forbidden), in words; None for anything else."""
+    found = _REFUSALS.get(error.errno or 0)
+    if found is None:
+        return None
+    return found.kind(
+        f"Could not {doing} in {folder}. {found.words}", remedy=f"{found.remedy}; {_NOTHING_HALF}"
+    )
 
 
 @contextlib.contextmanager
 def volume_errors(doing: str, folder: Path) -> Iterator[None]:
-    """Turns what only the operator can mend (full, read-only, forbidden) into Misconfigured."""
+    """Turns what only the operator can mend into Unwritable."""
     try:
         yield
     except OSError as error:
-        words = _OPERATORS.get(error.errno or 0)
-        if words is None:
+        refused = refusal(error, doing, folder)
+        if refused is None:
             raise
-        raise Misconfigured(
-            f"Could not {doing} in {folder}. {words}",
-            remedy="Free space or correct the rights, then try again; nothing half-written was kept.",
-        ) from error
+        raise refused from error
 
 
 class Disk:

@@ -122,9 +122,13 @@ class Registry:
             return event.body.version
         raise Unavailable("The version is removed as fast as it is published.", remedy="Try again.")
 
-    def remove(self, versions: tuple[Version, ...], *, actor: str, reason: str) -> Event:
+    def remove(
+        self, versions: tuple[Version, ...], *, actor: str, reason: str, expect: int | None = None
+    ) -> Event:
         """Appends that these versions are removed. Raises Conflict, in words, for one that is needed."""
-        return self.append(lambda _: Removed(versions=versions), actor=actor, reason=lambda _: reason)
+        return self.append(
+            lambda _: Removed(versions=versions), actor=actor, reason=lambda _: reason, expect=expect
+        )
 
     def collect(self, *, dry_run: bool) -> dict[Digest, int]:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
@@ -139,7 +143,8 @@ class Registry:
             if digest in removed or (digest not in kept and self._artifacts.touched(digest) < old):
                 gone[digest] = self._artifacts.size(digest)
                 if not dry_run:
-                    self._artifacts.discard(digest, keep_manifest=digest in removed)
+                    with volume_errors("remove an artifact", self._root):
+                        self._artifacts.discard(digest, keep_manifest=digest in removed)
         return gone
 
 
