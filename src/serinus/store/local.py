@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from serinus.core.errors import Unwritable, VolumeFull
 from serinus.core.ids import NewId
+from serinus.store.alive import buried, sign_of_life
 
 _LOG = logging.getLogger(__name__)
 _SCRATCH = ".tmp"
@@ -141,6 +142,7 @@ class Disk:
         temporary = self._scratch / self._new_id()
         try:
             temporary.write_bytes(data)
+            _readable(temporary)
             if durable:
                 self.sync(temporary)
         except BaseException:
@@ -163,6 +165,8 @@ class Disk:
         self.make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
+            if self._root in (folder, *folder.parents):  # what holds the root is the operator's
+                _readable(folder)
         self.sync(folder.parent)
         self._durable.add(folder)
 
@@ -179,15 +183,21 @@ class Disk:
 
     @contextlib.contextmanager
     def temporary_tree(self, final: Path) -> Iterator[Path]:
-        """A new folder beside `final`, removed at the end unless it was published."""
+        """A new folder beside `final`, removed at the end unless it was published.
+
+        Nobody sweeps it meanwhile, however long that takes.
+        """
         self.make_folder(final.parent)
-        temporary = final.parent / f"{TEMPORARY}{self._new_id()}"
-        temporary.mkdir()
-        try:
-            yield temporary
-        finally:
-            if temporary.is_dir():
-                self.remove_tree(temporary)
+        self.make_folder(self._scratch)
+        name = self._new_id()
+        temporary = final.parent / f"{TEMPORARY}{name}"
+        with sign_of_life(self._scratch / name):
+            temporary.mkdir()
+            try:
+                yield temporary
+            finally:
+                if temporary.is_dir():
+                    self.remove_tree(temporary)
 
     def publish_tree(self, temporary: Path, final: Path, *, durable: bool = True) -> bool:
         """Makes the tree read-only (0555/0444) and renames it to `final`, synced when `durable`.
@@ -253,10 +263,22 @@ class Disk:
             ours = name.startswith(TEMPORARY) or folder == self._scratch
             if not ours or touched(path) >= before:
                 continue
-            if path.is_dir() and not path.is_symlink():
-                self.discard_tree(path)
-            else:
-                path.unlink(missing_ok=True)
+            with buried(self._sign(path)) as dead:
+                if dead and path.is_dir() and not path.is_symlink():
+                    self.discard_tree(path)
+                elif dead:
+                    path.unlink(missing_ok=True)
+
+    def abandoned(self, path: Path, *, before: float) -> bool:
+        """Whether a temporary file or tree was untouched since `before`, and nobody is at it."""
+        if touched(path) >= before:
+            return False
+        with buried(self._sign(path)) as dead:
+            return dead
+
+    def _sign(self, path: Path) -> Path:
+        """Whose lock says that somebody is at a temporary file or tree."""
+        return self._scratch / path.name.removeprefix(TEMPORARY)
 
     @property
     def scratch(self) -> Path:
@@ -300,6 +322,17 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _readable(path: Path) -> None:
+    """Lets everybody read what the umask would hide: the store's processes may be those of several users.
+
+    Who must not read it is kept out by the rights of MODEL_DIR itself.
+    """
+    mode = path.stat().st_mode
+    wanted = 0o555 if stat.S_ISDIR(mode) else 0o444
+    if mode & wanted != wanted:
+        path.chmod(stat.S_IMODE(mode) | wanted)
 
 
 def touched(path: Path) -> float:
