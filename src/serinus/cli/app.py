@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 from rich.markup import escape
 
 from serinus import __version__
@@ -27,6 +26,7 @@ from serinus.cli import (
     versions,
 )
 from serinus.cli.exits import Exit
+from serinus.cli.show import Terminal
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
 app = App(
@@ -71,7 +71,7 @@ def run(tokens: list[str]) -> int:
 
 def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
     """Says what happened in words and gives the exit code for it; a bug is raised on."""
-    console = Console(stderr=True, soft_wrap=True)
+    console = Terminal(stderr=True, soft_wrap=True)
     code = Exit.FAILED
     match error:
         case BrokenPipeError():

@@ -84,7 +84,7 @@ def _replay_file(file: Path, policy: "Policy", slice_seconds: float | None, outp
 
 def _show_outcome(console: Console, outcome: "Outcome") -> None:
     at = f" after {outcome.position} requests, for {outcome.why}" if outcome.position is not None else ""
-    console.print(f"{outcome.decision}{at}: {outcome.verdict.words}", highlight=False)
+    console.print(f"{outcome.decision}{at}: {outcome.verdict.words}", highlight=False, markup=False)
     _show_evidence(console, outcome.verdict.numbers)
 
 
@@ -106,7 +106,9 @@ def _replay_rollout(
 
 def _show_rollout(console: Console, found: "Retraced", *, what_if: bool) -> None:
     kind = "another policy" if what_if else "its own policy"
-    console.print(f"Rollout {found.rollout} by {kind}: {found.decision}. {found.words}", highlight=False)
+    console.print(
+        f"Rollout {found.rollout} by {kind}: {found.decision}. {found.words}", highlight=False, markup=False
+    )
     rows = [("replayed", *_step(step)) for step in found.steps]
     if found.recorded is not None:
         rows.append(("recorded", *_step(found.recorded)))

@@ -50,7 +50,7 @@ def status(
     if wait:
         code = _wait(store, timeout)
     view = overview(store)
-    emit(view, output, lambda console: console.print(view.words, highlight=False))
+    emit(view, output, lambda console: console.print(view.words, highlight=False, markup=False, emoji=False))
     return code
 
 
@@ -237,7 +237,7 @@ def explain(
         say(f"The picture is in {plot}.")
 
     def people(console: Console) -> None:
-        console.print(in_words(found), highlight=False, soft_wrap=True)
+        console.print(in_words(found), highlight=False, soft_wrap=True, markup=False, emoji=False)
         console.print()
         rows = [
             (f"{one.seconds:.0f} s", str(one.row.seq), one.row.actor, one.row.what, one.row.why)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
@@ -107,7 +108,7 @@ def copy(
 
     def people(console: Console) -> None:
         for words in copied.left_out:
-            console.print(f"[red]Damaged in the source and left out:[/] {words}", highlight=False)
+            console.print(f"[red]Damaged in the source and left out:[/] {escape(words)}", highlight=False)
         _show(console, report)
         console.print(f"Sent {_sent(copied)}.", highlight=False)
 
@@ -191,7 +192,7 @@ def _show(console: Console, report: Report) -> None:
     ]
     if rows:
         table(console, ("", "kind", "file", "what"), rows, "")
-    console.print(report.summary, highlight=False, soft_wrap=True)
+    console.print(report.summary, highlight=False, soft_wrap=True, markup=False)
 
 
 def _sent(copied: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from serinus.core.errors import Conflict, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
+from serinus.core.text import storable
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
 from serinus.store.backend import Moved
@@ -83,6 +84,7 @@ class Registry:
         self, draft: Path, *, note: str, actor: str, initial: bool, source: str, sign: Sign, moved: Moved
     ) -> Version:
         """As `Store.publish`."""
+        storable(note, "The note")
         existing = _existing(self._journal.state(), initial, source)
         if existing is not None:
             return existing
