@@ -115,7 +115,7 @@ def gc(
     """Remove old versions to save space; their numbers, manifests and history stay.
 
     Never removed: the current version, the canary, what undo would bring back, what waits for its rollout,
-    what a replica still has loaded.
+    what a replica has loaded, is loading, or may have loaded. Works on a full volume.
 
     Parameters
     ----------
