@@ -24,6 +24,8 @@ def test_a_root_that_is_a_file(root: Path) -> None:
     root.write_bytes(b"")
     with pytest.raises(Misconfigured, match="cannot be made"):
         Store.open(root, clock=Ticks(), new_id=new_id)
+    with pytest.raises(Misconfigured, match="is no folder"):
+        Store.look(root, clock=Ticks(), new_id=new_id, must_exist=False)
 
 
 def test_a_root_that_is_not_a_place_for_files() -> None:

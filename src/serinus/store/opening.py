@@ -52,7 +52,7 @@ def _try_out(disk: Disk, root: Path, new_id: NewId, *, remote: bool) -> None:
         for name in (disk.scratch.name, *(_LOCAL_FOLDERS if remote else _FOLDERS)):
             disk.make_folder(root / name)
     except OSError as error:
-        raise refusal(error, "make what a store needs", root) or Misconfigured(
+        raise refusal(error, "write", root) or Misconfigured(
             f"{error.filename or root} cannot be made: {error.strerror or error}.",
             remedy="Give MODEL_DIR a folder that this user may write.",
         ) from error

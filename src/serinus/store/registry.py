@@ -10,23 +10,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from serinus.core.errors import Conflict, Unavailable
+from serinus.core.errors import Conflict, Unavailable, VolumeFull
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.core.text import storable
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
+from serinus.store import reserve
 from serinus.store.backend import Moved
 from serinus.store.journal import Journal
 from serinus.store.local import volume_errors
 from serinus.store.publish import Artifacts, Sign
 
+T = TypeVar("T")
 _ATTEMPTS = 500
 _ORPHAN_SECONDS = 24 * 3600.0
 
 
 class Registry:
-    """Appends events and publishes. `root` is for messages; `before` is called before each append."""
+    """Appends events and publishes. `root` is for messages and for the reserve, unless the store is
+    `remote`; `before` is called before each append."""
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Registry:
         artifacts: Artifacts,
         root: Path,
         *,
+        remote: bool,
         clock: Clock,
         new_id: NewId,
         before: Callable[[], None],
@@ -41,6 +46,7 @@ class Registry:
         self._journal = journal
         self._artifacts = artifacts
         self._root = root
+        self._remote = remote
         self._clock = clock
         self._new_id = new_id
         self._before = before
@@ -128,8 +134,10 @@ class Registry:
         self, versions: tuple[Version, ...], *, actor: str, reason: str, expect: int | None = None
     ) -> Event:
         """Appends that these versions are removed. Raises Conflict, in words, for one that is needed."""
-        return self.append(
-            lambda _: Removed(versions=versions), actor=actor, reason=lambda _: reason, expect=expect
+        return self._out_of_full(
+            lambda: self.append(
+                lambda _: Removed(versions=versions), actor=actor, reason=lambda _: reason, expect=expect
+            )
         )
 
     def collect(self, *, dry_run: bool) -> dict[Digest, int]:
@@ -137,6 +145,25 @@ class Registry:
 
         Whoever was killed between the event and here is made good by the next call.
         """
+        gone = self._out_of_full(lambda: self._collect(dry_run=dry_run))
+        if gone and not dry_run and not self._remote:
+            reserve.keep(self._root)
+        return gone
+
+    def _out_of_full(self, work: Callable[[], T]) -> T:
+        """Does `work`; on a full volume once more, with the room that was set aside for it."""
+        try:
+            return work()
+        except VolumeFull as error:
+            if not reserve.spend(self._root):
+                raise VolumeFull(
+                    f"{error.message} What is set aside for removing versions is used up too.",
+                    remedy="Free some 100 kB by hand, such as in lost+found/ or predictions/ of MODEL_DIR or "
+                    "beside it, then run `serinus versions gc` again.",
+                ) from error
+            return work()
+
+    def _collect(self, *, dry_run: bool) -> dict[Digest, int]:
         state = self._journal.state()
         kept, removed = state.kept, state.removed
         old = self._clock() - _ORPHAN_SECONDS

@@ -1,18 +1,17 @@
 """The store as every other room sees it: one object over one place, a folder or a bucket."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from serinus.artifact.files import sha256_bytes
 from serinus.artifact.manifest import Manifest
-from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable, Unwritable, VolumeFull
+from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable, Unwritable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.store import checking, copying, opening, reserve
+from serinus.store import checking, copying, opening
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
@@ -34,7 +33,6 @@ from serinus.store.publish import Artifacts, Sign, key
 from serinus.store.registry import Registry
 from serinus.store.views import Views
 
-T = TypeVar("T")
 _SWEEP_AFTER_SECONDS = 3600.0
 CACHE_BYTES = 20 * 10**9
 
@@ -74,7 +72,13 @@ class Store:
         # Of this bucket: MODEL_DIR may have served another one before.
         self._last_state = root / f"last-state-{sha256_bytes(self.backend.name('').encode())[:12]}.json"
         self._registry = Registry(
-            self._journal, self._artifacts, root, clock=clock, new_id=new_id, before=self._check_place
+            self._journal,
+            self._artifacts,
+            root,
+            remote=self.backend.remote,
+            clock=clock,
+            new_id=new_id,
+            before=self._check_place,
         )
         self._observations = Observations(self.backend)
         self._evidence = FrozenEvidence(self.backend)
@@ -169,6 +173,8 @@ class Store:
         """
         store = cls(root.absolute(), clock=clock, new_id=new_id, bucket=bucket, cache_bytes=cache_bytes)
         store._refuse_two_stores(bucket)
+        if store.root.exists() and not store.root.is_dir():
+            raise Misconfigured(f"{root} is no folder.", remedy="Give MODEL_DIR a folder.")
         if must_exist and not any(
             store.backend.names(folder) for folder in ("journal", "artifacts", "golden")
         ):
@@ -289,28 +295,11 @@ class Store:
         this. Raises Conflict, in words, for a version that is needed or when the journal has moved on;
         VolumeFull when not even this fits.
         """
-        return self._out_of_full(
-            lambda: self._registry.remove(versions, actor=actor, reason=reason, expect=expect)
-        )
+        return self._registry.remove(versions, actor=actor, reason=reason, expect=expect)
 
     def collect(self, *, dry_run: bool = False) -> dict[Digest, int]:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes."""
-        gone = self._out_of_full(lambda: self._registry.collect(dry_run=dry_run))
-        if gone and not dry_run and not self.remote:
-            reserve.keep(self.root)
-        return gone
-
-    def _out_of_full(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except VolumeFull as error:
-            if not reserve.spend(self.root):
-                raise VolumeFull(
-                    f"{error.message} What is set aside for removing versions is used up too.",
-                    remedy="Free some 100 kB by hand, such as in lost+found/ or predictions/ of MODEL_DIR or "
-                    "beside it, then run `serinus versions gc` again.",
-                ) from error
-            return work()
+        return self._registry.collect(dry_run=dry_run)
 
     def artifact_size(self, digest: Digest) -> int:
         """Bytes that an artifact takes."""

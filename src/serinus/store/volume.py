@@ -28,7 +28,7 @@ def check_volume(folder: Path, new_id: NewId) -> None:
         for what, holds in steps:
             require(what, folder, holds)
     except OSError as error:
-        raise refusal(error, "try what the volume can do", folder.parent) or Misconfigured(
+        raise refusal(error, "write", folder.parent) or Misconfigured(
             f"{folder.parent} cannot be written: {error.strerror or error}.",
             remedy="Give MODEL_DIR a writable folder on a local disk or a POSIX volume.",
         ) from error
