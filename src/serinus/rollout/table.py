@@ -12,9 +12,11 @@ from serinus.core.enums import RolloutPhase, VersionState
 from serinus.core.errors import Conflict
 from serinus.rollout.events import (
     Body,
+    EditionSaved,
     EpochReset,
     Held,
     ImportRejected,
+    Lost,
     Paused,
     PolicyChanged,
     Promoted,
@@ -74,7 +76,11 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_HELD, Promoted): RolloutPhase.PROMOTED,
     (_HELD, RolledBack): RolloutPhase.ROLLED_BACK,
     (_HELD, RolloutStarted): RolloutPhase.SUPERSEDED,
-    **{(phase, ImportRejected): phase for phase in (None, _VERIFYING, _CANARY, _PAUSED, _HELD)},
+    **{
+        (phase, kind): phase
+        for kind in (ImportRejected, EditionSaved, Lost)
+        for phase in (None, _VERIFYING, _CANARY, _PAUSED, _HELD)
+    },
 }
 
 TERMINAL = frozenset(
@@ -102,6 +108,8 @@ VERBS: Mapping[Kind, str] = {
     RolledBack: "roll back",
     Undone: "undo",
     Removed: "remove versions",
+    EditionSaved: "save an edition",
+    Lost: "accept the loss of events",
 }
 
 _PHASE_WORDS: Mapping[Phase, str] = {

@@ -10,10 +10,12 @@ import msgspec
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Version
 from serinus.rollout.events import (
+    EditionSaved,
     EpochReset,
     Event,
     Held,
     ImportRejected,
+    Lost,
     Paused,
     PolicyChanged,
     Promoted,
@@ -28,7 +30,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.policy import Policy, share_of_step
-from serinus.rollout.state import Rollout, State, VersionRecord
+from serinus.rollout.state import Edition, Rollout, State, VersionRecord
 from serinus.rollout.table import (
     LOOK_AGAIN,
     STARTABLE,
@@ -66,8 +68,8 @@ def _after(state: State, event: Event) -> State:
     body = event.body
     phase = following(state, type(body))
     match body:
-        case Published() | ImportRejected():
-            after = _arrive(state, body, event)
+        case Published() | ImportRejected() | EditionSaved() | Lost():
+            after = _noted(state, body, event)
         case RolloutStarted():
             after = _start(state, body, event)
         case Undone():
@@ -103,9 +105,22 @@ def _after(state: State, event: Event) -> State:
     return after
 
 
-def _arrive(state: State, body: Published | ImportRejected, event: Event) -> State:
-    """A model became a version, or did not; the rollout goes on."""
-    return _publish(state, body, event) if isinstance(body, Published) else _refuse_import(state, body)
+def _noted(state: State, body: Published | ImportRejected | EditionSaved | Lost, event: Event) -> State:
+    """Something is there, or is there no more; the rollout goes on."""
+    match body:
+        case Published():
+            return _publish(state, body, event)
+        case ImportRejected():
+            return _refuse_import(state, body)
+        case EditionSaved(edition=edition, sha256=sha256):
+            folder = f"{body.what}/{body.name}"
+            known = state.editions.get(folder)
+            if known is not None and known.number >= edition:
+                return state  # of two that were saved at once, the later one was told of first
+            editions = {**state.editions, folder: Edition(number=edition, sha256=sha256)}
+            return msgspec.structs.replace(state, editions=editions)
+        case Lost():
+            return msgspec.structs.replace(state, skipped=state.next_version, rollouts=state.rollouts + 1)
 
 
 def _publish(state: State, body: Published, event: Event) -> State:

@@ -143,7 +143,8 @@ class Registry:
     def collect(self, *, dry_run: bool) -> dict[Digest, int]:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
 
-        Whoever was killed between the event and here is made good by the next call.
+        Whoever was killed between the event and here is made good by the next call. Raises Corrupt where the
+        journal lost its end: what no version has may be what a lost event published.
         """
         gone = self._out_of_full(lambda: self._collect(dry_run=dry_run))
         if gone and not dry_run and not self._remote:
@@ -165,6 +166,7 @@ class Registry:
 
     def _collect(self, *, dry_run: bool) -> dict[Digest, int]:
         state = self._journal.state()
+        self._journal.refuse_loss(state)
         kept, removed = state.kept, state.removed
         old = self._clock() - _ORPHAN_SECONDS
         gone = {}
