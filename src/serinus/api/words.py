@@ -24,7 +24,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Replica
 
 

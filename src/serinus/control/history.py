@@ -29,7 +29,7 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Store
 
 Decided: TypeAlias = Promoted | RolledBack | Held | ShareChanged | EpochReset

@@ -118,3 +118,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         ):
             return None
         return self.versions[self.rollout.version]
+
+
+def once_current(state: State) -> list[VersionRecord]:
+    """Versions that served as current before and well, the previous one first, then the newest first."""
+    first = [] if state.previous is None else [state.versions[state.previous]]
+    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
+    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
+    return first + sorted(retired, key=lambda record: -record.version)
