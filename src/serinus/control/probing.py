@@ -32,7 +32,8 @@ def rate(rollout: Rollout, analysis: Analysis, users_suffice: int) -> float:
 
 
 def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
-    """Pairs of the golden sets, or, where there are none, those that current brought from its training.
+    """Pairs of the golden sets, or, where there are none, those that current brought from its training: there
+    its own answers tell which of them show buildings.
 
     At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, ModelFault,
     OSError.
@@ -41,12 +42,15 @@ def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
     if golden:
         chosen = golden[:: max(1, len(golden) // _MOST_PAIRS)][:_MOST_PAIRS]
         return [
-            ProbePair((folder / pair.pre).read_bytes(), (folder / pair.post).read_bytes())
+            ProbePair((folder / pair.pre).read_bytes(), (folder / pair.post).read_bytes(), bool(pair.boxes))
             for folder, pair in chosen
         ]
-    if GOLDEN_RESULTS not in store.manifest(current).files:
+    manifest = store.manifest(current)
+    if GOLDEN_RESULTS not in manifest.files:
         return []
-    images, _ = recorded.read(store.artifact(current))
+    images, detections = recorded.read(store.artifact(current))
+    shown = (detections[..., 4] > 0) & (detections[..., 4] >= manifest.contract.score_threshold)
     return [
-        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:])) for image in images[:_MOST_PAIRS]
+        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:]), bool(found.any()))
+        for image, found in list(zip(images, shown, strict=False))[:_MOST_PAIRS]
     ]

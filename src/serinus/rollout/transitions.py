@@ -19,6 +19,7 @@ from serinus.rollout.events import (
     Event,
     Held,
     ImportRejected,
+    Noted,
     Paused,
     PolicyChanged,
     Promoted,
@@ -59,6 +60,7 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_CANARY, PolicyChanged): _CANARY,
     (_CANARY, Paused): _PAUSED,
     (_CANARY, Held): _HELD,
+    (_CANARY, Noted): _CANARY,
     (_CANARY, Promoted): RolloutPhase.PROMOTED,
     (_CANARY, RolledBack): RolloutPhase.ROLLED_BACK,
     (_CANARY, RolloutStarted): RolloutPhase.SUPERSEDED,
@@ -104,6 +106,7 @@ _VERBS: Mapping[Kind, str] = {
     Paused: "pause",
     Resumed: "resume",
     Held: "hold",
+    Noted: "note",
     ShareChanged: "change the share",
     PolicyChanged: "change the policy",
     EpochReset: "restart the evidence",
@@ -301,7 +304,7 @@ def _check_policy(policy: Policy, cannot: str) -> None:
 
 def _step(
     rollout: Rollout,
-    body: Verified | Paused | Resumed | Held | EpochReset,
+    body: Verified | Paused | Resumed | Held | Noted | EpochReset,
     event: Event,
 ) -> Rollout:
     """A move within a rollout; the phase apart."""
@@ -310,16 +313,26 @@ def _step(
         case Verified():
             if body.share == 0.0:
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
-            return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
+            return replace(
+                rollout,
+                share=_share(body.share),
+                canary_at=event.time,
+                vouched=body.vouched,
+                past=body.past,
+                reason=event.reason,
+            )
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
             return replace(rollout, held_at=event.time, held_k=body.k, code=body.code, reason=event.reason)
+        case Noted():
+            return _explained(rollout, body.code)
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is _HELD else rollout.evaluate_from
+            seen = rollout.code if rollout.code in _EXPLAINED_BY_HAND else None
             return replace(
-                _back_to_canary(rollout),
+                _back_to_canary(_explained(rollout, seen)),
                 evaluate_from=counted_from,
                 split_restarts=rollout.split_restarts + (rollout.code is ReasonCode.ASSIGNMENT),
                 reason=event.reason,
@@ -332,6 +345,15 @@ def _step(
                 evaluate_from=body.clock,
                 reason=event.reason,
             )
+
+
+_EXPLAINED_BY_HAND = (ReasonCode.SIGNALS, ReasonCode.DRIFT)
+
+
+def _explained(rollout: Rollout, code: ReasonCode | None) -> Rollout:
+    if code is None or code in rollout.explained:
+        return rollout
+    return msgspec.structs.replace(rollout, explained=(*rollout.explained, code))
 
 
 def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:
