@@ -236,7 +236,7 @@ class DriftTest:
         self._low, self._high = allowed[..., 0], allowed[..., 1]
         rollouts, categories = self._past.shape
         self._seen = np.zeros((2, rollouts, categories))
-        self._wealths = [[Wealths(ONE_BET, rollouts, most) for _ in names] for _ in range(2)]
+        self._wealths = [Wealths(ONE_BET, rollouts * categories, most) for _ in range(2)]
 
     def step(self, canary: Bools, category: Ints, answered: Bools) -> None:
         for arm, of_arm in enumerate((~canary & answered, canary & answered)):
@@ -250,14 +250,13 @@ class DriftTest:
                 bet, np.where(hit, nearest, 1.0 - nearest), 1.0
             )
             factor = np.where(bet & of_arm[:, None], ratio, 1.0)
-            for n, wealths in enumerate(self._wealths[arm]):
-                wealths.step(factor[:, n][None], of_arm)
+            counted = np.repeat(of_arm, seen.shape[1])
+            self._wealths[arm].step(factor.reshape(1, -1), counted)
             seen += hit & of_arm[:, None]
 
     @property
     def values(self) -> tuple[Floats, ...]:
-        arms = [np.mean([one.values for one in wealths], axis=0) for wealths in self._wealths]
-        return tuple(arms)
+        return tuple(one.values.reshape(self._past.shape).mean(axis=1) for one in self._wealths)
 
 
 class BlameTest:
