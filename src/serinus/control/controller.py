@@ -175,7 +175,9 @@ class Controller:
             rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
             return self._append(state, rejected, outcome.reason)
         share = share_of_step(rollout.policy, rollout.baseline, 0)
-        verified = Verified(rollout=rollout.number, share=share, report=outcome.report)
+        verified = Verified(
+            rollout=rollout.number, share=share, report=outcome.report, vouched=outcome.vouched
+        )
         return self._append(state, verified, outcome.reason)
 
     def _judge(self, state: State, rollout: Rollout) -> Tick:
@@ -207,6 +209,7 @@ class Controller:
             ready=readings.ready,
             outage_over=shared and self._recovery.over(rollout, at.last),
             step=step_proof(self._store, rollout, at, readings.in_flight),
+            disagreement="" if at.shadow is None else at.shadow.objection,
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):

@@ -39,6 +39,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Both versions are well again since the rollout was held for a shared failure."""
     step: StepProof | None = None
     """What the canary's requests of the step in force prove; None where nothing was observed in it."""
+    disagreement: str = ""
+    """What shadow pairs say against the canary, in words; empty while they say nothing."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -99,7 +101,7 @@ def decide(state: State, situation: Situation) -> Decision:
         return Hold("paused: promotion is frozen, rollback stays armed", None)
     if rollout.phase is RolloutPhase.HELD:
         return _held(rollout, situation)
-    return _canary(rollout, situation, verdict)
+    return _disagreeing(rollout, situation, verdict) or _canary(rollout, situation, verdict)
 
 
 def next_start(state: State) -> tuple[Version, int | None] | None:
@@ -160,6 +162,16 @@ def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decisio
     if situation.clock - rollout.evaluate_from >= rollout.policy.max_evaluation * window:
         return _insufficient(rollout, blockers, missing)
     return Hold(f"extended: {missing}", situation.now)
+
+
+def _disagreeing(rollout: Rollout, situation: Situation, verdict: Verdict) -> Suspend | None:
+    """A better version answers differently, too: never a rollback, and no hold when something vouches."""
+    if verdict.shared_failure or verdict.mismatch:
+        return None  # held for that
+    if not situation.disagreement or rollout.vouched or ReasonCode.DISAGREEMENT in rollout.explained:
+        return None
+    words = f"{situation.disagreement}, and no golden set vouches for the canary"
+    return Suspend(ReasonCode.DISAGREEMENT, words)
 
 
 def steps_left(rollout: Rollout) -> bool:

@@ -52,6 +52,8 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     rollout: int
     share: float
     report: dict[str, Any] = {}
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was measured and is not clearly worse than current."""
 
 
 class Rejected(_Body, frozen=True, kw_only=True, tag="rejected"):
@@ -71,7 +73,8 @@ class Paused(_Body, frozen=True, kw_only=True, tag="paused"):
 class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
     """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`.
 
-    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh.
+    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh. After one because
+    the versions disagree (DISAGREEMENT) that counts as explained.
     """
 
     rollout: int

@@ -53,6 +53,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0
     """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was measured and not worse than current."""
+    explained: tuple[ReasonCode, ...] = ()
+    """Of DISAGREEMENT: looked at by a person, so that it does not hold the rollout again."""
     code: ReasonCode | None = None
     reason: str = ""
 

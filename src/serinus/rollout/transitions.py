@@ -310,7 +310,13 @@ def _step(
         case Verified():
             if body.share == 0.0:
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
-            return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
+            return replace(
+                rollout,
+                share=_share(body.share),
+                canary_at=event.time,
+                vouched=body.vouched,
+                reason=event.reason,
+            )
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
@@ -318,8 +324,9 @@ def _step(
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is _HELD else rollout.evaluate_from
+            seen = rollout.code if rollout.code in _EXPLAINED_BY_HAND else None
             return replace(
-                _back_to_canary(rollout),
+                _back_to_canary(_explained(rollout, seen)),
                 evaluate_from=counted_from,
                 split_restarts=rollout.split_restarts + (rollout.code is ReasonCode.ASSIGNMENT),
                 reason=event.reason,
@@ -332,6 +339,16 @@ def _step(
                 evaluate_from=body.clock,
                 reason=event.reason,
             )
+
+
+_EXPLAINED_BY_HAND = (ReasonCode.DISAGREEMENT,)
+"""Who resumes such a hold has seen it."""
+
+
+def _explained(rollout: Rollout, code: ReasonCode | None) -> Rollout:
+    if code is None or code in rollout.explained:
+        return rollout
+    return msgspec.structs.replace(rollout, explained=(*rollout.explained, code))
 
 
 def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:

@@ -30,7 +30,7 @@ from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.residency import Lease, Residency, Seat
-from serinus.serving.routing import Target
+from serinus.serving.routing import Shadowing, Target
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import VersionFailed
 
@@ -72,6 +72,20 @@ class Prediction(NamedTuple):
     fallback: bool
     """The assigned version could not, and the other one answered."""
     timing: Timing
+    shadow: "Shadow | None" = None
+    """What is to be asked of the other version after the answer; None for most."""
+
+
+class Shadow(NamedTuple):
+    """The pair, as the version that did not answer wants it."""
+
+    arm: Arm
+    """Who did not answer."""
+    target: Target
+    contract: Contract
+    fitted: Fitted
+    rollout: int
+    shadowing: Shadowing
 
 
 class Predictor:
@@ -139,6 +153,9 @@ class Predictor:
                 fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
                 del stacked
                 role, detections = await self._answer(lease, arm, fits, ticket)
+                shadow = None
+                if stratum is Stratum.USERS and role is arm and not assigned.override:
+                    shadow = self._shadow(lease, arm, fits)
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
@@ -168,7 +185,20 @@ class Predictor:
             override=assigned.override,
             fallback=role is not arm,
             timing=timing,
+            shadow=shadow,
         )
+
+    def _shadow(self, lease: Lease, answered: Arm, fits: _Fits) -> Shadow | None:
+        """What the other version is to be asked, when the coin says so and both are here."""
+        shadowing, rollout = lease.snapshot.shadowing, lease.snapshot.rollout
+        arm = Arm.CURRENT if answered is Arm.CANARY else Arm.CANARY
+        if shadowing is None or rollout is None or arm not in lease.seats:
+            return None
+        if shadowing.share < 1.0 and self._coin() >= shadowing.share:
+            return None
+        seat = lease.seats[arm]
+        fitted = fits[seat.contract.size, seat.contract.stride]
+        return Shadow(arm, seat.target, seat.contract, fitted, rollout, shadowing)
 
     async def in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs `work` in the threads for pictures."""
@@ -242,20 +272,7 @@ class Predictor:
         fitted = fits[contract.size, contract.stride]
         start_by = monotonic() + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        found = await self._answered(future, start_by)
-        _, height, width, _ = fitted.image.shape
-        try:
-            output.check(
-                found,
-                width=width,
-                height=height,
-                classes=len(contract.classes),
-                max_detections=contract.max_detections,
-            )
-        except ModelFault as error:
-            raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
-        shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
-        return to_original(shown, fitted)
+        return checked(await self._answered(future, start_by), contract, fitted)
 
     async def _answered(self, future: "Future[Rows]", start_by: float) -> Rows:
         """Waits until `start_by` for a worker, then as long as a worker may take. Raises VersionFailed."""
@@ -297,6 +314,23 @@ class Predictor:
         kept = np.ascontiguousarray(stacked[:, :, 3:])
         self._pixels.hold(kept)
         return fits, kept
+
+
+def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.float32]:
+    """What is shown of a version's answer: [K, 6] in original pixels. Raises VersionFailed."""
+    _, height, width, _ = fitted.image.shape
+    try:
+        output.check(
+            found,
+            width=width,
+            height=height,
+            classes=len(contract.classes),
+            max_detections=contract.max_detections,
+        )
+    except ModelFault as error:
+        raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
+    shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
+    return to_original(shown, fitted)
 
 
 def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:

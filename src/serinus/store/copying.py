@@ -1,13 +1,14 @@
 """`serinus store copy`: brings a second store up to what a first one holds: the backup, the way to a bucket.
 
-What events name goes first (artifacts, golden sets, policies, evidence), with the feedback; then the events
-in their order. So the copy is a store at every moment: its journal is a beginning of the other one's, and
-what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already is not sent
-again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source, which may be in
-use.
+What events name goes first (artifacts, golden sets, policies, evidence), with the feedback and the galleries;
+then the events in their order. So the copy is a store at every moment: its journal is a beginning of the
+other one's, and what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already
+is not sent again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source,
+which may be in use.
 
 Not copied, since it is passing or generated: heartbeats, `routes.json`, kept answers, observations that
-were not frozen yet, views, `incoming/`, `lost+found/`. Of removed versions the manifests are copied.
+were not frozen yet (of requests and of shadow pairs), views, `incoming/`, `lost+found/`. Of removed versions
+the manifests are copied.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ from serinus.core.ids import Digest
 from serinus.rollout.state import State
 from serinus.store import golden, publish
 from serinus.store.frozen import FrozenEvidence, decode_slice
+from serinus.store.gallery import GALLERY
 from serinus.store.journal import Journal, decode
 from serinus.store.sealed import seal, unseal
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from serinus.store.store import Store
 
 MARK = "copying.json"
+_FEEDBACK = "feedback"
 _EDITIONS = ("golden", "policies")
 _TREES_AT_ONCE = 4
 _AHEAD = 64
@@ -161,7 +164,8 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
         sender = _Sender(source, target, step, keep_local=keep_local)
         left_out = sender.trees(wanted)
         left_out += sender.documents(wanted)
-        left_out += sender.feedback()
+        left_out += sender.replaced(_FEEDBACK, sealed=(".json",))
+        left_out += sender.replaced(GALLERY, sealed=(".json", ".mark"))
         if source.state().removed - wanted.state.removed and left_out:
             continue  # what is missing was removed meanwhile: what events name is another now
         sender.events(wanted)
@@ -235,22 +239,25 @@ class _Sender:
             self._count(there, len(data))
         return left_out
 
-    def feedback(self) -> list[str]:
-        """Sends ground truth that is new or newer. Gives what is damaged in the source."""
+    def replaced(self, folder: str, *, sealed: tuple[str, ...]) -> list[str]:
+        """Sends what is new or newer in a folder. Gives what is damaged in the source.
+
+        `sealed`: endings of documents that carry a check; they may change, and go after what they name.
+        """
         left_out = []
-        there = self._target.files("feedback")
-        here = self._source.files("feedback")
+        there = self._target.files(folder)
+        here = self._source.files(folder)
         keys = [
-            f"feedback/{name}"
-            for name, size in here.items()
-            if name.endswith(".json") or there.get(name) != size  # pictures never change
+            f"{folder}/{name}"
+            for name, size in sorted(here.items(), key=lambda file: file[0].endswith(sealed))
+            if name.endswith(sealed) or there.get(name) != size  # pictures never change
         ]
         for key, data in self._read_ahead(keys):
-            name = key.removeprefix("feedback/")
+            name = key.removeprefix(f"{folder}/")
             if data is None or (name in there and self._target.read(key) == data):
                 continue
             try:
-                if key.endswith(".json"):
+                if key.endswith(sealed):
                     unseal(data, self._source.name(key))
             except Corrupt as error:
                 left_out.append(error.message)

@@ -22,6 +22,7 @@ from serinus.store.checking.findings import Finding, Kind, Problem, Severity, pr
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.machine import copy_problems, view_problems, view_seqs
 from serinus.store.checking.passing import leftover_problems, passing_problems, stray_problems
+from serinus.store.checking.pictures import gallery_problems
 from serinus.store.checking.records import (
     evidence_problems,
     feedback_problems,
@@ -74,6 +75,7 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
     yield from golden_problems(ground, donors)
     yield from policy_problems(ground)
     yield from feedback_problems(ground)
+    yield from gallery_problems(ground)
     yield from passing_problems(ground, chronicle)
     yield from stray_problems(ground)
     yield from leftover_problems(ground)
