@@ -132,8 +132,8 @@ def queue(store: Store, rollout: int) -> Iterator[Queued]:
 
 def classes_in(store: Store, rollout: int) -> tuple[str, ...]:
     """Class names of a rollout's versions. Raises NotFound when there was no such rollout."""
-    version, _, _, _ = _course(store, rollout)
-    return classes_of(store, version, store.state().current)
+    version, _, _, baseline = _course(store, rollout)
+    return classes_of(store, version, baseline)
 
 
 def pairs_of(store: Store, rollout: int) -> PairsView | None:
