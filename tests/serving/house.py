@@ -139,6 +139,7 @@ class House:
         return self.residency.pids(self.store.state().versions[version].digest)
 
     def shadow_pids(self, version: int) -> list[int]:
+        """Of the worker for shadow pairs."""
         return self.residency.shadow_pids(self.store.state().versions[Version(version)].digest)
 
     def loading(self) -> list[psutil.Process]:

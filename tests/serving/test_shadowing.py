@@ -1,19 +1,24 @@
 """Both versions on one picture, through real worker processes: what is counted and kept; users never pay."""
 
 import asyncio
+import math
 import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from serinus.core.enums import Arm, ShadowDrop, Stratum
+from serinus.core.ids import Version
+from serinus.evaluation.agreement import agreement
 from serinus.evidence import pairs
 from serinus.evidence.counts import Slice, merge
 from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import Policy
 from serinus.serving.predict import Prediction
+from serinus.serving.shadowing import counts_of
 from serinus.store import GalleryFile
 from tests import models
 from tests.serving.house import House, house, pair, publish, roll_back, start_canary, wait_for
@@ -24,8 +29,7 @@ TO_CANARY, TO_CURRENT = 0.0, 0.999
 ALL = Policy(shadow_share=1.0)
 
 
-def begin(made: House, draft: Path, policy: Policy = ALL, *, ready: bool = True) -> int:
-    version = publish(made.store, draft)
+def begin(made: House, version: Version, policy: Policy = ALL, *, ready: bool = True) -> int:
     rollout = start_canary(made.store, version, policy=policy)
     made.wait_serves(1, version)
     if ready:
@@ -33,14 +37,23 @@ def begin(made: House, draft: Path, policy: Policy = ALL, *, ready: bool = True)
     return rollout
 
 
-def ask(made: House, times: int = 1, *, stratum: Stratum = Stratum.USERS, first: int = 0) -> list[Prediction]:
+def ask(
+    made: House,
+    times: int = 1,
+    *,
+    stratum: Stratum = Stratum.USERS,
+    first: int = 0,
+    keep_post: bool = False,
+) -> list[Prediction]:
     """Each request as the service handles it: the answer, then the offer."""
 
     async def run() -> list[Prediction]:
         answers = []
         for number in range(first, first + times):
             pre, post = pair(seed=number)
-            answer = await made.predictor.predict(pre, post, stratum=stratum)
+            answer = await made.predictor.predict(
+                pre, post, stratum=stratum, shadowed=True, keep_post=keep_post
+            )
             made.shadows.offer(f"request-{number}", answer, pre, post)
             answers.append(answer)
         return answers
@@ -64,7 +77,7 @@ def wait_settled(made: House, rollout: int, requests: int) -> PairCounts:
 def test_each_answer_is_compared_with_the_other_versions(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CANARY, TO_CURRENT]) as made:
         policy = Policy(shadow_share=1.0, keep_inputs=True)
-        rollout = begin(made, models.healthy(tmp_path / "other", 2), policy)
+        rollout = begin(made, made.healthy(2), policy)
         answers = []
         for number in range(4):  # one after the other: none is dropped
             answers += ask(made, first=number)
@@ -96,24 +109,15 @@ def test_each_answer_is_compared_with_the_other_versions(tmp_path: Path) -> None
     assert sum(data is not None and data.startswith(b"\xff\xd8") for data in files) == 8
 
 
-def test_equal_versions_agree_and_fill_no_gallery(tmp_path: Path) -> None:
-    with house(tmp_path, coins=[TO_CURRENT]) as made:
-        rollout = begin(made, models.healthy(tmp_path / "same", 5 * 4 + 1))
-        ask(made)
-        counts = wait_settled(made, rollout, 1)
-        assert (counts.pairs, counts.disagreed(1.0)) == (1, 0)
-        assert made.store.gallery.ids(rollout) == []
-
-
 def test_users_get_every_answer_while_the_worker_for_shadows_hangs(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CURRENT], predict_timeout_seconds=30.0) as made:
-        rollout = begin(made, models.healthy(tmp_path / "other", 2))
+        rollout = begin(made, made.healthy(2))
         canary = made.store.state().rollout
         assert canary is not None
         (pid,) = made.shadow_pids(canary.version)
         os.kill(pid, signal.SIGSTOP)
-        answers = ask(made, 12)
-        assert [a.role for a in answers] == [Arm.CURRENT] * 12
+        assert [a.role for a in ask(made, 12, keep_post=True)] == [Arm.CURRENT] * 12
+        wait_for(lambda: made.predictor.pixels.held == 0, "the room for decoded pictures, which is users'")
         # One is being asked, as many as may wait do; none of the others waits for them.
         counts = wait_settled(made, rollout, 12 - 1 - made.settings.shadow_queue)
         assert counts.dropped == {ShadowDrop.FULL: 12 - 1 - made.settings.shadow_queue}
@@ -125,7 +129,7 @@ def test_users_get_every_answer_while_the_worker_for_shadows_hangs(tmp_path: Pat
 @pytest.mark.parametrize("draft", [models.raising, models.nan])
 def test_what_fails_as_a_shadow_costs_nobody_anything(tmp_path: Path, draft) -> None:
     with house(tmp_path, coins=[TO_CURRENT]) as made:
-        rollout = begin(made, draft(tmp_path / "bad"))
+        rollout = begin(made, publish(made.store, draft(tmp_path / "bad")))
         answers = ask(made)
         assert wait_settled(made, rollout, 1) == PairCounts(failed={Arm.CANARY: 1})
         unharmed(made, rollout, answers)
@@ -133,7 +137,7 @@ def test_what_fails_as_a_shadow_costs_nobody_anything(tmp_path: Path, draft) -> 
 
 def test_a_crash_as_a_shadow_costs_nobody_anything(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CANARY], predict_timeout_seconds=30.0) as made:
-        rollout = begin(made, models.healthy(tmp_path / "other", 2))
+        rollout = begin(made, made.healthy(2))
         (worker,) = made.pids(1)
         (pid,) = made.shadow_pids(1)
         os.kill(pid, signal.SIGSTOP)
@@ -160,12 +164,12 @@ def unharmed(made: House, rollout: int, answers: list[Prediction]) -> None:
 
 def test_shadows_are_dropped_while_a_user_waits(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CURRENT], predict_timeout_seconds=30.0) as made:
-        rollout = begin(made, models.healthy(tmp_path / "other", 2))
+        rollout = begin(made, made.healthy(2))
         pre, post = pair()
         (worker,) = made.pids(1)
 
         async def run() -> None:
-            answer = await made.predictor.predict(pre, post)
+            answer = await made.predictor.predict(pre, post, shadowed=True)
             os.kill(worker, signal.SIGSTOP)
             users = [asyncio.create_task(made.predictor.predict(pre, post)) for _ in range(2)]
             while not made.residency.crowded:
@@ -179,29 +183,41 @@ def test_shadows_are_dropped_while_a_user_waits(tmp_path: Path) -> None:
     assert counts == PairCounts(dropped={ShadowDrop.LOAD: 1})
 
 
-def test_probes_and_rollouts_without_shadows_ask_once(tmp_path: Path) -> None:
-    with house(tmp_path, coins=[TO_CURRENT]) as made:
-        rollout = begin(made, models.healthy(tmp_path / "other", 2))
-        assert [a.shadow for a in ask(made, 2, stratum=Stratum.PROBES)] == [None, None]
-        roll_back(made.store, rollout, made.store.state().rollout.version)  # type: ignore[union-attr]
+def test_who_is_asked_twice(tmp_path: Path) -> None:
+    # Of each request the first toss assigns, the second decides about its shadow.
+    with house(tmp_path, coins=[TO_CURRENT, 0.1, TO_CURRENT, 0.3]) as made:
+        version = publish(made.store, models.healthy(tmp_path / "same", 5 * 4 + 1))
+        rollout = begin(made, version, Policy(shadow_share=0.25))
+        answers = ask(made, 4)
+        assert [answer.shadow is not None for answer in answers] == [True, False, True, False]
+        assert [answer.shadow for answer in ask(made, 2, stratum=Stratum.PROBES)] == [None, None]
+        counts = wait_settled(made, rollout, 2)
+        assert (counts.pairs, counts.disagreed(1.0)) == (2, 0), "these two always agree"
+        assert made.store.gallery.ids(rollout) == []
+
+        made.store.append(ShareChanged(rollout=rollout, share=0.0), actor="test", reason="test")
+        wait_for(lambda: made.residency.snapshot.share == 0.0, "the share")
+        answers = ask(made, 2)
+        assert {answer.role for answer in answers} == {Arm.CURRENT}
+        assert [answer.shadow is not None for answer in answers] == [False, True], "also without traffic"
+
+        roll_back(made.store, rollout, version)
         made.wait_serves(1)
         wait_for(lambda: not made.shadow_pids(1), "the end of the worker for shadow pairs")
-        begin(made, models.healthy(tmp_path / "third", 3), Policy(), ready=False)
-        assert [a.shadow for a in ask(made, 2)] == [None, None]
+        begin(made, publish(made.store, models.healthy(tmp_path / "third", 3)), Policy(), ready=False)
+        assert [answer.shadow for answer in ask(made, 2)] == [None, None]
         assert not made.shadow_pids(1)
 
 
-def test_a_canary_without_traffic_is_compared_too(tmp_path: Path) -> None:
-    with house(tmp_path) as made:
-        rollout = begin(made, models.healthy(tmp_path / "other", 2))
-        made.store.append(ShareChanged(rollout=rollout, share=0.0), actor="test", reason="test")
-        wait_for(lambda: made.residency.snapshot.share == 0.0, "the share")
-        assert [a.role for a in ask(made)] == [Arm.CURRENT]
-        assert wait_settled(made, rollout, 1).pairs == 1
-
-
-def test_the_coin_decides_which_answers_are_compared(tmp_path: Path) -> None:
-    # Of each request the first toss assigns, the second decides about its shadow.
-    with house(tmp_path, coins=[TO_CURRENT, 0.1, TO_CURRENT, 0.3]) as made:
-        begin(made, models.healthy(tmp_path / "other", 2), Policy(shadow_share=0.25))
-        assert [a.shadow is not None for a in ask(made, 4)] == [True, False, True, False]
+def test_what_one_pair_counts() -> None:
+    current = np.array([[0, 0, 10, 10, 0.9, 0], [20, 0, 30, 10, 0.8, 1]], np.float32)
+    canary = np.array([[0, 0, 10, 10, 0.7, 2], [60, 0, 70, 10, 0.6, 3]], np.float32)
+    said = agreement(current, canary, 4)
+    by_canary = counts_of(said, Arm.CANARY, answered_seconds=0.1, shadow_seconds=0.2)
+    assert by_canary.f1 == {0: 1}
+    assert by_canary.confusion == {-1: {3: 1}, 0: {2: 1}, 1: {-1: 1}}
+    assert by_canary.score_shift == pytest.approx(-200_000, abs=1)
+    assert by_canary.slower == {Arm.CURRENT: round(math.log(2) * 1e6)}
+    by_current = counts_of(said, Arm.CURRENT, answered_seconds=0.1, shadow_seconds=0.2)
+    assert by_current.slower == {Arm.CANARY: -round(math.log(2) * 1e6)}, "always canary over current"
+    assert (by_current.shadowed.keys(), by_current.answered.keys()) == ({Arm.CURRENT}, {Arm.CANARY})

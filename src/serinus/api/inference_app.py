@@ -221,6 +221,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                 stratum=stratum,
                 caller=Caller(request.headers, request.cookies),
                 keep_post=choice is not OverlayChoice.NONE,
+                shadowed=True,
             )
             drawing = monotonic()
             members = findings(prediction)

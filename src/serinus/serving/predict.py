@@ -121,9 +121,11 @@ class Predictor:
         stratum: Stratum = Stratum.USERS,
         caller: Caller = NOBODY,
         keep_post: bool = False,
+        shadowed: bool = False,
     ) -> Prediction:
         """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
-        `keep_post`: with the post picture, to draw on.
+        `keep_post`: with the post picture, to draw on. `shadowed`: the other version may be asked later,
+        where the policy and the coin say so; the pair is then part of the answer.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
@@ -154,7 +156,7 @@ class Predictor:
                 del stacked
                 role, detections = await self._answer(lease, arm, fits, ticket)
                 shadow = None
-                if stratum is Stratum.USERS and role is arm and not assigned.override:
+                if shadowed and stratum is Stratum.USERS and role is arm and not assigned.override:
                     shadow = self._shadow(lease, arm, fits)
             finally:
                 if ticket is not None:
@@ -197,6 +199,8 @@ class Predictor:
         if shadowing.share < 1.0 and self._coin() >= shadowing.share:
             return None
         seat = lease.seats[arm]
+        if seat.contract.classes != lease.seats[answered].contract.classes:
+            return None  # class ids of the one say nothing about those of the other
         fitted = fits[seat.contract.size, seat.contract.stride]
         return Shadow(arm, seat.target, seat.contract, fitted, rollout, shadowing)
 

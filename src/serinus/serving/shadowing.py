@@ -224,8 +224,7 @@ class Shadows:
         answered_seconds = prediction.timing.model / 1000
         mine = prediction.detections
         current, canary = (mine, found) if shadow.arm is Arm.CANARY else (found, mine)
-        classes = max(len(shadow.contract.classes), len(prediction.contract.classes))
-        said = agreement(current, canary, classes)
+        said = agreement(current, canary, len(shadow.contract.classes))
         counted = counts_of(said, shadow.arm, answered_seconds=answered_seconds, shadow_seconds=seconds)
         self._metrics.paired(said.f1, disagrees=counted.disagreed(shadow.shadowing.below) > 0)
         self._count(shadow.rollout, counted)
@@ -255,7 +254,7 @@ class Shadows:
         self, job: _Job, current: npt.NDArray[np.float32], canary: npt.NDArray[np.float32]
     ) -> dict[GalleryFile, bytes]:
         post = decode(job.post, max_pixels=self._settings.max_image_pixels)
-        classes = max(job.shadow.contract.classes, job.prediction.contract.classes, key=len)
+        classes = job.shadow.contract.classes
         files = {
             GalleryFile.CURRENT: preview(post, current, classes),
             GalleryFile.CANARY: preview(post, canary, classes),
