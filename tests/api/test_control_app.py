@@ -712,6 +712,10 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/policies/{name}",
         "/api/rollouts/{n}/explain",
         "/api/rollouts/{n}/explain.svg",
+        "/api/rollouts/{n}/disagreements",
+        "/api/rollouts/{n}/disagreements/{id}",
+        "/api/rollouts/{n}/disagreements/{id}/{file}",
+        "/api/rollouts/{n}/disagreements/{id}/mark",
         "/api/jobs/{job}/cancel",
         "/api/predict",
     } == set(api["paths"])

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
+from starlette.background import BackgroundTask
 from starlette.datastructures import FormData, UploadFile
 
 from serinus import __version__
@@ -46,6 +47,7 @@ from serinus.serving.predict import Prediction, Predictor
 from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.shadowing import Shadows
 from serinus.store import Routes, Store
 
 DOCUMENTS: list[type] = [
@@ -98,6 +100,7 @@ class Replica:
             pictures=settings.keep_pictures,
             clock=clock,
         )
+        self.shadows = Shadows(store, self.residency, self.metrics, settings, clock=clock)
         self.agent = Agent(
             store,
             self.residency,
@@ -105,6 +108,7 @@ class Replica:
             self.metrics,
             settings,
             recorder=self.recorder,
+            shadows=self.shadows,
             clock=clock,
             boot=boot,
         )
@@ -125,6 +129,7 @@ class Replica:
 
     def close(self) -> None:
         """Reports what was counted and ends the workers. Requests must be over."""
+        self.shadows.close()
         self.agent.stop()
         self.predictor.close()
         self.residency.close()
@@ -142,6 +147,7 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         replica.agent.start()
+        replica.shadows.start()
         try:
             yield
         finally:
@@ -219,6 +225,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                 golden=shows and stratum is Stratum.PROBES,
                 caller=Caller(request.headers, request.cookies),
                 keep_post=choice is not OverlayChoice.NONE,
+                shadowed=True,
             )
             drawing = monotonic()
             members = findings(prediction)
@@ -228,7 +235,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
             now = monotonic()
             if stratum is Stratum.USERS:
                 replica.recorder.note(request_id(), prediction, pre, post)
-            return json_response(
+            reply = json_response(
                 PredictReply(
                     **members,
                     request_id=request_id(),
@@ -240,6 +247,8 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     ),
                 )
             )
+            reply.background = _shadow(replica, prediction, pre, post)
+            return reply
 
     @app.post(
         "/feedback",
@@ -320,6 +329,18 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     )
     def files(name: str) -> FileResponse:
         return FileResponse(result_path(settings.outputs, name), media_type="application/zip", filename=name)
+
+
+def _shadow(replica: Replica, prediction: Prediction, pre: bytes, post: bytes) -> BackgroundTask | None:
+    """What the server does once the answer has been sent."""
+    if prediction.shadow is None:
+        return None
+    name = request_id()
+
+    async def offer() -> None:
+        replica.shadows.offer(name, prediction, pre, post)
+
+    return BackgroundTask(offer)
 
 
 def _add_status(app: FastAPI, replica: Replica) -> None:

@@ -103,6 +103,11 @@ class Pool:
         with self._lock:
             return [worker.pid for worker in self._ready]
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a worker."""
+        return self._tasks.qsize()
+
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
     ) -> "Future[Rows]":
@@ -172,7 +177,8 @@ class Pool:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
-        urgent = spec._replace(nice=0)  # from here on requests wait for whoever starts
+        # From here on requests wait for whoever starts.
+        urgent = spec if spec.background else spec._replace(nice=0)
         for _ in range(self._workers - 1):
             self._begin(lambda: self._serve(urgent, None))
         self._serve(urgent, worker)

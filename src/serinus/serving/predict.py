@@ -31,7 +31,7 @@ from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.residency import Lease, Residency, Seat
-from serinus.serving.routing import Target
+from serinus.serving.routing import Shadowing, Target
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import VersionFailed
 
@@ -73,6 +73,20 @@ class Prediction(NamedTuple):
     fallback: bool
     """The assigned version could not, and the other one answered."""
     timing: Timing
+    shadow: "Shadow | None" = None
+    """What is to be asked of the other version after the answer; None for most."""
+
+
+class Shadow(NamedTuple):
+    """The pair, as the version that did not answer wants it."""
+
+    arm: Arm
+    """Who did not answer."""
+    target: Target
+    contract: Contract
+    fitted: Fitted
+    rollout: int
+    shadowing: Shadowing
 
 
 class Predictor:
@@ -109,9 +123,12 @@ class Predictor:
         golden: bool = False,
         caller: Caller = NOBODY,
         keep_post: bool = False,
+        shadowed: bool = False,
     ) -> Prediction:
         """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
         `golden`: a probe whose pair shows buildings. `keep_post`: with the post picture, to draw on.
+        `shadowed`: the other version may be asked later, where policy and coin say so; the pair is then part
+        of the answer.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
@@ -141,6 +158,9 @@ class Predictor:
                 fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
                 del stacked
                 role, detections = await self._answer(lease, arm, fits, ticket, golden=golden)
+                shadow = None
+                if shadowed and stratum is Stratum.USERS and role is arm and not assigned.override:
+                    shadow = self._shadow(lease, arm, fits)
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
@@ -175,7 +195,22 @@ class Predictor:
             override=assigned.override,
             fallback=role is not arm,
             timing=timing,
+            shadow=shadow,
         )
+
+    def _shadow(self, lease: Lease, answered: Arm, fits: _Fits) -> Shadow | None:
+        """What the other version is to be asked, when the coin says so and both are here."""
+        shadowing, rollout = lease.snapshot.shadowing, lease.snapshot.rollout
+        arm = Arm.CURRENT if answered is Arm.CANARY else Arm.CANARY
+        if shadowing is None or rollout is None or arm not in lease.seats:
+            return None
+        if shadowing.share < 1.0 and self._coin() >= shadowing.share:
+            return None
+        seat = lease.seats[arm]
+        if seat.contract.classes != lease.seats[answered].contract.classes:
+            return None  # class ids of the one say nothing about those of the other
+        fitted = fits[seat.contract.size, seat.contract.stride]
+        return Shadow(arm, seat.target, seat.contract, fitted, rollout, shadowing)
 
     async def in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs `work` in the threads for pictures."""
@@ -249,20 +284,7 @@ class Predictor:
         fitted = fits[contract.size, contract.stride]
         start_by = monotonic() + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        found = await self._answered(future, start_by)
-        _, height, width, _ = fitted.image.shape
-        try:
-            output.check(
-                found,
-                width=width,
-                height=height,
-                classes=len(contract.classes),
-                max_detections=contract.max_detections,
-            )
-        except ModelFault as error:
-            raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
-        shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
-        return to_original(shown, fitted)
+        return checked(await self._answered(future, start_by), contract, fitted)
 
     async def _answered(self, future: "Future[Rows]", start_by: float) -> Rows:
         """Waits until `start_by` for a worker, then as long as a worker may take. Raises VersionFailed."""
@@ -304,6 +326,23 @@ class Predictor:
         kept = np.ascontiguousarray(stacked[:, :, 3:])
         self._pixels.hold(kept)
         return fits, kept
+
+
+def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.float32]:
+    """What is shown of a version's answer: [K, 6] in original pixels. Raises VersionFailed."""
+    _, height, width, _ = fitted.image.shape
+    try:
+        output.check(
+            found,
+            width=width,
+            height=height,
+            classes=len(contract.classes),
+            max_detections=contract.max_detections,
+        )
+    except ModelFault as error:
+        raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
+    shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
+    return to_original(shown, fitted)
 
 
 def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:

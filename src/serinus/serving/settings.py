@@ -42,6 +42,14 @@ class InferenceSettings:
     """So many starts of a version's workers that fail in a row are a load failure."""
     queue_size: int = 64
     """Requests that may wait for one version's workers."""
+    shadow_nice: int = 19
+    """Niceness of the workers for shadow pairs, which nobody waits for."""
+    shadow_queue: int = 4
+    """Answered requests that may wait for their shadow; more are dropped."""
+    shadow_queue_bytes: int = 64 << 20
+    """What they may hold, bytes."""
+    shadow_report_seconds: float = 2.0
+    """How often what shadow pairs said is written to the store, seconds."""
     max_requests: int = 128
     """Requests that may be in the service at once, uploads included; more get 503."""
     decode_threads: int = 2
