@@ -541,7 +541,18 @@ async def test_decisions_without_a_rollout_are_refused(stage: Stage, action: str
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b'{"expect": 3}', b'{"reason": "  "}', b'{"reason": "x", "force": true}', b"[1]"]
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"expect": 3}',
+        b'{"reason": "  "}',
+        b'{"reason": "x", "force": true}',
+        b"[1]",
+        b'{"reason":' + b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"reason": "\xff"}',
+    ],
 )
 async def test_a_decision_must_be_readable_and_have_a_reason(stage: Stage, body: bytes) -> None:
     stage.base()

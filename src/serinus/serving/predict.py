@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
-from serinus.core.ids import Coin
+from serinus.core.ids import Coin, Version
 from serinus.engine import output
 from serinus.imagery.decode import decode, pixels_of
 from serinus.imagery.stack import Fitted, fit, stack6, to_original
@@ -40,6 +41,10 @@ _T = TypeVar("_T")
 _Fits: TypeAlias = dict[tuple[int, int], Fitted]
 """The pair as networks want it, by the contract's size and stride."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
+
+
+class _LeftBehind(asyncio.CancelledError):
+    """The client left while a worker was at its request; who counts the outcome is the worker's thread."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +77,15 @@ class Prediction(NamedTuple):
     fallback: bool
     """The assigned version could not, and the other one answered."""
     timing: Timing
+
+
+class _Asked(NamedTuple):
+    """What a version was asked, and when (monotonic seconds)."""
+
+    arm: Arm
+    seat: Seat
+    fitted: Fitted
+    at: float
 
 
 class Predictor:
@@ -114,9 +128,38 @@ class Predictor:
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
         """
+        return await self._find(
+            lambda: self._decode_pair(pre, post), stratum=stratum, caller=caller, keep_post=keep_post
+        )
+
+    async def infer(
+        self,
+        pair: npt.NDArray[np.uint8],
+        *,
+        version: Version | None = None,
+        stratum: Stratum = Stratum.USERS,
+        caller: Caller = NOBODY,
+    ) -> Prediction:
+        """Detections of a pair that is decoded already: uint8 [H, W, 6], as `stack6` makes it.
+
+        `version`: the one that is asked, and no other in its place; such a request is no evidence. Raises
+        NotFound when it is not loaded, and what `predict` raises.
+        """
+        return await self._find(lambda: self._held(pair), stratum=stratum, caller=caller, version=version)
+
+    async def _find(
+        self,
+        load: Callable[[], npt.NDArray[np.uint8]],
+        *,
+        stratum: Stratum,
+        caller: Caller,
+        keep_post: bool = False,
+        version: Version | None = None,
+    ) -> Prediction:
+        """`load` gives the stacked pair; it is freed as soon as it is fitted."""
         started = monotonic()
         try:
-            stacked = await self.in_thread(self._decode_pair, pre, post)
+            stacked = await self.in_thread(load)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
@@ -125,9 +168,11 @@ class Predictor:
             raise
         height, width = stacked.shape[:2]
         decoded = monotonic()
-        with self._residency.lease() as lease:
+        with self._residency.lease(version) as lease:
             who = caller if stratum is Stratum.USERS else NOBODY
             assigned = assign(lease.snapshot, who, self._coin)
+            if version is not None:
+                assigned = assigned._replace(override=True)
             arm, rollout = assigned.arm, lease.snapshot.rollout
             ticket = (
                 self._counters.arrive(rollout, arm, stratum, lease.snapshot.share, assigned.unit)
@@ -139,6 +184,9 @@ class Predictor:
                 fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
                 del stacked
                 role, detections = await self._answer(lease, arm, fits, ticket)
+            except _LeftBehind:
+                ticket = None  # settled when the worker is done
+                raise
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
@@ -187,7 +235,7 @@ class Predictor:
             return Arm.CANARY, await self._stand_in(lease, arm, fits, ticket)
         asked = monotonic()
         try:
-            detections = await self._ask(seat, arm, fits)
+            detections = await self._ask(seat, arm, fits, ticket)
         except VersionFailed as error:
             if ticket is not None:
                 self._counters.fail(ticket, error.kind)
@@ -235,14 +283,42 @@ class Predictor:
             raise _for_user(error) from error
 
     async def _ask(
-        self, seat: Seat, arm: Arm, fits: _Fits, *, rescue: bool = False
+        self, seat: Seat, arm: Arm, fits: _Fits, ticket: Ticket | None = None, *, rescue: bool = False
     ) -> npt.NDArray[np.float32]:
-        """Checked detections [K, 6] in original pixels. Raises VersionFailed."""
+        """Checked detections [K, 6] in original pixels. Raises VersionFailed.
+
+        When the client leaves meanwhile, what waits is given up. What a worker has begun is no longer worth
+        stopping, and its outcome counts: else a version that is so slow that people leave had no failures.
+        """
         contract = seat.contract
         fitted = fits[contract.size, contract.stride]
-        start_by = monotonic() + self._settings.predict_timeout_seconds
+        asked = monotonic()
+        start_by = asked + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        found = await self._answered(future, start_by)
+        try:
+            found = await self._answered(future, start_by)
+        except asyncio.CancelledError as left:
+            if ticket is None or future.cancel():
+                raise
+            future.add_done_callback(partial(self._settle, ticket, _Asked(arm, seat, fitted, asked)))
+            raise _LeftBehind from left
+        return self._checked(found, seat, fitted)
+
+    def _settle(self, ticket: Ticket, asked: _Asked, future: "Future[Rows]") -> None:
+        """Counts what came of a request whose client has left; mostly in a worker's thread."""
+        arm, seat, fitted, at = asked
+        try:
+            self._checked(future.result(), seat, fitted)
+        except VersionFailed as error:
+            self._counters.fail(ticket, error.kind)
+            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - at)
+        else:
+            self._counters.succeed(ticket)
+            self._metrics.ok(arm, seat.target.version, monotonic() - at)
+
+    def _checked(self, found: Rows, seat: Seat, fitted: Fitted) -> npt.NDArray[np.float32]:
+        """What users may see of a worker's rows, in original pixels. Raises VersionFailed."""
+        contract = seat.contract
         _, height, width, _ = fitted.image.shape
         try:
             output.check(
@@ -285,6 +361,13 @@ class Predictor:
             raise
         self._pixels.tie(pixels, stacked)
         return stacked
+
+    def _held(self, pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """`pair`, with room taken for its pixels. Raises Unavailable when there is none."""
+        pixels = 2 * pair.shape[0] * pair.shape[1]
+        self._pixels.take(pixels)
+        self._pixels.tie(pixels, pair)
+        return pair
 
     def _fit_all(
         self, stacked: npt.NDArray[np.uint8], lease: Lease, keep_post: bool
