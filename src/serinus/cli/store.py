@@ -1,5 +1,6 @@
 """`serinus store`: check a store, copy it."""
 
+import getpass
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
@@ -69,14 +71,39 @@ def check(
 
 
 @app.command
+def accept_loss(*, reason: str, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Go on without the newest events, where the journal lost them and no copy has them.
+
+    Each lost number gets an event that says so; one number of a version and of a rollout is skipped for each,
+    and a rollout that was active is rolled back, since what became of it is not known. Restore from a backup
+    if there is one: afterwards the lost events cannot be put back. Start every process anew afterwards.
+
+    Parameters
+    ----------
+    reason
+        Why, in words; it stands in the history.
+    """
+    from serinus.bootstrap.wiring import open_store
+
+    done = open_store(where.settings()).accept_loss(actor=f"{getpass.getuser()} via cli", reason=reason)
+    first, last = done[0].seq, done[-1].seq
+    emit(
+        {"first": first, "last": last, "events": done},
+        output,
+        lambda _: say(f"Events {first} to {last} stand for what is lost. Start every process anew."),
+    )
+
+
+@app.command
 def copy(
     source: str, target: str, /, *, dry_run: bool = False, where: Where = HERE, output: Output = PEOPLE
 ) -> Exit:
     """Bring TARGET up to what SOURCE holds, and check it: a backup, a restore, a move into a bucket.
 
     Each is a folder, file:///folder or s3://bucket/prefix. What is there is not sent again, so an interrupted
-    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. Exit
-    code 1 when the copy is not whole.
+    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. What
+    is there and sound is never overwritten with something else: a conflict is named. Exit code 1 when the
+    copy is not whole, or when there is a conflict.
 
     Parameters
     ----------
@@ -107,12 +134,14 @@ def copy(
 
     def people(console: Console) -> None:
         for words in copied.left_out:
-            console.print(f"[red]Damaged in the source and left out:[/] {words}", highlight=False)
+            console.print(f"[red]Damaged in the source and left out:[/] {escape(words)}", highlight=False)
+        for words in copied.conflicts:
+            console.print(f"[red]Not overwritten:[/] {escape(words)}", highlight=False)
         _show(console, report)
         console.print(f"Sent {_sent(copied)}.", highlight=False)
 
     emit({"copied": copied, "check": report}, output, people)
-    return Exit.FAILED if report.errors or copied.left_out else Exit.DONE
+    return Exit.FAILED if report.errors or copied.left_out or copied.conflicts else Exit.DONE
 
 
 def _refuse_same_place(source: str, target: str) -> None:

@@ -5,8 +5,9 @@ from serinus.store.frozen import FrozenSlice
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
 from serinus.store.patience import Waiting, go_on
+from serinus.store.pictures import Pair
 from serinus.store.policies import PolicyRecord
-from serinus.store.predictions import Answered, Feedback, Keeper, Pair
+from serinus.store.predictions import Answered, Feedback, Keeper
 from serinus.store.publish import Sign
 from serinus.store.store import Store
 

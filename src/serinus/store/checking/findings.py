@@ -32,6 +32,8 @@ class Kind(StrEnum):
     """A short cut that does not lead to where the journal leads."""
     ORPHAN = "orphan"
     """Complete, but nothing names it."""
+    UNRECORDED = "unrecorded"
+    """An edition that no event names, so that its loss would not be found."""
     REMOVED = "removed"
     """An artifact that only removed versions have; `versions gc` takes it away."""
     UNFINISHED = "unfinished"
@@ -46,6 +48,8 @@ class Kind(StrEnum):
     """A link or a generated folder does not say what the journal says."""
     MODE = "mode"
     """What never changes can be written."""
+    UNSEALED = "unsealed"
+    """An older version wrote it without a hash: it can be read, and more cannot be said."""
     COPY = "copy"
     """A local copy of what lies in a bucket is damaged."""
 

@@ -11,6 +11,7 @@ import msgspec
 
 from serinus.core.errors import Corrupt
 from serinus.store import publish
+from serinus.store.checking import judged
 from serinus.store.checking.chronicle import NUMBERED, Chronicle
 from serinus.store.checking.findings import REPAIR, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
@@ -140,6 +141,7 @@ def _rooms(ground: Ground) -> Iterator[tuple[str, Callable[[str], bool]]]:
         yield f"golden/{name}", lambda name: numbered(name) or publish.is_digest(name)
     for name in names("policies"):
         yield f"policies/{name}", numbered
+    yield from judged.rooms(ground)
 
 
 def leftover_problems(ground: Ground) -> Iterator[Problem]:
