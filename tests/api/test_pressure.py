@@ -136,21 +136,25 @@ def is_rescued(made: Server, requests: int) -> bool:
 
 
 def test_sigterm_turns_readiness_off_first_and_answers_who_still_comes(tmp_path: Path) -> None:
-    with server(tmp_path, predict_seconds=PATIENT, delay_seconds=PATIENT) as made, ExitStack() as stack:
+    with (
+        server(tmp_path, predict_seconds=PATIENT, delay_seconds=PATIENT, max_requests=1) as made,
+        ExitStack() as stack,
+    ):
         kept = stack.enter_context(Wire(made.url)).send(head("GET", "/healthz"))
         assert kept.reply().header("Connection") is None
         waiting = stack.enter_context(Wire(made.url))
         with stopped(*made.workers()):
             waiting.send(predict())
+            wait_for(lambda: ask_busy(made) == 503, "the request to be in")
             made.process.terminate()
             for path in ("/readyz", "/v2/health/ready", "/v2/models/xview/ready"):
                 wait_for(lambda path=path: ask(made, path).status == 503, "readiness to go off")
             assert ask(made, "/healthz").status == 200
             assert ask(made, "/v2/health/live").status == 200
-        late = stack.enter_context(Wire(made.url)).send(predict()).reply()
-        assert (late.status, late.header("Connection")) == (200, "close")
         first = waiting.reply()
         assert (first.status, first.header("Connection")) == (200, "close")
+        late = stack.enter_context(Wire(made.url)).send(predict()).reply()
+        assert (late.status, late.header("Connection")) == (200, "close")
         again = kept.send(predict()).reply()
         assert (again.status, again.header("Connection")) == (200, "close")
         assert kept.is_closed()

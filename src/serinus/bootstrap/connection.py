@@ -13,6 +13,7 @@ import json
 from typing import Any, cast
 
 import h11
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serinus.api.departure import KEY, Departure
@@ -68,6 +69,11 @@ class Connection(H11Protocol):
             self.transport.close()
         else:
             self._refuse(TABLE[InvalidInput], msg)
+
+    def end_soon(self) -> None:
+        """The answer under way tells the client that it is the last one here."""
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.default_headers = [*self.cycle.default_headers, CLOSE_HEADER]
 
     def look(self, seconds: float) -> None:
         """Closes the connection if the client does not get on. Called every `seconds`."""

@@ -7,6 +7,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
 from serinus.bootstrap.connection import Connection
 
@@ -33,11 +34,10 @@ class _Server(uvicorn.Server):
         if self._heard is None and self._delay > 0 and self.started:
             self._stopping()
             self._heard = (sig, frame, asyncio.get_running_loop().time() + self._delay)
-            self.config.encoded_headers.append((b"connection", b"close"))
-            self.server_state.default_headers = [
-                *self.server_state.default_headers,
-                (b"connection", b"close"),
-            ]
+            self.config.encoded_headers.append(CLOSE_HEADER)
+            self.server_state.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
+            for connection in self._connections():
+                connection.end_soon()
             return
         self._stopping()
         super().handle_exit(sig, frame)
@@ -49,9 +49,11 @@ class _Server(uvicorn.Server):
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
-                    connection.look(_LOOK_SECONDS)
+            for connection in self._connections():
+                connection.look(_LOOK_SECONDS)
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in list(self.server_state.connections) if isinstance(each, Connection)]
 
     async def on_tick(self, counter: int) -> bool:
         if self._heard is not None and asyncio.get_running_loop().time() >= self._heard[2]:
