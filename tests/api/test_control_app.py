@@ -84,7 +84,7 @@ async def test_a_pair_is_handed_on_and_its_answer_back(stage: Stage) -> None:
     assert good.json()["model_used"] == "canary"
     assert good.json()["overlay"] == "none"
     assert good.json()["request_id"] == good.headers["x-request-id"]
-    assert (half.status_code, half.json()) == (400, {"error": "post_disaster is missing."})
+    assert (half.status_code, half.json()["error"]) == (400, "post_disaster is missing.")
 
 
 async def test_a_pair_over_the_limit_is_refused(stage: Stage) -> None:

@@ -62,6 +62,8 @@ DOCUMENTS: list[type] = [
 
 _SPOOL_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
+_GOLDEN_HEADER = "x-serinus-golden"
+_BUILDINGS = "buildings"
 _ERRORS_SHOWN = 20
 _PAIR = ("pre_disaster", "post_disaster")
 _GROUND_TRUTH_REMEDY = 'Send {"request_id": "...", "boxes": [{"xyxy": [0, 0, 9, 9], "cls": 0}]}.'
@@ -150,6 +152,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     ) -> Response:
         started = monotonic()
         stratum = stratum_of(request.headers)
+        shows = request.headers.get(_GOLDEN_HEADER) == _BUILDINGS
         with replica.admission.place(body_bytes(request, settings.max_body_bytes)):
             form = await read_form(request, memory_bytes=settings.max_body_bytes)
             try:
@@ -165,6 +168,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     pre,
                     post,
                     stratum=stratum,
+                    golden=shows and stratum is Stratum.PROBES,
                     caller=Caller(request.headers, request.cookies),
                     keep_post=choice is not OverlayChoice.NONE,
                 )

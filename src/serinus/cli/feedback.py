@@ -15,11 +15,11 @@ app = App(help="Ground truth that users sent for answers (POST /feedback).")
 @app.command(name="list")
 def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """How each version does on what users sent and judged: precision, recall, mAP50 with 95 % intervals."""
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.feedback import online
     from serinus.evaluation.online import Interval, OnlineMetrics
 
-    rows = online(open_store(where.settings()))
+    rows = online(look_at_store(where.settings()))
 
     def words(interval: Interval) -> str:
         return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
@@ -53,14 +53,14 @@ def export(out: Path, /, *, where: Where = HERE, output: Output = PEOPLE) -> Exi
     out
         The zip to be made; `serinus data import` reads it.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.feedback import labelled
     from serinus.core.errors import Corrupt, InvalidInput
     from serinus.data.labelled import write_archive
     from serinus.data.xbd import CLASSES
 
     damaged: list[Corrupt] = []
-    pairs = list(labelled(open_store(where.settings()), damaged.append))
+    pairs = list(labelled(look_at_store(where.settings()), damaged.append))
     if not pairs and not damaged:
         raise InvalidInput(
             "No pair was judged whose pictures were kept.",

@@ -3,7 +3,7 @@
 import getpass
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +63,7 @@ def check(
     from serinus.bootstrap.wiring import look_at_store
 
     with _places(where.settings()) as place:
-        store = look_at_store(where.settings())
+        store = look_at_store(where.settings(), must_exist=True)
         other = place(source, must_exist=True) if source else None
         report = _check(store, repair=repair, other=other, here=True)
     emit(report, output, lambda console: _show(console, report))
@@ -161,11 +161,11 @@ def _places(settings: "Settings") -> Iterator[Callable[..., "Store | None"]]:
     """Gives a function from an address to its store; what it keeps on this machine goes at the end."""
     from serinus.bootstrap.wiring import store_at
 
-    with tempfile.TemporaryDirectory(prefix="serinus-store-") as folder:
+    with ExitStack() as temporary:
 
         def place(url: str, *, must_exist: bool, make: bool = False) -> "Store | None":
-            scratch = Path(tempfile.mkdtemp(dir=folder))
-            return store_at(url, settings, scratch, must_exist=must_exist, make=make)
+            scratch = temporary.enter_context(tempfile.TemporaryDirectory(prefix="serinus-store-"))
+            return store_at(url, settings, Path(scratch), must_exist=must_exist, make=make)
 
         yield place
 
@@ -220,7 +220,7 @@ def _show(console: Console, report: Report) -> None:
     ]
     if rows:
         table(console, ("", "kind", "file", "what"), rows, "")
-    console.print(report.summary, highlight=False, soft_wrap=True)
+    console.print(report.summary, highlight=False, soft_wrap=True, markup=False)
 
 
 def _sent(copied: Any) -> str:

@@ -271,9 +271,6 @@ class Bucket:
             for piece in stream:
                 yield bytes(piece)
 
-    def sweep(self, *, before: float) -> None:
-        self._disk.sweep_all(before=before)
-
     @property
     def _lister(self) -> "S3Store":
         """For requests of many pages; while the server is away nobody waits for what is tried again."""

@@ -4,6 +4,7 @@ import msgspec
 
 from serinus.core.errors import Corrupt, InvalidInput
 from serinus.core.ids import Clock, NewId
+from serinus.core.text import storable
 from serinus.rollout.policy import BUILT_IN, Policy
 from serinus.store.editions import NAME, Editions
 from serinus.store.sealed import seal, unseal
@@ -38,6 +39,7 @@ class Policies:
 
         Raises InvalidInput for a name that is built in, and for what no rollout can obey.
         """
+        storable(reason, "The reason")
         if policy.name in BUILT_IN:
             raise InvalidInput(
                 f"The policy {policy.name!r} is built in and stays what it is.",

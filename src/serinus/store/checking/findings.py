@@ -20,7 +20,9 @@ class Kind(StrEnum):
     """What is the matter; `Finding.name` says with which file."""
 
     CHANGED = "changed"
-    """Its hash is not what was written, or it cannot be read."""
+    """Its hash is not what was written, or the disk does not give it."""
+    UNREADABLE = "unreadable"
+    """This user may not read it, so nothing is known about it."""
     MISSING = "missing"
     EXTRA = "extra"
     """It does not belong there."""
