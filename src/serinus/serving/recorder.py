@@ -31,15 +31,15 @@ class Recorder:
         self._pairs: dict[str, Pair] = {}
         self._bytes = 0
 
-    def note(self, request_id: str, prediction: Prediction, pre: bytes, post: bytes) -> None:
-        """Remembers an answer, with its pictures where they are kept and there is room."""
+    def note(self, request_id: str, prediction: Prediction, pre: bytes = b"", post: bytes = b"") -> None:
+        """Remembers an answer, with its pictures where they are kept, were sent as such, and have room."""
         if self._keeper is None:
             return
         size = len(pre) + len(post)
         with self._lock:
             if len(self._waiting) >= _MOST_WAITING:
                 return
-            keeps = self._pictures and self._bytes + size <= _MOST_PICTURE_BYTES
+            keeps = self._pictures and size > 0 and self._bytes + size <= _MOST_PICTURE_BYTES
             if keeps:
                 self._pairs[request_id] = Pair(pre=pre, post=post)
                 self._bytes += size

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm
-from serinus.core.ids import Clock, Digest
+from serinus.core.errors import NotFound
+from serinus.core.ids import Clock, Digest, Version
 from serinus.rollout.state import State
 from serinus.serving.pool import Pool, PoolState
 from serinus.serving.routing import RouteSnapshot, Target, route, wanted
@@ -128,11 +129,18 @@ class Residency:
         self._shadow(snapshot)
         return snapshot
 
-    @contextmanager
-    def lease(self) -> Iterator[Lease]:
-        """The snapshot of now, held."""
+    def seats(self) -> list[Seat]:
+        """Every version that can be asked now, the newest first."""
         with self._lock:
-            snapshot = self._snapshot
+            ready = [r for r in self._residents.values() if r.pool.state is PoolState.READY]
+        found = [Seat(r.target, r.pool, r.contract) for r in ready if r.contract is not None]
+        return sorted(found, key=lambda seat: -seat.target.version)
+
+    @contextmanager
+    def lease(self, version: Version | None = None) -> Iterator[Lease]:
+        """The snapshot of now, held. `version`: one with that version alone; NotFound if it is not loaded."""
+        with self._lock:
+            snapshot = self._snapshot if version is None else self._alone(version)
             residents = {
                 arm: self._residents[target.digest]
                 for arm in Arm
@@ -151,6 +159,18 @@ class Residency:
             with self._lock:
                 for resident in residents.values():
                     resident.users -= 1
+
+    def _alone(self, version: Version) -> RouteSnapshot:
+        """What only stands by for an undo counts as current, which it was."""
+        for resident in self._residents.values():
+            target = resident.target
+            if target.version == version and resident.pool.state is PoolState.READY:
+                if target == self._snapshot.canary and target != self._snapshot.current:
+                    return RouteSnapshot(seq=self._snapshot.seq, canary=target, share=1.0)
+                return RouteSnapshot(seq=self._snapshot.seq, current=target)
+        raise NotFound(
+            f"Version {version} is not loaded here.", remedy="Ask for one that the model's metadata names."
+        )
 
     def close(self) -> None:
         """Unloads everything."""
