@@ -52,15 +52,19 @@ answers a call that it got again (EEXIST, ENOENT)."""
 def build(folder: Path) -> Path:
     library = folder / "shim.so"
     subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE, "-ldl"], check=True
+        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE, "-ldl", "-pthread"],
+        check=True,
     )
     return library
 
 
 def run_under(library: Path, module: str, *arguments: object, timeout: float) -> str:
-    """The standard output of `python -m module arguments` with the library in between."""
+    """The standard output of `python -m module arguments` with the library in between.
+
+    What it wrote to its standard error goes to ours: there stands why a process died, and where.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, "-X", "faulthandler", "-m", module, *map(str, arguments)],
         cwd=REPOSITORY,
         env=os.environ | {"LD_PRELOAD": str(library)},
         capture_output=True,
@@ -68,6 +72,7 @@ def run_under(library: Path, module: str, *arguments: object, timeout: float) ->
         timeout=timeout,
         check=False,
     )
+    sys.stderr.write(done.stderr)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
