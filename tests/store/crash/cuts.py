@@ -1,12 +1,14 @@
 """Stops every operation at every file-system call, in every way, and looks at what is left.
 
-python -m tests.store.crash.cuts FOLDER STRIDE [OPERATION ...]     under LD_PRELOAD of the shim; prints JSON
+python -m tests.store.crash.cuts FOLDER STRIDE PART PARTS [OPERATION ...]     under LD_PRELOAD of the shim
+
+Prints JSON. Each of PARTS processes takes its share of the cut points.
 
 One process has everything imported and forks a child for each cut point: the child arms the shim, runs one
-operation on a fresh copy of its template, and is killed or given an error at its n-th call. n goes up until
-the operation ends without reaching it. After an error the child tries again with the same store object. Then
-this process opens what is left as the next start would and checks `invariants`, and runs the operation once
-more.
+operation on a fresh copy of its template, and is killed or given an error at its n-th call. n goes up to the
+number of calls that the operation makes when it is let alone. After an error the child tries again with the
+same store object. Then this process opens what is left as the next start would and checks `invariants`
+(`store check` is one of them), and runs the operation once more.
 """
 
 import json
@@ -21,11 +23,9 @@ import msgspec
 
 from serinus.core.errors import Conflict, SerinusError
 from serinus.store import Store
-from tests.store.crash.invariants import Before, violations
+from tests.store.crash.invariants import Before, unconfirmed, violations
 from tests.store.crash.operations import OPERATIONS, Operation, Place, Templates, temporaries, unopened
-from tests.store.crash.shim import MODES, Mode, Shim
-
-_ENDLESS = 5_000
+from tests.store.crash.shim import MODES, UNCUT, Mode, Shim
 
 
 class Row(msgspec.Struct):
@@ -39,30 +39,37 @@ class Outcome(NamedTuple):
     fired: bool
     said: list[list[Any]]
     wrong: list[str]
+    calls: dict[str, int]
+    """How many calls each mode counts; only of a process that came to its end."""
 
 
 class Harness:
     def __init__(self, folder: Path, make: Callable[[Place], Store] = unopened) -> None:
         self._templates = Templates(folder)
         self._before: dict[str, Before] = {}
+        self._calls: dict[str, dict[str, int]] = {}
         self._make = make
         self._shim = Shim()
 
     def row(self, name: str, operation: Operation, mode_name: str, *, stride: int, first: int) -> Row:
         """All cut points, or every `stride`-th from `first`."""
-        mode, row = MODES[mode_name], Row(name, mode_name)
-        self._warm_up(operation)
-        for n in range(first, _ENDLESS, stride):
-            place = self._templates.copy(operation.template)
-            outcome = self._in_child(operation, place, mode, n)
-            wrong = outcome.wrong + violations(place, self._before[operation.template], outcome.said)
-            wrong += self._again(operation, place)
-            if not outcome.fired:
-                assert not wrong, f"{name} is wrong without any cut: {wrong}"
-                return row
-            row.points += 1
+        row = Row(name, mode_name)
+        if name not in self._calls:
+            self._warm_up(operation)
+            uncut, wrong = self._trial(operation, UNCUT, 0)
+            assert not wrong, f"{name} is wrong without any cut: {wrong}"
+            self._calls[name] = uncut.calls
+        for n in range(first, self._calls[name][mode_name] + 1, stride):
+            outcome, wrong = self._trial(operation, MODES[mode_name], n)
+            row.points += outcome.fired
             row.violated += [f"{name}, {mode_name}, call {n}: {words}" for words in wrong]
-        raise AssertionError(f"{name} does not end")
+        return row
+
+    def _trial(self, operation: Operation, mode: Mode, n: int) -> tuple[Outcome, list[str]]:
+        place = self._templates.copy(operation.template)
+        outcome = self._in_child(operation, place, mode, n)
+        wrong = outcome.wrong + violations(place, self._before[operation.template], outcome.said)
+        return outcome, wrong + self._again(operation, place)
 
     def _warm_up(self, operation: Operation) -> None:
         """So that no child imports anything; and what must not be lost is known."""
@@ -89,14 +96,15 @@ class Harness:
         _, status = os.waitpid(child, 0)
         said = [words[1:] for words in heard if words[0] == "say"]
         wrong = [words[1] for words in heard if words[0] == "wrong"]
-        ended = [words[1] for words in heard if words[0] == "end"]
+        ended = [words[1:] for words in heard if words[0] == "end"]
         if os.WIFSIGNALED(status):
             if not mode.kills or os.WTERMSIG(status) != signal.SIGKILL:
                 wrong.append(f"the process died of signal {os.WTERMSIG(status)}")
-            return Outcome(True, said, wrong)
+            return Outcome(True, said, wrong, {})
         if not ended:
-            wrong.append("the process ended early")
-        return Outcome(ended == [True], said, wrong)
+            return Outcome(True, said, [*wrong, "the process ended early"], {})
+        ((fired, calls),) = ended
+        return Outcome(fired, said, wrong, calls)
 
     def _work(self, operation: Operation, place: Place, mode: Mode, n: int, writer: int) -> None:
         def tell(*words: object) -> None:
@@ -119,7 +127,8 @@ class Harness:
         except BaseException as error:  # noqa: BLE001 - told to the parent, which lists it
             tell("wrong", f"raised {type(error).__name__}: {error}")
         self._shim.off()
-        tell("end", self._shim.fired())
+        calls = {name: self._shim.seen(counting) for name, counting in MODES.items()}
+        tell("end", self._shim.fired(), calls)
 
     def _retry(
         self,
@@ -139,18 +148,20 @@ class Harness:
             tell("wrong", f"the second attempt raised {type(error).__name__}: {error}")
 
     def _again(self, operation: Operation, place: Place) -> list[str]:
-        """Another process does the same later."""
+        """Another process does the same later; what it is told then is true too."""
         store = unopened(place)
+        said: list[list[Any]] = []
         try:
             before = store.state().seq
-            operation.run(store, place, lambda *_: None)
+            operation.run(store, place, lambda *words: said.append(list(words)))
             state = store.state()
+            untrue = list(unconfirmed(store, place, said))
         except Conflict as error:
             moved = before > self._seq(operation)
             return [] if moved else [f"nothing had happened, and a later attempt raised {error}"]
         except (SerinusError, OSError, AssertionError) as error:
             return [f"a later attempt raised {type(error).__name__}: {error}"]
-        return [] if state.seq >= before else ["the journal went back"]
+        return untrue if state.seq >= before else [*untrue, "the journal went back"]
 
     def _seq(self, operation: Operation) -> int:
         return sum(name.startswith("journal/") for name in self._before[operation.template].kept)
@@ -167,11 +178,20 @@ def main(
     names: Sequence[str],
     modes: Sequence[str] = (),
     make: Callable[[Place], Store] = unopened,
+    *,
+    part: int = 0,
+    parts: int = 1,
 ) -> None:
     """Prints one row for each of these operations and modes; none named: all."""
     harness = Harness(folder, make)
     rows = [
-        harness.row(name, operation, mode, stride=stride_of(mode, stride), first=1 + number % stride)
+        harness.row(
+            name,
+            operation,
+            mode,
+            stride=parts * stride_of(mode, stride),
+            first=1 + number % stride + part * stride_of(mode, stride),
+        )
         for number, (name, operation, mode) in enumerate(
             (name, operation, mode) for name, operation in OPERATIONS.items() for mode in MODES
         )
@@ -181,4 +201,5 @@ def main(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    _folder, _stride, _part, _parts, *_names = sys.argv[1:]
+    main(Path(_folder), int(_stride), _names, part=int(_part), parts=int(_parts))

@@ -36,6 +36,7 @@ enum kind { READ = 1, CHANGE = 2, SPACE = 4, ENTRY = 8, BYTES = 16 };
 static char prefix[PATH];
 static int action = OFF, kinds = 0, onward = 0, error = 0, record = -1;
 static long at = 0, count = 0, fired = 0;
+static long seen[32]; /* calls of each kind since `shim_arm` */
 static char *names[FDS];
 static int written[FDS];
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
@@ -92,7 +93,9 @@ static void die(void) {
 
 /* What is to become of this call. */
 static enum verdict reached(int kind) {
-    if (action == OFF || !(kind & kinds)) return GO;
+    if (action == OFF) return GO;
+    __atomic_add_fetch(&seen[kind], 1, __ATOMIC_SEQ_CST);
+    if (!(kind & kinds)) return GO;
     long mine = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
     if (onward ? mine < at : mine != at) return GO;
     fired = 1;
@@ -109,11 +112,17 @@ void shim_arm(const char *folder, int with_action, int with_kinds, int with_onwa
     snprintf(prefix, sizeof prefix, "%s", folder);
     action = with_action; kinds = with_kinds; onward = with_onward; at = n; error = with_error;
     count = 0; fired = 0;
+    memset(seen, 0, sizeof seen);
 }
 void shim_record(const char *folder, int fd) { snprintf(prefix, sizeof prefix, "%s", folder); record = fd; }
 void shim_say(const char *words) { note("say\t%s\n", words); }
 void shim_off(void) { action = OFF; }
 int shim_fired(void) { return fired; }
+long shim_seen(int of_kinds) {
+    long sum = 0;
+    for (int kind = 0; kind < 32; kind++) sum += kind & of_kinds ? seen[kind] : 0;
+    return sum;
+}
 
 /* -- the calls ------------------------------------------------------------------------------------------------ */
 

@@ -47,6 +47,8 @@ MODES: Mapping[str, Mode] = {
 }
 """`lost answer`: it was done and an error is given. `call twice`: it was done and is answered as NFS
 answers a call that it got again (EEXIST, ENOENT)."""
+UNCUT = Mode(_REFUSE, 0)
+"""Lets everything happen."""
 
 
 def build(folder: Path) -> Path:
@@ -82,6 +84,7 @@ class Shim:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
+        self._library.shim_seen.restype = ctypes.c_long
         self._library.shim_arm.argtypes = [
             ctypes.c_char_p,
             ctypes.c_int,
@@ -100,6 +103,10 @@ class Shim:
 
     def fired(self) -> bool:
         return bool(self._library.shim_fired())
+
+    def seen(self, mode: Mode) -> int:
+        """Calls since `arm` that `mode` would have counted."""
+        return int(self._library.shim_seen(mode.kinds))
 
     def record(self, folder: Path, descriptor: int) -> None:
         self._library.shim_record(os.fsencode(folder), descriptor)

@@ -36,7 +36,8 @@ def check(rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
         for row in rows:
             name = f"{row.after} (killed), {row.operation}" if row.after else row.operation
             print(f"{name:<52}{row.calls:>6} power cuts{row.states:>6} states")  # noqa: T201
-    assert [words for row in rows for words in row.violated] == []
+    violated = [f"{row.after} {row.operation}, {words}" for row in rows for words in row.violated]
+    assert not violated, "\n".join(violated)
     assert all(row.states > 0 for row in rows)
 
 
