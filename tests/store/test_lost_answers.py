@@ -13,8 +13,7 @@ from serinus.control import commands
 from serinus.core.ids import Version
 from serinus.store import Store
 from serinus.store.local import Disk
-from tests.store.drafts import Ticks, frozen_slice, names, new_id, start_canary, write_draft
-from tests.store.test_golden import write_set
+from tests.store.drafts import Ticks, frozen_slice, names, new_id, start_canary, write_draft, write_set
 from tests.store.test_journal import ForgetfulDisk
 
 

@@ -10,8 +10,7 @@ from serinus.rollout.policy import Policy
 from serinus.store import Address, FrozenSlice, Replica, Routes, Served, Store
 from serinus.store.checking import Finding, Severity
 from serinus.store.predictions import Answered, Feedback
-from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
-from tests.store.test_golden import write_set
+from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft, write_set
 
 
 def open_store(root: Path, url: str = "") -> Store:

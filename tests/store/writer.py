@@ -53,10 +53,11 @@ def decide(store: Store, name: str, count: int) -> None:
             return
         state = store.state()
         try:
-            if chance.random() < _COLLECTS:
+            allowed = decisions(store, state, name, chance)
+            if not allowed or chance.random() < _COLLECTS:
                 say("collected", *collect(store, name, chance))
             else:
-                event = chance.choice(decisions(store, state, name, chance))()
+                event = chance.choice(allowed)()
                 say("appended", event.seq, event.id)
         except Conflict as error:
             now = store.state().seq
@@ -75,14 +76,14 @@ def collect(store: Store, actor: str, chance: random.Random) -> list[Version]:
 
 
 def decisions(store: Store, state: State, actor: str, chance: random.Random) -> list[Callable[[], Event]]:
-    """What this state allows; each rests on it and on nothing newer."""
+    """What this state allows, maybe nothing; each rests on it and on nothing newer."""
     seq, rollout = state.seq, state.rollout
     if rollout is None:
         startable = [v for v, record in state.versions.items() if record.state in STARTABLE]
-        version = chance.choice(startable)
+        version = chance.choice(startable) if startable else None
         undo = lambda: commands.undo(store, actor=actor, expect=seq)  # noqa: E731
         start = lambda: commands.start(store, version, policy=Policy(), actor=actor, expect=seq)  # noqa: E731
-        return [start] if state.previous is None else [start, undo]
+        return [start] * (version is not None) + [undo] * (state.previous is not None)
     share = chance.randint(1, 9) / 10
     if rollout.phase is RolloutPhase.VERIFYING:
         verified = Verified(rollout=rollout.number, share=share)

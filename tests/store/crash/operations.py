@@ -15,8 +15,7 @@ from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import Policy
 from serinus.store import Replica, Routes, Store
 from serinus.store.local import Disk
-from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
-from tests.store.test_golden import write_set
+from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft, write_set
 
 Say: TypeAlias = Callable[..., None]
 """Tells the outside what the store has confirmed: `say("event", seq, id)`."""
@@ -127,15 +126,20 @@ def _foreign(place: Place) -> None:
     (place.root / "versions" / "000002").write_bytes(b"theirs too")
 
 
-def _harmed(place: Place) -> None:
-    """What can be healed without loss is damaged."""
-    _promoted(place)
-    (snapshot,) = (place.root / "journal" / "snapshots").iterdir()
-    snapshot.write_bytes(b"torn")
-    (place.root / "routes.json").write_bytes(b"torn")
-    (place.root / "current").unlink()
-    artifact = max((place.root / "artifacts").iterdir())
+def harm(root: Path) -> None:
+    """Damages what can be healed without loss."""
+    for snapshot in (root / "journal").glob("snapshots/*"):
+        snapshot.write_bytes(b"torn")
+    (root / "routes.json").write_bytes(b"torn")
+    if (root / "current").is_symlink():
+        (root / "current").unlink()
+    artifact = max((root / "artifacts").iterdir())
     artifact.chmod(0o755)
+
+
+def _harmed(place: Place) -> None:
+    _promoted(place)
+    harm(place.root)
 
 
 def _stale(place: Place) -> None:

@@ -25,8 +25,8 @@ _SAMPLE = (
 )
 
 
-def run(library: Path, memory: Path, disk: str, *names: str) -> list[Row]:
-    printed = run_under(library, "tests.store.crash.powercut", memory, disk, *names, timeout=3000)
+def run(library: Path, memory: Path, disk: str, *names: str, until: str = "") -> list[Row]:
+    printed = run_under(library, "tests.store.crash.powercut", memory, disk, until, *names, timeout=3000)
     return msgspec.json.decode(printed, type=list[Row])
 
 
@@ -76,7 +76,7 @@ def test_a_power_cut_in_every_operation(
 def test_a_disk_that_forgets_to_sync_is_found(
     library: Path, memory: Path, disk: str, operation: str, words: str
 ) -> None:
-    (row,) = run(library, memory, disk, operation)
+    (row,) = run(library, memory, disk, operation, until=words)
     assert any(words in found for found in row.violated), row
 
 
