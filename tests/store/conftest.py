@@ -1,8 +1,11 @@
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serinus.store import Store
+from tests.store.crash.operations import remove
 from tests.store.drafts import Ticks, new_id, write_draft
 
 
@@ -24,3 +27,16 @@ def store(root: Path, clock: Ticks) -> Store:
 @pytest.fixture
 def draft(tmp_path: Path) -> Path:
     return write_draft(tmp_path / "draft")
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is such a thing: for thousands of small files, each synced, on which
+    nothing depends but time.
+    """
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="serinus-", dir=shared if shared.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        remove(folder)

@@ -32,6 +32,11 @@ _PUBLISHERS, _CONTROLLERS = 8, 4
 _KEPT_LOADED = 3
 
 
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
+
+
 class Confirmed(NamedTuple):
     """What the store told one writer."""
 

@@ -28,8 +28,8 @@ from tests.store.drafts import frozen_slice, write_draft, write_set
 from tests.store.whole import pass_by
 from tests.store.writer import decisions
 
-_FARTHEST = defaultdict(lambda: 25, copy=300, repair=200, publish=60)
-"""About how many calls a step makes that change something."""
+_FARTHEST = defaultdict(lambda: 12, copy=150, repair=100, publish=40)
+"""A step is cut at one of so many calls; some make fewer, then nothing is cut."""
 
 
 class Walk(msgspec.Struct):
