@@ -21,7 +21,7 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.rollout.transitions import IllegalTransition
+from serinus.rollout.table import IllegalTransition
 from tests.rollout.histories import History, promoted, published, rolled_back, started
 
 

@@ -14,6 +14,7 @@ from serinus.rollout.events import (
     Event,
     Held,
     ImportRejected,
+    Lost,
     Paused,
     Promoted,
     Published,
@@ -23,7 +24,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Replica
 
 
@@ -104,6 +105,7 @@ _TONES: dict[type[Body], Tone] = {
     Held: Tone.WAIT,
     Rejected: Tone.BAD,
     ImportRejected: Tone.BAD,
+    Lost: Tone.BAD,
     RolledBack: Tone.BAD,
     Undone: Tone.BAD,
     Promoted: Tone.GOOD,

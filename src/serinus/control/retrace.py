@@ -36,7 +36,8 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import IllegalTransition, apply
+from serinus.rollout.table import IllegalTransition
+from serinus.rollout.transitions import apply
 from serinus.store import FrozenSlice, Store
 
 _BY_EVIDENCE = frozenset(

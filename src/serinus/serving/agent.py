@@ -14,7 +14,7 @@ from time import monotonic
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.core.errors import SerinusError, Unavailable
+from serinus.core.errors import SerinusError, Unavailable, Unwritable
 from serinus.core.ids import Clock
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
@@ -126,7 +126,7 @@ class Agent:
             errors.append(self._with_store(self._reports.send))
             errors.append(self._with_store(self._send_heartbeat))
             errors.append(self._with_store(self._recorder.send))
-        self._note(next((error for error in errors if error is not None), None))
+        self._note(errors)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -172,6 +172,7 @@ class Agent:
             time=self._clock(),
             seq=snapshot.seq,
             loaded=self._residency.loaded,
+            loading=self._residency.loading,
             failed=self._residency.failed,
             trips=tuple(sorted(self._trips)),
             in_flight=self._counters.in_flight(Arm.CANARY, rollout) if rollout is not None else 0,
@@ -192,12 +193,15 @@ class Agent:
             return error
         return None
 
-    def _note(self, error: OSError | SerinusError | None) -> None:
-        """Says once that the store went away, and once that it came back."""
+    def _note(self, errors: list[OSError | SerinusError | None]) -> None:
+        """Says once that the store went away, and once that it came back. `errors[0]`: of reading it."""
+        error = next((error for error in errors if error is not None), None)
         if error is not None and self._store_ok:
             words = "The store cannot be used; this replica goes on with what is loaded."
-            away = isinstance(error, Unavailable)
-            log.error(words, exc_info=None if away else error, extra=fields(cause=str(error)))
+            if errors[0] is None:
+                words = "The store takes no heartbeat, no counts, no answers; this replica goes on serving."
+            told = isinstance(error, Unavailable | Unwritable)  # their words say all there is
+            log.error(words, exc_info=None if told else error, extra=fields(cause=str(error)))
         elif error is None and not self._store_ok:
             log.info("The store can be used again.")
         self._store_ok = error is None
