@@ -10,6 +10,7 @@ from serinus.rollout.events import (
     Body,
     EpochReset,
     Held,
+    Noted,
     Paused,
     PolicyChanged,
     Rejected,
@@ -40,6 +41,8 @@ MOVES: tuple[Callable[[State, int], Body], ...] = (
     lambda state, _: Paused(rollout=_active(state)[0]),
     lambda state, n: Resumed(rollout=_active(state)[0], clock=float(n)),
     lambda state, n: Held(rollout=_active(state)[0], code=ReasonCode.INSUFFICIENT, k=n),
+    lambda state, n: Held(rollout=_active(state)[0], code=ReasonCode.SIGNALS if n > 5 else ReasonCode.DRIFT),
+    lambda state, n: Noted(rollout=_active(state)[0], code=ReasonCode.SIGNALS if n > 5 else ReasonCode.DRIFT),
     lambda state, n: ShareChanged(rollout=_active(state)[0], share=n / 10),
     lambda state, n: ShareChanged(rollout=_active(state)[0], share=n / 10, step=n, k=n),
     lambda state, n: PolicyChanged(

@@ -182,15 +182,18 @@ def test_another_history_is_refused(whole: Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["policies/short", "golden/storm"])
 def test_another_edition_in_the_copy_is_named_and_stays(whole: Store, tmp_path: Path, kind: str) -> None:
-    backup = open_store(tmp_path / "backup")
+    backup, other = open_store(tmp_path / "backup"), open_store(tmp_path / "other")
     whole.copy_to(backup)
+    whole.copy_to(other)
     edition = whole.root / kind / "0000000003.json"
     there = backup.root / kind / edition.name
-    for store, actor in ((whole, "alice"), (backup, "bob")):
+    for store, actor in ((whole, "alice"), (other, "bob")):
         if kind.startswith("policies"):
             store.put_policy(Policy(name="short"), actor=actor, reason="third")
         else:
             store.add_golden("storm", write_set(tmp_path / actor, dataset=actor), actor=actor)
+    # Its event did not come along: histories that differ are refused as a whole.
+    shutil.copytree(other.root / kind, there.parent, dirs_exist_ok=True)
     theirs = there.read_bytes()
     copied = whole.copy_to(backup)
     assert there.read_bytes() == theirs

@@ -35,7 +35,8 @@ def rate(rollout: Rollout, analysis: Analysis, users_suffice: int) -> float:
 
 
 def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
-    """Pairs of the golden sets, or, where there are none, those that current brought from its training.
+    """Pairs of the golden sets, or, where there are none, those that current brought from its training: there
+    its own answers tell which of them show buildings.
 
     At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, ModelFault,
     OSError.
@@ -44,17 +45,24 @@ def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
     if golden:
         chosen = golden[:: max(1, len(golden) // _MOST_PAIRS)][:_MOST_PAIRS]
         return [
-            ProbePair(_genuine(folder / pair.pre, pair.sha256_pre), _genuine(folder / pair.post, pair.sha256))
+            ProbePair(
+                _genuine(folder / pair.pre, pair.sha256_pre),
+                _genuine(folder / pair.post, pair.sha256),
+                bool(pair.boxes),
+            )
             for folder, pair in chosen
         ]
-    brought = store.manifest(current).files.get(GOLDEN_RESULTS)
+    manifest = store.manifest(current)
+    brought = manifest.files.get(GOLDEN_RESULTS)
     if brought is None:
         return []
     folder = store.artifact(current)
     _genuine(folder / GOLDEN_RESULTS, brought.sha256)
-    images, _ = recorded.read(folder)
+    images, detections = recorded.read(folder)
+    shown = (detections[..., 4] > 0) & (detections[..., 4] >= manifest.contract.score_threshold)
     return [
-        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:])) for image in images[:_MOST_PAIRS]
+        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:]), bool(found.any()))
+        for image, found in list(zip(images, shown, strict=False))[:_MOST_PAIRS]
     ]
 
 

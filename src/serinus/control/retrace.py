@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from serinus.control.ledger import Standing, params_of
+from serinus.control.ledger import Standing, begun, params_of
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.evidence import steps
-from serinus.evidence.analysis import Analysis, Params, begin, observe, reset_epoch, restart_split
+from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, restart_split
 from serinus.evidence.outage import Aftermath
 from serinus.evidence.replay import ReplayDecision
 from serinus.rollout.decide import Situation, decide
@@ -45,12 +45,14 @@ _BY_EVIDENCE = frozenset(
         ReasonCode.EVIDENCE_GOOD,
         ReasonCode.ERRORS,
         ReasonCode.LATENCY,
+        ReasonCode.SIGNALS,
+        ReasonCode.DRIFT,
         ReasonCode.INSUFFICIENT,
         ReasonCode.SHARED_FAILURE,
         ReasonCode.ASSIGNMENT,
     }
 )
-_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.LATENCY})
+_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.SIGNALS, ReasonCode.LATENCY})
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +134,7 @@ class _Course:
         }
         assert state.rollout is not None
         self._policy = state.rollout.policy
-        self._analysis = self._step_began = begin(self._params)
+        self._analysis = self._step_began = begun(state.rollout)
         self._aftermath = Aftermath()
         self._position = 0
         self._last: FrozenSlice | None = None
@@ -172,7 +174,7 @@ class _Course:
             policy=ended.policy,
             decision=decision,
             position=self._position if decision is ReplayDecision.ROLLBACK else None,
-            why=last.code if last and last.code in _BLAMES else None,
+            why=last.code if last and decision is ReplayDecision.ROLLBACK and last.code in _BLAMES else None,
             slice=self._standing.k,
             clock=self._standing.clock,
             words=last.reason if last else self._verdict.words,
@@ -204,6 +206,7 @@ class _Course:
             ready=frozen.ready or noted is not None,
             tripped=frozen.tripped and noted is None,
             outage_over=self._aftermath.over(rollout.policy.max_error_rate),
+            vouched=rollout.vouched,
             step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
             if rollout.policy.steps
             else None,

@@ -4,6 +4,7 @@ import msgspec
 
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.policy import Policy
 
 
@@ -53,6 +54,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0
     """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
+    past: Categories = {}
+    """What current answered to users before the rollout."""
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was measured and not worse than current."""
+    explained: tuple[ReasonCode, ...] = ()
+    """SIGNALS or DRIFT: noted, or looked at by a person, so that it does not hold the rollout (again)."""
     code: ReasonCode | None = None
     reason: str = ""
 

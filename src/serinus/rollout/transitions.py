@@ -16,6 +16,7 @@ from serinus.rollout.events import (
     Held,
     ImportRejected,
     Lost,
+    Noted,
     Paused,
     PolicyChanged,
     Promoted,
@@ -218,7 +219,7 @@ def _check_policy(policy: Policy, cannot: str) -> None:
 
 def _step(
     rollout: Rollout,
-    body: Verified | Paused | Resumed | Held | EpochReset,
+    body: Verified | Paused | Resumed | Held | Noted | EpochReset,
     event: Event,
 ) -> Rollout:
     """A move within a rollout; the phase apart."""
@@ -227,16 +228,26 @@ def _step(
         case Verified():
             if body.share == 0.0:
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
-            return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
+            return replace(
+                rollout,
+                share=_share(body.share),
+                canary_at=event.time,
+                vouched=body.vouched,
+                past=body.past,
+                reason=event.reason,
+            )
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
             return replace(rollout, held_at=event.time, held_k=body.k, code=body.code, reason=event.reason)
+        case Noted():
+            return _explained(rollout, body.code)
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is RolloutPhase.HELD else rollout.evaluate_from
+            seen = rollout.code if rollout.code in _EXPLAINED_BY_HAND else None
             return replace(
-                _back_to_canary(rollout),
+                _back_to_canary(_explained(rollout, seen)),
                 evaluate_from=counted_from,
                 split_restarts=rollout.split_restarts + (rollout.code is ReasonCode.ASSIGNMENT),
                 reason=event.reason,
@@ -249,6 +260,15 @@ def _step(
                 evaluate_from=body.clock,
                 reason=event.reason,
             )
+
+
+_EXPLAINED_BY_HAND = (ReasonCode.SIGNALS, ReasonCode.DRIFT)
+
+
+def _explained(rollout: Rollout, code: ReasonCode | None) -> Rollout:
+    if code is None or code in rollout.explained:
+        return rollout
+    return msgspec.structs.replace(rollout, explained=(*rollout.explained, code))
 
 
 def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:

@@ -18,6 +18,7 @@ from serinus.core.errors import SerinusError, Unavailable, Unwritable
 from serinus.core.ids import Clock
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
+from serinus.evidence.answers import Tolerated
 from serinus.evidence.counts import Slice, merge
 from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import fields
@@ -167,6 +168,7 @@ class Agent:
     def _send_heartbeat(self) -> None:
         snapshot = self._residency.snapshot
         rollout = snapshot.rollout
+        past_of, past = self._counters.past.read()
         beat = Replica(
             replica=self.name,
             time=self._clock(),
@@ -178,8 +180,13 @@ class Agent:
             in_flight=self._counters.in_flight(Arm.CANARY, rollout) if rollout is not None else 0,
             share=snapshot.share,
             url=self._settings.url,
+            past=past,
+            past_of=past_of,
         )
-        same = self._beat is not None and msgspec.structs.replace(self._beat, time=beat.time) == beat
+        # What grows with every request waits for the next heartbeat that is due.
+        same = self._beat is not None and beat == msgspec.structs.replace(
+            self._beat, time=beat.time, past=past, past_of=past_of
+        )
         if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
             return
         self._store.put_replica(beat)
@@ -237,6 +244,7 @@ def _params(policy: Policy) -> Params:
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
         latency_floor_seconds=policy.latency_floor_seconds,
+        tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
         threshold_scale=float(policy.max_replicas),
     )
 

@@ -8,6 +8,7 @@ import msgspec
 from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Corrupt
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.store.backend import Backend
 from serinus.store.observations import check_replica
 from serinus.store.sealed import seal, unseal
@@ -40,6 +41,10 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.0
     """The canary's share in force here."""
     url: str = ""
+    past: Categories = {}
+    """What users were answered of late while no version was on trial."""
+    past_of: Digest | None = None
+    """The version that answered them."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
