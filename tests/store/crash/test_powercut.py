@@ -70,7 +70,7 @@ def test_a_power_cut_in_every_operation(
         ("NoFolderSync", "publish", "There is no artifact"),
         ("NoFolderSync", "add a golden set", "confirmed and lost"),
         ("TrustsOthers", "freeze a first slice + freeze a first slice", "confirmed and lost"),
-        ("TrustsOthers", "add a golden set + add a golden set", "confirmed and lost"),
+        ("TrustsOthers", "add a golden set + add a golden set", "it is the newest edition"),
     ],
 )
 def test_a_disk_that_forgets_to_sync_is_found(
