@@ -175,7 +175,9 @@ class Controller:
             rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
             return self._append(state, rejected, outcome.reason)
         share = share_of_step(rollout.policy, rollout.baseline, 0)
-        verified = Verified(rollout=rollout.number, share=share, report=outcome.report)
+        verified = Verified(
+            rollout=rollout.number, share=share, report=outcome.report, golden=outcome.vouching
+        )
         return self._append(state, verified, outcome.reason)
 
     def _judge(self, state: State, rollout: Rollout) -> Tick:

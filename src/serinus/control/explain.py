@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from serinus.control.golden import GoldenResult, results_in
 from serinus.control.history import Row, row_of
 from serinus.control.ledger import Standing, params_of, standing
 from serinus.control.series import Point, Rate, Regime, Shift, rate_of, series
@@ -82,6 +83,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     arms: tuple[Counts, ...]
     numbers: dict[str, float]
     """Of the newest decision; without one, of now."""
+    golden: tuple[GoldenResult, ...]
+    """What each golden set said before the traffic, gate by gate."""
     timeline: tuple[Moment, ...]
     series: tuple[Point, ...]
 
@@ -129,6 +132,7 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
         digest=at.digest,
         arms=_arms(at, started.version, baseline),
         numbers=numbers,
+        golden=_golden(events),
         timeline=tuple(
             Moment(
                 seconds=max(0.0, event.time - events[0].time),
@@ -215,6 +219,14 @@ def _outcome(store: Store, number: int, events: Sequence[Event]) -> tuple[Rollou
     if phase is RolloutPhase.HELD:
         decisive = next(event for event in reversed(events) if isinstance(event.body, Held))
     return phase, decisive
+
+
+def _golden(events: Sequence[Event]) -> tuple[GoldenResult, ...]:
+    for event in reversed(events):
+        match event.body:
+            case Verified(report=report) | Rejected(report=report):
+                return results_in(report)
+    return ()
 
 
 def _headline(

@@ -13,6 +13,7 @@ import msgspec
 
 from serinus.control import checks, quality
 from serinus.control.checks import Check
+from serinus.control.golden import results_in
 from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
@@ -31,7 +32,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """None: it may have traffic."""
     reason: str
     report: dict[str, Any]
-    """`checks`: each with name, failed, words, numbers."""
+    """`checks`: each with name, failed, words, numbers, gates."""
+    vouching: tuple[str, ...] = ()
+    """Golden sets on which it was compared with current and nothing was found against it."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +66,10 @@ def outcome_of(made: list[Check]) -> Outcome:
     last = made[-1]
     if last.failed is not None:
         return Outcome(failed=last.failed, reason=f"Check of {last.name}: {last.words}", report=report)
-    gates = [check.words for check in made if check.name.startswith("golden set ")]
-    reason = f"All {len(made)} checks before traffic passed." + "".join(f" {words}" for words in gates)
-    return Outcome(failed=None, reason=reason, report=report)
+    golden = results_in(report)
+    reason = " ".join([f"All {len(made)} checks before traffic passed.", *(one.words for one in golden)])
+    vouching = tuple(one.name for one in golden if one.vouches)
+    return Outcome(failed=None, reason=reason, report=report, vouching=vouching)
 
 
 class Verifier:

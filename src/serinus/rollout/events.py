@@ -52,6 +52,8 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     rollout: int
     share: float
     report: dict[str, Any] = {}
+    golden: tuple[str, ...] = ()
+    """Golden sets on which it was compared with current and nothing was found against it."""
 
 
 class Rejected(_Body, frozen=True, kw_only=True, tag="rejected"):

@@ -310,7 +310,10 @@ def _step(
         case Verified():
             if body.share == 0.0:
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
-            return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
+            share = _share(body.share)
+            return replace(
+                rollout, share=share, canary_at=event.time, golden=body.golden, reason=event.reason
+            )
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
