@@ -15,6 +15,7 @@ import msgspec
 from serinus.control import gather, probing
 from serinus.control.arrivals import Arrivals
 from serinus.control.importing import Importer
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Ledger, Standing, standing, step_proof
 from serinus.control.outcomes import body_of
 from serinus.control.policies import named
@@ -72,6 +73,7 @@ class Controller:
         self._prober = prober
         self._notify = notify
         self._recovery = Recovery(store)
+        self._feedback = FeedbackWatch(store)
         self._verifier = Verifier(store, settings, monotonic=monotonic)
         self._ledger = Ledger(
             store,
@@ -209,11 +211,12 @@ class Controller:
             ready=readings.ready,
             outage_over=shared and self._recovery.over(rollout, at.last),
             step=step_proof(self._store, rollout, at, readings.in_flight),
+            feedback=self._feedback.standing(state, rollout),
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):
             decision = self._unfit(state.versions[rollout.version].digest, rollout) or decision
-        body = body_of(decision, rollout, at, verdict, situation.step)
+        body = body_of(decision, rollout, at, verdict, step=situation.step, feedback=situation.feedback)
         if body is None:
             return Tick(seq=state.seq, words=decision.reason)
         return self._append(state, body, decision.reason)

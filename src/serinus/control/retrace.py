@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Standing, params_of
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
@@ -34,6 +35,7 @@ from serinus.rollout.events import (
     RolloutStarted,
     Verified,
 )
+from serinus.rollout.feedback import FeedbackStanding
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
 from serinus.rollout.transitions import IllegalTransition, apply
@@ -101,7 +103,7 @@ def retrace(store: Store, number: int, policy: Policy | None = None) -> Retraced
     state, later = _begun(store, number, policy)
     if policy is not None:  # whoever asks what that one would do asks of no other
         later = [event for event in later if not isinstance(event.body, PolicyChanged)]
-    course = _Course(state, later)
+    course = _Course(state, later, FeedbackWatch(store))
     for frozen in _slices(store, number):
         if course.over:
             break
@@ -121,8 +123,9 @@ def recorded_policy(store: Store, number: int) -> Policy:
 class _Course:
     """A journal in memory: what was recorded from outside, and what is decided here."""
 
-    def __init__(self, state: State, later: list[Event]) -> None:
+    def __init__(self, state: State, later: list[Event], feedback: FeedbackWatch) -> None:
         self._state = state
+        self._feedback = feedback
         self._outside = [event for event in later if not _by_evidence(event)]
         self._promoted = {
             event.body.evidence: event.body.numbers.get("in_flight", 0.0)
@@ -206,14 +209,21 @@ class _Course:
             step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
             if rollout.policy.steps
             else None,
+            feedback=self._judged(rollout, frozen.time),
         )
         decision = decide(self._state, situation)
-        body = body_of(decision, rollout, at, self._verdict, situation.step)
+        body = body_of(decision, rollout, at, self._verdict, step=situation.step, feedback=situation.feedback)
         if body is None:
             return
         if (step := _step(body, at.k, decision.reason)) is not None:
             self._steps.append(step)
         self._apply(body, time=frozen.time, reason=decision.reason)
+
+    def _judged(self, rollout: Rollout, time: float) -> FeedbackStanding | None:
+        """What users had judged then; judgements stay in the store."""
+        if rollout.policy.feedback is None:
+            return None
+        return self._feedback.standing(self._state, rollout, until=time)
 
     def _happened(self, event: Event) -> None:
         """Somebody did something; a what-if may be where it makes no sense, and passes over it."""

@@ -103,7 +103,7 @@ def compare(
     a, b = (matches(evaluation(gold, found, [IOU]), n, len(classes)) for found in (found_a, found_b))
     rng = np.random.default_rng(seed)
     parts: list[tuple[_Figures, _Figures]] = []
-    for weights in _draws(n, rng, samples):
+    for weights in draws(n, rng, samples):
         parts.append((_figures(a, weights, thresholds[0]), _figures(b, weights, thresholds[1])))
     ours, theirs = (_joined([part[side] for part in parts]) for side in (0, 1))
     support = tuple(
@@ -119,6 +119,14 @@ def bound(a: Samples, b: Samples, confidence: float) -> Bound:
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(known, [tail, 1.0 - tail]) if len(known) else (-1.0, 1.0)
     return Bound(a=_known(a[0]), b=_known(b[0]), low=float(low), high=float(high))
+
+
+def draws(n: int, rng: np.random.Generator, samples: int) -> Iterator[npt.NDArray[np.float64]]:
+    """Weights [s, N] in parts: the pictures as they are, then how often each is drawn."""
+    yield np.ones((1, n))
+    for start in range(0, samples, _CHUNK):
+        size = min(_CHUNK, samples - start)
+        yield rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
 
 
 def weighted_map50(matched: Sequence[Matches], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -157,14 +165,6 @@ def _ap50(matched: Sequence[Matches], weights: npt.NDArray[np.float64]) -> npt.N
         precision = _average_precision(one, weights, np.maximum(buildings, 1.0))
         found[:, label] = np.where(buildings > 0, precision, np.nan)
     return found
-
-
-def _draws(n: int, rng: np.random.Generator, samples: int) -> Iterator[npt.NDArray[np.float64]]:
-    """Weights [s, N] in parts: the pictures as they are, then how often each is drawn."""
-    yield np.ones((1, n))
-    for start in range(0, samples, _CHUNK):
-        size = min(_CHUNK, samples - start)
-        yield rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
 
 
 def _joined(parts: Sequence[_Figures]) -> _Figures:

@@ -70,7 +70,7 @@ def _answered(request_id: str, prediction: Prediction, now: float, pictures: boo
         version=prediction.target.version,
         digest=prediction.target.digest,
         role=prediction.role,
-        rollout=prediction.rollout,
+        rollout=None if prediction.override or prediction.fallback else prediction.rollout,
         width=width,
         height=height,
         boxes=tuple((row[0], row[1], row[2], row[3]) for row in rows[:, :4].tolist()),

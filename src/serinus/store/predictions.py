@@ -44,7 +44,8 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     role: Arm
     rollout: int | None = None
-    """The rollout in which it was assigned, if there was one."""
+    """The rollout whose coin chose this version; None without one, for testers, and for an answer in place of
+    the canary."""
     width: int
     height: int
     """Of the pictures, in pixels."""
@@ -169,6 +170,10 @@ class Feedbacks:
             if name.endswith(".json") and (one := self._read(f"{folder}/{name}")) is not None
         ]
         return sorted(found, key=lambda one: (one.answered.time, one.answered.request_id))
+
+    def count(self, digest: Digest) -> int:
+        """How many answers of one artifact were judged."""
+        return sum(name.endswith(".json") for name in self._backend.names(f"{_FEEDBACK}/{digest}"))
 
     def digests(self) -> list[Digest]:
         """Artifacts that feedback came for, sorted."""
