@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from serinus.control import commands
 from serinus.control.explain import explain
 from serinus.control.judged import FeedbackWatch
+from serinus.control.overview import overview
 from serinus.control.retrace import retrace
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict
 from serinus.core.ids import Version
 from serinus.rollout.events import Promoted
-from serinus.rollout.feedback import vouching
+from serinus.rollout.feedback import vouched
 from serinus.rollout.policy import FeedbackGate, FeedbackMetric, OnInsufficient
 from serinus.store import Answered, Feedback
 from tests.control.world import WINDOW, World
@@ -116,6 +118,7 @@ def test_too_little_feedback_is_waited_for_only_where_it_is_required(tmp_path: P
         return
     world.step(users=20, seconds=int(WINDOW) + 5)
     assert world.rollout.phase is RolloutPhase.CANARY
+    assert "Feedback not judged: 19 judged pairs of the canary" in overview(world.store).words
     judge(world, 2, 20, wrong=0.0)
     assert world.until_over(users=20, seconds=2).phase is RolloutPhase.PROMOTED
 
@@ -156,17 +159,17 @@ def test_a_look_finds_the_same_however_late_it_is_made(tmp_path: Path) -> None:
     assert second.judged.low > first.judged.low
 
 
-def test_what_vouches_for_a_canary(tmp_path: Path) -> None:
-    world = under(tmp_path, GATE)
+def test_who_vouches_for_a_canary(tmp_path: Path) -> None:
+    world = under(tmp_path, FeedbackGate(metric=FeedbackMetric.RECALL, margin=0.3, min_pairs=10))
     watch = FeedbackWatch(world.store)
-    nobody = vouching(world.rollout, watch.standing(world.state, world.rollout))
-    assert not nobody
-    assert nobody.words == "neither a golden set nor feedback vouches for it"
-    judge(world, 2, 40, wrong=0.0)
-    judge(world, 1, 40, wrong=0.0)
-    somebody = vouching(world.rollout, watch.standing(world.state, world.rollout))
-    assert somebody.feedback
-    assert somebody.words == "feedback vouches for it"
+    rollout = msgspec.structs.replace(world.rollout, vouched=("golden set coast",))
+    assert vouched(rollout, watch.standing(world.state, rollout)) == ("golden set coast",)
+    judge(world, 2, 10, wrong=1.0)
+    judge(world, 1, 10, wrong=0.0)
+    assert vouched(rollout, watch.standing(world.state, rollout)) == ()
+    judge(world, 2, 80, wrong=0.0, name="again-")
+    judge(world, 1, 80, wrong=0.0, name="again-")
+    assert vouched(rollout, watch.standing(world.state, rollout)) == ("golden set coast", "feedback")
 
 
 def test_feedback_is_retraced_as_it_stood(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_without_class_gates_only_the_mean_is_judged(tmp_path: Path) -> None:
     world.publish(models.calling(world.folder / "lost", (0, 1, 2, 0), seed=LIKE_BASE))
     world.verify()
     assert world.rollout.phase is RolloutPhase.CANARY
-    assert world.rollout.golden == ("coast",)
+    assert world.rollout.vouched == ("golden set coast",)
     assert len(results_of(world.store, world.rollout.version)[0].gates) == 1
 
 
@@ -264,7 +264,7 @@ def test_a_set_that_compares_nothing_vouches_for_nobody(world: World) -> None:
     assert results_of(world.store, 1) == ()
     world.publish(models.healthy(world.folder / "equal", seed=LIKE_BASE))
     world.verify()
-    assert world.rollout.golden == ()
+    assert world.rollout.vouched == ()
 
 
 def test_every_golden_set_counts(world: World) -> None:

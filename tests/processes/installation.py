@@ -216,8 +216,8 @@ class Installation:
         last = state.last
         return last if state.rollout is None and last is not None and last.version == version else None
 
-    def wait_ended(self, version: Version) -> Rollout:
-        eventually(lambda: self.ended(version), f"the rollout of {version} ends", tell=self._tell)
+    def wait_ended(self, version: Version, patience: float = PATIENCE) -> Rollout:
+        eventually(lambda: self.ended(version), f"the rollout of {version} ends", patience, self._tell)
         found = self.ended(version)
         assert found is not None
         return found

@@ -178,7 +178,7 @@ class Controller:
             return self._append(state, rejected, outcome.reason)
         share = share_of_step(rollout.policy, rollout.baseline, 0)
         verified = Verified(
-            rollout=rollout.number, share=share, report=outcome.report, golden=outcome.vouching
+            rollout=rollout.number, share=share, report=outcome.report, vouched=outcome.vouched
         )
         return self._append(state, verified, outcome.reason)
 

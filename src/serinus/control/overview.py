@@ -2,6 +2,7 @@
 
 import msgspec
 
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Standing, standing
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Digest, Version
@@ -37,6 +38,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What the evidence says, in words."""
     blockers: tuple[str, ...]
     numbers: dict[str, float]
+    feedback: str = ""
+    """Where the feedback gate stands, in words; empty without one, and for a rollout that is over."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +59,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 def overview(store: Store) -> Overview:
     """Reads the store once. Raises Corrupt, naming a damaged file."""
     state = store.state()
-    active = None if state.rollout is None else _progress(state.rollout, standing(store, state.rollout))
+    active = None if state.rollout is None else _active(store, state, state.rollout)
     last = None if state.last is None else _progress(state.last, standing(store, state.last))
     canary = state.canary
     return Overview(
@@ -68,6 +71,14 @@ def overview(store: Store) -> Overview:
         last=last,
         words=_words(state, active, last),
     )
+
+
+def _active(store: Store, state: State, rollout: Rollout) -> Progress:
+    progress = _progress(rollout, standing(store, rollout))
+    if rollout.policy.feedback is None:
+        return progress
+    judged = FeedbackWatch(store).standing(state, rollout)
+    return progress if judged is None else msgspec.structs.replace(progress, feedback=judged.words)
 
 
 def _served(state: State, version: Version | None) -> Served | None:
@@ -114,4 +125,6 @@ def _active_words(active: Progress) -> list[str]:
     if active.phase in (RolloutPhase.PAUSED, RolloutPhase.HELD):
         lines.append(f"Why: {active.reason}")
     lines.append(f"Evidence: {active.evidence}.")
+    if active.feedback:
+        lines.append(f"{active.feedback[0].upper()}{active.feedback[1:]}.")
     return lines

@@ -13,7 +13,7 @@ import msgspec
 
 from serinus.control import checks, quality
 from serinus.control.checks import Check
-from serinus.control.golden import results_in
+from serinus.control.golden import check_name, results_in
 from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
@@ -33,7 +33,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     report: dict[str, Any]
     """`checks`: each with name, failed, words, numbers, gates."""
-    vouching: tuple[str, ...] = ()
+    vouched: tuple[str, ...] = ()
     """Golden sets on which it was compared with current and nothing was found against it."""
 
 
@@ -68,8 +68,8 @@ def outcome_of(made: list[Check]) -> Outcome:
         return Outcome(failed=last.failed, reason=f"Check of {last.name}: {last.words}", report=report)
     golden = results_in(report)
     reason = " ".join([f"All {len(made)} checks before traffic passed.", *(one.words for one in golden)])
-    vouching = tuple(one.name for one in golden if one.vouches)
-    return Outcome(failed=None, reason=reason, report=report, vouching=vouching)
+    vouched = tuple(check_name(one.name) for one in golden if one.vouches)
+    return Outcome(failed=None, reason=reason, report=report, vouched=vouched)
 
 
 class Verifier:

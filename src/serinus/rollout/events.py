@@ -52,7 +52,7 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     rollout: int
     share: float
     report: dict[str, Any] = {}
-    golden: tuple[str, ...] = ()
+    vouched: tuple[str, ...] = ()
     """Golden sets on which it was compared with current and nothing was found against it."""
 
 

@@ -84,31 +84,15 @@ class FeedbackStanding(msgspec.Struct, frozen=True, kw_only=True):
         return numbers
 
 
-class Vouching(msgspec.Struct, frozen=True, kw_only=True):
-    """Who says that a canary which answers differently from current is none the worse for it."""
+def vouched(rollout: Rollout, feedback: FeedbackStanding | None) -> tuple[str, ...]:
+    """Who says that a canary which answers differently from current is none the worse for it.
 
-    golden: tuple[str, ...]
-    """Golden sets on which it was compared with current and nothing was found against it."""
-    feedback: bool
-    """Users' judgements show the same."""
-
-    def __bool__(self) -> bool:
-        return bool(self.golden) or self.feedback
-
-    @property
-    def words(self) -> str:
-        """`golden set coast and feedback vouch for it`; what is missing where nobody does."""
-        named = [f"golden set {name}" for name in self.golden] + ["feedback"] * self.feedback
-        if not named:
-            return "neither a golden set nor feedback vouches for it"
-        return f"{' and '.join(named)} vouch{'es' if len(named) == 1 else ''} for it"
-
-
-def vouching(rollout: Rollout, feedback: FeedbackStanding | None) -> Vouching:
-    """Golden sets or feedback that speak for the canary; none where feedback speaks against it."""
+    Golden sets and feedback; nobody where feedback speaks against it.
+    """
     if feedback is not None and feedback.worse:
-        return Vouching(golden=(), feedback=False)
-    return Vouching(golden=rollout.golden, feedback=feedback is not None and feedback.vouches)
+        return ()
+    judged = feedback is not None and feedback.vouches
+    return (*rollout.vouched, *(("feedback",) if judged else ()))
 
 
 def look(min_pairs: int, canary_pairs: int, current_pairs: int) -> tuple[int, int] | None:

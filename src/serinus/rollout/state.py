@@ -53,8 +53,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0
     """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
-    golden: tuple[str, ...] = ()
-    """See `events.Verified`: they vouch for it when its answers differ from current's."""
+    vouched: tuple[str, ...] = ()
+    """See `events.Verified`: who vouches for it when its answers differ from current's."""
     code: ReasonCode | None = None
     reason: str = ""
 

@@ -312,7 +312,7 @@ def _step(
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
             share = _share(body.share)
             return replace(
-                rollout, share=share, canary_at=event.time, golden=body.golden, reason=event.reason
+                rollout, share=share, canary_at=event.time, vouched=body.vouched, reason=event.reason
             )
         case Paused():
             return replace(rollout, reason=event.reason)
