@@ -1,6 +1,6 @@
 """How often a class gate refuses an equal version, and how often one whose classes went wrong.
 
-    python bench/gates.py [--runs 100]
+    make bench-gates
 
 Made-up versions that miss a fifth of the buildings and call a tenth by a wrong class, each with mistakes of
 its own: `equal` is no worse than current; `swapped` calls minor damage major and the reverse; `shuffled`

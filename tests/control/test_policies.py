@@ -13,7 +13,7 @@ from serinus.control.policies import editions, look_up, named, policies, put
 from serinus.control.policy_document import InvalidPolicy, allowed, descriptions, read, schema
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.rollout.events import RolloutStarted
-from serinus.rollout.policy import DEFAULT, LITERAL, ByCookie, ByHeader, OnInsufficient, Policy, Rule
+from serinus.rollout.policy import DEFAULT, LITERAL, ByCookie, ByHeader, Loss, OnInsufficient, Policy, Rule
 from serinus.store import Store
 from tests import models
 from tests.control.world import World
@@ -139,7 +139,10 @@ def test_the_schema_describes_every_field_and_is_what_the_reader_obeys() -> None
 def test_the_policy_in_the_documentation_is_one() -> None:
     page = Path(__file__).parents[2] / "docs" / "policies.md"
     documents = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-    assert [read(text.encode(), str(page)).steps for text in documents] == [(0.05, 0.25, 0.5)]
+    careful, guarded = (read(text.encode(), str(page)) for text in documents)
+    assert careful.steps == (0.05, 0.25, 0.5)
+    assert [gate.loss for gate in guarded.class_gates] == [Loss.PROVEN, Loss.POSSIBLE]
+    assert guarded.feedback is not None and guarded.feedback.required
 
 
 @pytest.fixture

@@ -246,9 +246,9 @@ class Installation:
 
 @contextmanager
 def traffic(
-    place: Installation, pictures: list[tuple[bytes, bytes]], users: int = 8
+    place: Installation, pictures: list[tuple[bytes, bytes]], users: int = 8, pause: float = 0.02
 ) -> Iterator[list[dict[str, Any]]]:
-    """`users` threads sending pairs as fast as they are answered; gives the list of replies (or failures)."""
+    """`users` threads sending pairs, each `pause` seconds after an answer; gives replies (or failures)."""
     seen: list[dict[str, Any]] = []
     stop = threading.Event()
 
@@ -272,7 +272,7 @@ def traffic(
                     )
                 except httpx.HTTPError as error:
                     seen.append({"status": 0, "text": f"{type(error).__name__}: {error}"})
-                stop.wait(0.02)
+                stop.wait(pause)
 
     threads = [threading.Thread(target=user, args=(number,)) for number in range(users)]
     for thread in threads:

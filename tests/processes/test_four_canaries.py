@@ -19,7 +19,7 @@ from tests import models
 from tests.control.golden import write_golden
 from tests.processes.installation import PATIENCE, Installation, failures, pair, traffic
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 WORK = 2500
 """Rounds of a model's loop: 25 ms of a core, so that the model's work is most of what a request takes."""
