@@ -93,7 +93,7 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         ("share: &x 0.5\n", "1:8", "anchors"),
         ("share: !!python/object:os.system 1\n", "1:8", "no plain value"),
         ("sticky: {by: header, name: 'X User'}\n", "1:28", "by: header"),
-        ("class_gates:\n- {metric: recall}\n- {metric: f1}\n", "3:12", "metric: ap50, recall"),
+        ("class_gates:\n- {metric: recall}\n- {metric: f1}\n", "3:12", "metric: ap50|recall"),
         ("class_gates:\n- {margin: .nan}\n", "2:12", "margin: a number at least 0"),
         ("feedback: {margin: 0.1, min_pairs: 0}\n", "1:36", "min_pairs: a whole number at least 1"),
         ("feedback: {margn: 0.1}\n", "1:1", "margin: a number at least 0"),

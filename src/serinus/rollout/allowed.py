@@ -30,7 +30,8 @@ def _words(kind: msgspec.inspect.Type) -> str:
         case msgspec.inspect.StructType(tag=str(tag), fields=fields):
             words = "{" + ", ".join([f"by: {tag}", *(f"{field.name}: ..." for field in fields)]) + "}"
         case msgspec.inspect.StructType(fields=fields):
-            words = "{" + ", ".join(f"{field.name}: {_words(field.type)}" for field in fields) + "}"
+            inside = (f"{field.name}: {_words(field.type).replace(', ', '|')}" for field in fields)
+            words = "{" + ", ".join(inside) + "}"
         case msgspec.inspect.StrType(pattern=str(pattern)):
             words = f"a text like {pattern}"
     return words
