@@ -52,6 +52,24 @@ def test_from_damage_to_repair(whole: Store, tmp_path: Path, capsys: pytest.Capt
     assert said(capsys, "check")["findings"] == []
 
 
+def test_a_loss_is_accepted_by_hand(whole: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    end = whole.state().seq
+    (whole.root / "journal" / f"{end:010d}.json").unlink()
+    report = said(capsys, "check", code=Exit.FAILED)
+    assert [one["kind"] for one in report["findings"] if one["severity"] == "error"] == ["lost"]
+    assert run(["versions", "gc", "--keep", "1"]) == Exit.FAILED
+    assert "accept-loss" in capsys.readouterr().err
+    assert run(["store", "accept-loss"]) == Exit.USAGE, "it takes a reason"
+    capsys.readouterr()
+    done = said(capsys, "accept-loss", "--reason", "the disk broke, no backup")
+    assert (done["first"], done["events"][0]["body"]["kind"]) == (end, "lost")
+    assert done["events"][0]["reason"] == "the disk broke, no backup"
+    assert said(capsys, "check")["errors"] == 0
+    assert run(["rollout", "history"]) == Exit.DONE
+    assert "lost" in capsys.readouterr().out
+    assert run(["store", "accept-loss", "--reason", "again"]) == Exit.USAGE
+
+
 def test_refusals(whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")

@@ -17,6 +17,7 @@ from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.control.verify import Task, outcome_of, verify
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.errors import Corrupt
 from serinus.rollout.events import Rejected, Verified
 from serinus.rollout.policy import ClassGate, ClassMetric, Loss
 from serinus.rollout.state import Rollout
@@ -321,3 +322,16 @@ def test_a_damaged_golden_set_stops_nobody_for_good_and_passes_nobody(
     picture.write_bytes(whole)
     world.verify()
     assert world.rollout.phase is RolloutPhase.CANARY
+
+
+def test_a_golden_set_that_is_gone_opens_no_gate(world: World) -> None:
+    write_golden(world.folder / "golden", pairs=3)
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    folder = world.store.root / "golden" / "coast"
+    folder.rename(world.folder / "elsewhere")
+    version = world.publish(models.healthy(world.folder / "next", seed=LIKE_BASE))
+    settings = ControllerSettings()
+    digest = world.state.versions[version].digest
+    task = Task(rollout=1, candidate=digest, current=None, policy=settings.policy)
+    with pytest.raises(Corrupt, match=r"coast/0000000001\.json is missing"):
+        list(verify(world.store, task, QualityGate(world.store, settings), settings))

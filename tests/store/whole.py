@@ -70,13 +70,15 @@ def fill(store: Store, drafts: Path) -> Store:
     )
     store.remove_versions((third,), actor="alice", reason="old")
     store.collect()
+    for name in ("one", "two"):
+        store.add_golden("storm", write_set(drafts / f"golden-{name}", dataset=name), actor="alice")
+    store.add_golden("flood", write_set(drafts / "golden-flood", dataset="flood"), actor="alice")
+    for window in (60.0, 90.0):
+        store.put_policy(Policy(name="short", window_seconds=window), actor="alice", reason="impatient")
     fifth = publish(store, drafts, "fifth")
     rollout = start_canary(store, fifth)
     freeze(store, rollout, 2)
     store.snapshot()
-    for name in ("one", "two"):
-        store.add_golden("storm", write_set(drafts / f"golden-{name}", dataset=name), actor="alice")
-    store.add_golden("flood", write_set(drafts / "golden-flood", dataset="flood"), actor="alice")
     store.feedback.put(ground_truth(store), None)
     pass_by(store)
     store.refresh_views()

@@ -1,5 +1,6 @@
 """`serinus store`: check a store, copy it."""
 
+import getpass
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,30 @@ def check(
         report = _check(store, repair=repair, other=other, here=True)
     emit(report, output, lambda console: _show(console, report))
     return Exit.FAILED if report.errors else Exit.DONE
+
+
+@app.command
+def accept_loss(*, reason: str, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Go on without the newest events, where the journal lost them and no copy has them.
+
+    Each lost number gets an event that says so; one number of a version and of a rollout is skipped for each,
+    and a rollout that was active is rolled back, since what became of it is not known. Restore from a backup
+    if there is one: afterwards the lost events cannot be put back. Start every process anew afterwards.
+
+    Parameters
+    ----------
+    reason
+        Why, in words; it stands in the history.
+    """
+    from serinus.bootstrap.wiring import open_store
+
+    done = open_store(where.settings()).accept_loss(actor=f"{getpass.getuser()} via cli", reason=reason)
+    first, last = done[0].seq, done[-1].seq
+    emit(
+        {"first": first, "last": last, "events": done},
+        output,
+        lambda _: say(f"Events {first} to {last} stand for what is lost. Start every process anew."),
+    )
 
 
 @app.command

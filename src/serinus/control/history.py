@@ -5,14 +5,17 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from serinus.core.enums import Named
 from serinus.core.ids import Version
 from serinus.rollout.events import (
     Aside,
     Body,
+    EditionSaved,
     EpochReset,
     Event,
     Held,
     ImportRejected,
+    Lost,
     Paused,
     PolicyChanged,
     Promoted,
@@ -117,8 +120,8 @@ _WORDS: Mapping[type[Body], str] = {
 
 def what(body: Body, version: Version | None) -> str:
     """What happened, in a few words. `version`: the one it is about."""
-    if isinstance(body, ImportRejected):
-        return f"a model from elsewhere was not imported ({body.code})"
+    if isinstance(body, ImportRejected | EditionSaved | Lost):
+        return _noted(body)
     match body:
         case Published(initial=initial, source=source):
             words = "imported from elsewhere" if source else "published"
@@ -146,3 +149,14 @@ def what(body: Body, version: Version | None) -> str:
         case _:
             words = _WORDS[type(body)]
     return f"version {version}: {words}"
+
+
+def _noted(body: ImportRejected | EditionSaved | Lost) -> str:
+    """What is about no version."""
+    match body:
+        case ImportRejected(code=code):
+            return f"a model from elsewhere was not imported ({code})"
+        case EditionSaved(what=what, name=name, edition=edition):
+            return f"{'golden set' if what is Named.GOLDEN else 'policy'} {name}: edition {edition}"
+        case Lost():
+            return "the event that had this number is lost"

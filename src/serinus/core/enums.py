@@ -90,6 +90,13 @@ class ImportRefusal(StrEnum):
     """It was read, and then failed its trial run."""
 
 
+class Named(StrEnum):
+    """What has editions under a name; the values are folders of the store."""
+
+    GOLDEN = "golden"
+    POLICY = "policies"
+
+
 class SignatureStanding(StrEnum):
     """What a version's signature is worth, given the trusted keys."""
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from serinus.core.enums import ImportRefusal, ReasonCode
+from serinus.core.enums import ImportRefusal, Named, ReasonCode
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy
 
@@ -177,7 +177,34 @@ class Removed(_Body, frozen=True, kw_only=True, tag="removed"):
     versions: tuple[Version, ...]
 
 
-Aside: TypeAlias = Published | Undone | Removed | ImportRejected
+class EditionSaved(_Body, frozen=True, kw_only=True, tag="edition_saved"):
+    """A golden set's or a policy's name means something else from now on.
+
+    The edition is a file of its own, which counts as soon as it is there; this tells when it is lost.
+    """
+
+    what: Named
+    name: str
+    edition: int
+    """1, 2, 3 ..."""
+    sha256: Digest
+    """Of the edition's file."""
+
+
+class Lost(_Body, frozen=True, kw_only=True, tag="lost"):
+    """Stands in for an event with this number that happened and is not there any more.
+
+    What it did is not known. It may have given out a version's and a rollout's number, so one of each is
+    skipped.
+    """
+
+    through: int
+    """The last event that is known to have been lost."""
+    witness: str
+    """What names it."""
+
+
+Aside: TypeAlias = Published | Undone | Removed | ImportRejected | EditionSaved | Lost
 """What belongs to no rollout."""
 
 Body: TypeAlias = (
@@ -196,6 +223,8 @@ Body: TypeAlias = (
     | RolledBack
     | Undone
     | Removed
+    | EditionSaved
+    | Lost
 )
 
 

@@ -59,6 +59,13 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Edition(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest edition of a name, as far as events tell: older versions of Serinus did not write them."""
+
+    number: int
+    sha256: Digest
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The registry and its rollouts after event `seq`."""
 
@@ -75,14 +82,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     last: Rollout | None = None
     """The last rollout that ended."""
     rollouts: int = 0
-    """How many rollouts were started."""
+    """How many rollouts were started, lost ones among them."""
+    skipped: int = 0
+    """Version numbers up to here may have been given by events that were lost."""
+    editions: dict[str, Edition] = {}
+    """By folder, `golden/<name>` or `policies/<name>`."""
     refused: tuple[str, ...] = ()
     """The newest folders of `incoming/` that were not imported, so that none is refused twice."""
 
     @property
     def next_version(self) -> Version:
         # The newest comes last: versions are published in the order of their numbers and never forgotten.
-        return Version(next(reversed(self.versions), 0) + 1)
+        return Version(max(next(reversed(self.versions), 0), self.skipped) + 1)
 
     @property
     def kept(self) -> set[Digest]:

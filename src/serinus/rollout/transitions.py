@@ -15,10 +15,12 @@ from serinus.core.errors import Conflict
 from serinus.core.ids import Version
 from serinus.rollout.events import (
     Body,
+    EditionSaved,
     EpochReset,
     Event,
     Held,
     ImportRejected,
+    Lost,
     Paused,
     PolicyChanged,
     Promoted,
@@ -33,7 +35,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.policy import Policy, share_of_step
-from serinus.rollout.state import Rollout, State, VersionRecord
+from serinus.rollout.state import Edition, Rollout, State, VersionRecord
 
 Phase: TypeAlias = RolloutPhase | None
 Kind: TypeAlias = type[Body]
@@ -79,7 +81,11 @@ TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
     (_HELD, Promoted): RolloutPhase.PROMOTED,
     (_HELD, RolledBack): RolloutPhase.ROLLED_BACK,
     (_HELD, RolloutStarted): RolloutPhase.SUPERSEDED,
-    **{(phase, ImportRejected): phase for phase in (None, _VERIFYING, _CANARY, _PAUSED, _HELD)},
+    **{
+        (phase, kind): phase
+        for kind in (ImportRejected, EditionSaved, Lost)
+        for phase in (None, _VERIFYING, _CANARY, _PAUSED, _HELD)
+    },
 }
 
 FOLD = 1
@@ -111,6 +117,8 @@ _VERBS: Mapping[Kind, str] = {
     RolledBack: "roll back",
     Undone: "undo",
     Removed: "remove versions",
+    EditionSaved: "save an edition",
+    Lost: "accept the loss of events",
 }
 
 _PHASE_WORDS: Mapping[Phase, str] = {
@@ -149,8 +157,8 @@ def _after(state: State, event: Event) -> State:
     body = event.body
     phase = _following(state, type(body))
     match body:
-        case Published() | ImportRejected():
-            after = _arrive(state, body, event)
+        case Published() | ImportRejected() | EditionSaved() | Lost():
+            after = _noted(state, body, event)
         case RolloutStarted():
             after = _start(state, body, event)
         case Undone():
@@ -201,9 +209,22 @@ def _active(state: State, number: int, kind: Kind) -> Rollout:
     return state.rollout
 
 
-def _arrive(state: State, body: Published | ImportRejected, event: Event) -> State:
-    """A model became a version, or did not; the rollout goes on."""
-    return _publish(state, body, event) if isinstance(body, Published) else _refuse_import(state, body)
+def _noted(state: State, body: Published | ImportRejected | EditionSaved | Lost, event: Event) -> State:
+    """Something is there, or is there no more; the rollout goes on."""
+    match body:
+        case Published():
+            return _publish(state, body, event)
+        case ImportRejected():
+            return _refuse_import(state, body)
+        case EditionSaved(edition=edition, sha256=sha256):
+            folder = f"{body.what}/{body.name}"
+            known = state.editions.get(folder)
+            if known is not None and known.number >= edition:
+                return state  # of two that were saved at once, the later one was told of first
+            editions = {**state.editions, folder: Edition(number=edition, sha256=sha256)}
+            return msgspec.structs.replace(state, editions=editions)
+        case Lost():
+            return msgspec.structs.replace(state, skipped=state.next_version, rollouts=state.rollouts + 1)
 
 
 def _publish(state: State, body: Published, event: Event) -> State:

@@ -90,9 +90,10 @@ class Plan(NamedTuple):
 def plan(source: "Store", target: "Store | None") -> Plan:
     """What `target` lacks of `source` as it is now. None: there is nothing yet.
 
-    Raises Conflict when `target` has another history.
+    Raises Conflict when `target` has another history, Corrupt when the source's journal lost its end.
     """
     state = source.state()
+    Journal(source.backend).refuse_loss(state)
     after = _common(source, state, target) if target is not None else 0
     trees = tuple(_trees(source.backend, state, None if target is None else target.backend))
     documents = tuple(_documents(source.backend, state, None if target is None else target.backend))

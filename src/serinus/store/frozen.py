@@ -85,10 +85,16 @@ class FrozenEvidence:
         """True: slice k is this one, durably. False: somebody else froze another one; read it and go on from
         it.
 
-        Raises Conflict when `prev` is not the digest of slice k - 1, InvalidInput when a number is not
-        finite.
+        Raises Conflict when `prev` is not the digest of slice k - 1, Corrupt when that one was read and is
+        there no more, InvalidInput when a number is not finite.
         """
         before = self.get(frozen.rollout, frozen.k - 1) if frozen.k > 0 else None
+        read = self._last.get(frozen.rollout)
+        if before is None and read is not None and frozen.prev == read.digest:
+            raise Corrupt(
+                f"{self._name(frozen.rollout, read.k)} is missing: this process has read it.",
+                remedy="Restore it from a backup, or start this process anew: it goes on from what is left.",
+            )
         if frozen.prev != (before.digest if before else "") or (frozen.k > 0 and before is None):
             raise Conflict(
                 f"Slice {frozen.k} of rollout {frozen.rollout} does not follow what is frozen.",

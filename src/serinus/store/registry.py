@@ -129,9 +129,11 @@ class Registry:
     def collect(self, *, dry_run: bool) -> dict[Digest, int]:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
 
-        Whoever was killed between the event and here is made good by the next call.
+        Whoever was killed between the event and here is made good by the next call. Raises Corrupt where the
+        journal lost its end: what no version has may be what a lost event published.
         """
         state = self._journal.state()
+        self._journal.refuse_loss(state)
         kept, removed = state.kept, state.removed
         old = self._clock() - _ORPHAN_SECONDS
         gone = {}

@@ -1,23 +1,25 @@
 """The store as every other room sees it: one object over one place, a folder or a bucket."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from serinus.artifact.files import sha256_bytes
 from serinus.artifact.manifest import Manifest
+from serinus.core.enums import Named
 from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
 from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.store import checking, copying
+from serinus.store import checking, copying, witness
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
 from serinus.store.checking.findings import Finding
 from serinus.store.checking.ground import Ground, Step, unseen
 from serinus.store.client import Address, connect
+from serinus.store.editions import Editions
 from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.golden import GoldenSet, GoldenSets
@@ -82,8 +84,7 @@ class Store:
         self._unchecked = False
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
-        # Of this bucket: MODEL_DIR may have served another one before.
-        self._last_state = root / f"last-state-{sha256_bytes(self.backend.name('').encode())[:12]}.json"
+        self._last_state = witness.last_state(root, self.backend)
         self._registry = Registry(
             self._journal, self._artifacts, root, clock=clock, new_id=new_id, before=self._check_place
         )
@@ -96,8 +97,9 @@ class Store:
         """Ground truth that came later."""
         self.incoming = Incoming(root, self._disk, new_id)
         """Models that somebody else left in MODEL_DIR."""
-        self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
-        self._policies = Policies(self.backend, clock=clock, new_id=new_id)
+        editions = partial(Editions, backend=self.backend, journal=self._journal, registry=self._registry)
+        self._golden = GoldenSets(self.backend, editions(Named.GOLDEN), clock=clock, new_id=new_id)
+        self._policies = Policies(editions(Named.POLICY), clock=clock, new_id=new_id)
         self._views = Views(
             root,
             self._disk,
@@ -403,16 +405,30 @@ class Store:
         `other`: a copy to heal from. `here`: whether the views, and beside a bucket the local copies, are
         looked at too. `step` is told what is read.
         """
-        ground = Ground(
+        ground = self._ground(other=None if other is None else other.backend, here=here, step=step)
+        return checking.check(ground, self._views, repair=repair)
+
+    def accept_loss(self, *, actor: str, reason: str) -> tuple[Event, ...]:
+        """Goes on without the newest events, which are lost; gives what was appended in their place.
+
+        Raises Conflict when nothing is known to be lost. See `checking.tail`.
+        """
+        ground = self._ground(other=None, here=True, step=unseen)
+        try:
+            return checking.accept_loss(ground, self._journal, self._registry, actor=actor, reason=reason)
+        finally:
+            ground.close()
+
+    def _ground(self, *, other: Backend | None, here: bool, step: Step) -> Ground:
+        return Ground(
             self.backend,
             self._disk,
             root=self.root if here or not self.remote else None,
-            other=None if other is None else other.backend,
+            other=other,
             now=self._clock(),
             new_id=self._new_id,
             step=step,
         )
-        return checking.check(ground, self._views, repair=repair)
 
     def copy_to(self, target: "Store", *, keep_local: bool = False, step: Step = unseen) -> copying.Copied:
         """Brings `target` up to what this one holds now; see `store.copying`. Writes nothing here."""

@@ -17,24 +17,22 @@ from collections.abc import Iterator
 import msgspec
 
 from serinus.core.errors import SerinusError
-from serinus.store.checking.chronicle import Chronicle, snapshot_problems, snapshots
+from serinus.store import witness
+from serinus.store.checking.chronicle import Chronicle, snapshot_problems
+from serinus.store.checking.editions import golden_problems, policy_problems
 from serinus.store.checking.findings import Finding, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.machine import copy_problems, view_problems, view_seqs
 from serinus.store.checking.passing import leftover_problems, passing_problems, stray_problems
-from serinus.store.checking.records import (
-    evidence_problems,
-    feedback_problems,
-    golden_problems,
-    policy_problems,
-)
+from serinus.store.checking.records import evidence_problems, feedback_problems
 from serinus.store.checking.registry import artifact_problems
+from serinus.store.checking.tail import accept_loss
 from serinus.store.checking.trees import Donors
 from serinus.store.copying import MARK
 from serinus.store.journal import Journal
 from serinus.store.views import Views
 
-__all__ = ["Finding", "Kind", "Severity", "check"]
+__all__ = ["Finding", "Kind", "Severity", "accept_loss", "check"]
 
 
 def check(ground: Ground, views: Views, *, repair: bool) -> Iterator[Finding]:
@@ -59,8 +57,8 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
             "A copy into this store was interrupted, or is going on.",
             remedy="Run the same `serinus store copy` again; it goes on where it stopped.",
         )
-    listed = snapshots(ground.backend)
-    chronicle = Chronicle(ground, frozenset(listed) | view_seqs(ground.root))
+    listed = witness.snapshot_seqs(ground.backend)
+    chronicle = Chronicle(ground, frozenset(listed) | view_seqs(ground.root), copying=copying)
     yield from chronicle.problems()
     wrong = False
     for found in snapshot_problems(ground, chronicle, listed):
@@ -70,9 +68,9 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
         Journal(ground.backend).snapshot()
     donors = Donors(ground)
     yield from artifact_problems(ground, donors, chronicle)
-    yield from evidence_problems(ground, chronicle, copying=copying)
-    yield from golden_problems(ground, donors)
-    yield from policy_problems(ground)
+    yield from evidence_problems(ground, chronicle)
+    yield from golden_problems(ground, donors, chronicle)
+    yield from policy_problems(ground, chronicle)
     yield from feedback_problems(ground)
     yield from passing_problems(ground, chronicle)
     yield from stray_problems(ground)

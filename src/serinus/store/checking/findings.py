@@ -32,6 +32,8 @@ class Kind(StrEnum):
     """A short cut that does not lead to where the journal leads."""
     ORPHAN = "orphan"
     """Complete, but nothing names it."""
+    UNRECORDED = "unrecorded"
+    """An edition that no event names, so that its loss would not be found."""
     REMOVED = "removed"
     """An artifact that only removed versions have; `versions gc` takes it away."""
     UNFINISHED = "unfinished"

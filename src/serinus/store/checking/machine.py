@@ -29,8 +29,11 @@ def view_seqs(root: Path | None) -> frozenset[int]:
 
 
 def view_problems(ground: Ground, chronicle: Chronicle, views: Views) -> Iterator[Problem]:
-    """`versions/`, `current`, `canary` and the folders behind them, against the state."""
-    if ground.root is None or not chronicle.whole:
+    """`versions/`, `current`, `canary` and the folders behind them, against the state.
+
+    Not where the journal lost its end: then they may be all that tells of it.
+    """
+    if ground.root is None or not chronicle.whole or chronicle.lost:
         return
     look = _Look(ground.root, views)
 
