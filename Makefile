@@ -43,7 +43,7 @@ processes: $(VENV)/.ready ## real processes, real HTTP, kill -9
 browser: $(VENV)/.ready ## real Chromium (skipped where there is none)
 	$(BIN)/pytest -m "browser and not long" $(PYTEST_ARGS)
 
-test-long: $(VENV)/.ready ## what takes long: learning goals, 50 kills, the whole demo, the documented path
+test-long: $(VENV)/.ready ## what takes long: learning goals, 50 kills, five canaries at four rates, the whole demo, the documented path
 	$(BIN)/pytest -m long --timeout 3600 -s $(PYTEST_ARGS)
 
 bench-store: $(VENV)/.ready ## the cost of a store that grows old (BENCH_ARGS="--quick --json FILE")
