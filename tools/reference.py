@@ -75,7 +75,7 @@ def rollout() -> str:
         [
             MARK,
             "# The life of a rollout\n",
-            "Drawn from the one table in `rollout/transitions.py`.\n",
+            "Drawn from the one table in `rollout/table.py`.\n",
             "```mermaid",
             mermaid().strip(),
             "```",

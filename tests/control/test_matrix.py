@@ -1,4 +1,4 @@
-"""Five canaries at 0, 1, 10 and 50 requests a second: real controller, store and decisions, simulated time.
+"""Six canaries at 0, 1, 10 and 50 requests a second: real controller, store and decisions, simulated time.
 
 The clock is turned by hand, so that minutes of rollout take as long as the controller's own work.
 `tests/processes/test_matrix.py` does the same with real processes.
@@ -6,7 +6,7 @@ The clock is turned by hand, so that minutes of rollout take as long as the cont
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ import pytest
 from serinus.control.explain import explain, in_words
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase, Stratum
 from serinus.evidence.counts import Cell, latency_bin
-from tests.control.world import FakeReplica, World
+from tests.control.world import ALIKE, FakeReplica, World
 
 WINDOW_SECONDS = 60.0
 LONGEST = 5
@@ -35,6 +35,10 @@ class Canary:
     errors: Error = lambda _seconds, _stratum: 0.0
     slower: float = 1.0
     """How many times its latency is that of current."""
+    answers: dict[str, int] = field(default_factory=lambda: ALIKE)
+    """Dominant class -> how many of ten answers."""
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was not found worse."""
 
 
 CANARIES = {
@@ -42,6 +46,7 @@ CANARIES = {
     "fails always": Canary(errors=lambda _seconds, _stratum: 1.0),
     "fails 20 %": Canary(errors=lambda _seconds, _stratum: 0.2),
     "1.5 times slower": Canary(slower=1.5),
+    "different and better": Canary(answers={"no-damage": 3, "destroyed": 7}, vouched=("golden set coast",)),
     "fails late, users only": Canary(
         errors=lambda seconds, stratum: float(stratum is Stratum.USERS and seconds > 0.75 * WINDOW_SECONDS)
     ),
@@ -54,6 +59,7 @@ EXPECTED = {
     "fails always": (FAILED, FAILED, FAILED, FAILED),
     "fails 20 %": (FAILED, FAILED, FAILED, FAILED),
     "1.5 times slower": (SLOW, SLOW, SLOW, SLOW),
+    "different and better": (GOOD, GOOD, GOOD, GOOD),
     # Nobody asked, so nobody was failed: probes alone cannot see what only users meet.
     "fails late, users only": (GOOD, FAILED, FAILED, FAILED),
 }
@@ -64,6 +70,7 @@ class Paced(FakeReplica):
 
     def become(self, canary: Canary) -> None:
         self.character = canary
+        self.answers[Arm.CANARY] = canary.answers
         self.born = self.clock()
         self._times = np.random.default_rng(7)
 
@@ -85,7 +92,7 @@ def test_each_canary_at_each_rate_ends_as_it_must(tmp_path: Path, name: str, rat
     replica.become(CANARIES[name])
     world.replica = replica
     world.controllers = [world.controller()]
-    world.canary()
+    world.canary(vouched=CANARIES[name].vouched)
     for _ in range(int(WINDOW_SECONDS * LONGEST) + 10):
         if world.state.rollout is None or world.rollout.phase is not RolloutPhase.CANARY:
             break
@@ -97,5 +104,7 @@ def test_each_canary_at_each_rate_ends_as_it_must(tmp_path: Path, name: str, rat
     if ended.phase is RolloutPhase.PROMOTED:
         assert world.clock_of_window >= WINDOW_SECONDS
         assert ("on probes" in ended.reason) == (rate <= 1)
+    noted = "vouched for by golden set coast" in world.story()
+    assert noted == (name == "different and better"), world.story()
     told = in_words(explain(world.store, 1))
     assert ended.reason in told

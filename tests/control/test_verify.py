@@ -27,8 +27,6 @@ from tests.control.world import World
 
 LIKE_BASE = 20
 """Seed of a version that answers as the base does."""
-OTHER_CLASSES = 1
-"""Seed of a version that finds the same places and calls them by other classes."""
 
 
 def rejected(world: World) -> Rollout:
@@ -175,7 +173,7 @@ def test_the_quality_gate_lets_an_equal_pass_and_stops_a_worse(world: World) -> 
     numbers = verified.report["checks"][-1]["numbers"]
     assert (numbers["map50_current"], numbers["low"], numbers["pairs"]) == (1.0, 0.0, 12.0)
     world.until_over(users=20, seconds=60)
-    world.publish(models.healthy(world.folder / "worse", seed=OTHER_CLASSES))
+    world.publish(models.other_classes(world.folder / "worse", seed=1))
     world.verify()
     last = world.state.last
     assert last is not None

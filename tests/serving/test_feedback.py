@@ -124,7 +124,7 @@ def test_truth_that_cannot_be_is_refused_in_words(store: Store, clock: Turned) -
 def test_only_the_newest_answers_are_kept(store: Store, clock: Turned) -> None:
     kept = recorder(store, clock, most=4, pictures=True)
     for number in range(9):
-        kept.note(f"r{number}", answer(store), b"pre", b"post")
+        kept.note(f"r{number}", answer(store), b"pre", b"post %d" % number)
         kept.send()
     known = [number for number in range(9) if store.predictions.find(f"r{number}") is not None]
     assert known == [5, 6, 7, 8]

@@ -3,11 +3,13 @@
 import time
 from pathlib import Path
 
+import msgspec
+
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import Held, Promoted, Rejected, Resumed, RolledBack, RolloutStarted
 from serinus.rollout.policy import Policy
-from serinus.store import Address, FrozenSlice, Replica, Routes, Served, Store
+from serinus.store import Address, FrozenSlice, Pair, Replica, Routes, Served, Store
 from serinus.store.checking import Finding, Severity
 from serinus.store.predictions import Answered, Feedback
 from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
@@ -80,6 +82,8 @@ def fill(store: Store, drafts: Path) -> Store:
     freeze(store, rollout, 2)
     store.snapshot()
     store.feedback.put(ground_truth(store), None)
+    store.feedback.put(judged(store, "r-2"), PAIR)
+    store.predictions.keeper("infer-0-ab", most=10).put([judged(store, "r-3").answered], {"r-3": PAIR})
     pass_by(store)
     store.refresh_views()
     return store
@@ -92,6 +96,16 @@ def ground_truth(store: Store, x: float = 1.0) -> Feedback:
         request_id="r-1", time=1.0, version=Version(2), digest=digest, role=Arm.CURRENT, width=64, height=64
     )
     return Feedback(answered=answered, time=2.0, boxes=((x, 1.0, 9.0, 9.0),), classes=(1,))
+
+
+PAIR = Pair(pre=b"before" * 50, post=b"after" * 50)
+
+
+def judged(store: Store, request_id: str, *, time: float = 2.0, x: float = 1.0) -> Feedback:
+    """As `ground_truth`, for another answer, whose pictures were kept."""
+    truth = ground_truth(store, x)
+    answered = msgspec.structs.replace(truth.answered, request_id=request_id, pictures=True)
+    return msgspec.structs.replace(truth, answered=answered, time=time)
 
 
 def pass_by(store: Store) -> None:

@@ -63,6 +63,8 @@ _SPOOL_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
 _STRATUM_HEADER = "x-serinus-stratum"
 _PROBE = "probe"
+_GOLDEN_HEADER = "x-serinus-golden"
+_BUILDINGS = "buildings"
 _ERRORS_SHOWN = 20
 _PAIR = ("pre_disaster", "post_disaster")
 _EXAMPLES = {
@@ -199,6 +201,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     ) -> Response:
         started = monotonic()
         stratum = Stratum.PROBES if request.headers.get(_STRATUM_HEADER) == _PROBE else Stratum.USERS
+        shows = request.headers.get(_GOLDEN_HEADER) == _BUILDINGS
         with replica.admission():
             form = await read_form(request, memory_bytes=settings.max_body_bytes)
             try:
@@ -213,6 +216,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                 pre,
                 post,
                 stratum=stratum,
+                golden=shows and stratum is Stratum.PROBES,
                 caller=Caller(request.headers, request.cookies),
                 keep_post=choice is not OverlayChoice.NONE,
             )

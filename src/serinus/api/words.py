@@ -24,7 +24,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Replica
 
 
@@ -68,6 +68,8 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.EVIDENCE_GOOD: "the evidence is good",
     ReasonCode.ERRORS: "it failed too many requests",
     ReasonCode.LATENCY: "it is too slow",
+    ReasonCode.SIGNALS: "its answers are odd",
+    ReasonCode.DRIFT: "the pictures differ from those of before",
     ReasonCode.LOAD_FAILURE: "it does not load",
     ReasonCode.VERIFY_FAILED: "a check before traffic failed",
     ReasonCode.QUALITY_GATE: "it is worse on a golden set",

@@ -3,13 +3,14 @@
 import getpass
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
@@ -62,7 +63,7 @@ def check(
     from serinus.bootstrap.wiring import look_at_store
 
     with _places(where.settings()) as place:
-        store = look_at_store(where.settings())
+        store = look_at_store(where.settings(), must_exist=True)
         other = place(source, must_exist=True) if source else None
         report = _check(store, repair=repair, other=other, here=True)
     emit(report, output, lambda console: _show(console, report))
@@ -100,8 +101,9 @@ def copy(
     """Bring TARGET up to what SOURCE holds, and check it: a backup, a restore, a move into a bucket.
 
     Each is a folder, file:///folder or s3://bucket/prefix. What is there is not sent again, so an interrupted
-    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. Exit
-    code 1 when the copy is not whole.
+    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. What
+    is there and sound is never overwritten with something else: a conflict is named. Exit code 1 when the
+    copy is not whole, or when there is a conflict.
 
     Parameters
     ----------
@@ -132,12 +134,14 @@ def copy(
 
     def people(console: Console) -> None:
         for words in copied.left_out:
-            console.print(f"[red]Damaged in the source and left out:[/] {words}", highlight=False)
+            console.print(f"[red]Damaged in the source and left out:[/] {escape(words)}", highlight=False)
+        for words in copied.conflicts:
+            console.print(f"[red]Not overwritten:[/] {escape(words)}", highlight=False)
         _show(console, report)
         console.print(f"Sent {_sent(copied)}.", highlight=False)
 
     emit({"copied": copied, "check": report}, output, people)
-    return Exit.FAILED if report.errors or copied.left_out else Exit.DONE
+    return Exit.FAILED if report.errors or copied.left_out or copied.conflicts else Exit.DONE
 
 
 def _refuse_same_place(source: str, target: str) -> None:
@@ -157,11 +161,11 @@ def _places(settings: "Settings") -> Iterator[Callable[..., "Store | None"]]:
     """Gives a function from an address to its store; what it keeps on this machine goes at the end."""
     from serinus.bootstrap.wiring import store_at
 
-    with tempfile.TemporaryDirectory(prefix="serinus-store-") as folder:
+    with ExitStack() as temporary:
 
         def place(url: str, *, must_exist: bool, make: bool = False) -> "Store | None":
-            scratch = Path(tempfile.mkdtemp(dir=folder))
-            return store_at(url, settings, scratch, must_exist=must_exist, make=make)
+            scratch = temporary.enter_context(tempfile.TemporaryDirectory(prefix="serinus-store-"))
+            return store_at(url, settings, Path(scratch), must_exist=must_exist, make=make)
 
         yield place
 
@@ -216,7 +220,7 @@ def _show(console: Console, report: Report) -> None:
     ]
     if rows:
         table(console, ("", "kind", "file", "what"), rows, "")
-    console.print(report.summary, highlight=False, soft_wrap=True)
+    console.print(report.summary, highlight=False, soft_wrap=True, markup=False)
 
 
 def _sent(copied: Any) -> str:

@@ -28,8 +28,10 @@ from serinus.control.verify import Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
+from serinus.rollout.feedback import vouched
 from serinus.rollout.policy import share_of_step
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
@@ -178,9 +180,18 @@ class Controller:
             return self._append(state, rejected, outcome.reason)
         share = share_of_step(rollout.policy, rollout.baseline, 0)
         verified = Verified(
-            rollout=rollout.number, share=share, report=outcome.report, vouched=outcome.vouched
+            rollout=rollout.number,
+            share=share,
+            report=outcome.report,
+            vouched=outcome.vouched,
+            past=self._past(current),
         )
         return self._append(state, verified, outcome.reason)
+
+    def _past(self, current: Digest | None) -> Categories:
+        """What `current` answered to users of late."""
+        fresh = self._settings.replica_fresh_seconds
+        return gather.past(self._store.replicas(), current, now=self._clock(), fresh_seconds=fresh)
 
     def _judge(self, state: State, rollout: Rollout) -> Tick:
         now = self._clock()
@@ -202,6 +213,7 @@ class Controller:
         self._probe(state, rollout, at)
         verdict = at.verdict(readings.in_flight)
         shared = rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE
+        judged = self._feedback.standing(state, rollout)
         situation = Situation(
             now=now,
             clock=at.clock,
@@ -210,8 +222,9 @@ class Controller:
             tripped=readings.tripped,
             ready=readings.ready,
             outage_over=shared and self._recovery.over(rollout, at.last),
+            vouched=vouched(rollout, judged),
             step=step_proof(self._store, rollout, at, readings.in_flight),
-            feedback=self._feedback.standing(state, rollout),
+            feedback=judged,
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):

@@ -81,6 +81,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """Of the newest frozen slice."""
     arms: tuple[Counts, ...]
+    answers: str
+    """What the versions' answers say of each other and of the past, in a sentence; empty before any."""
     numbers: dict[str, float]
     """Of the newest decision; without one, of now."""
     golden: tuple[GoldenResult, ...]
@@ -131,6 +133,7 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
         slices=at.k + 1,
         digest=at.digest,
         arms=_arms(at, started.version, baseline),
+        answers=f"{verdict.answers[:1].upper()}{verdict.answers[1:]}." if verdict.answers else "",
         numbers=numbers,
         golden=_golden(events),
         timeline=tuple(
@@ -155,7 +158,7 @@ def in_words(found: Explanation) -> str:
             f"{one.arm.value.capitalize()}: {seen.failures} of {seen.requests} {what} failed, {seen.rate:.1%}"
             f" (between {seen.low:.1%} and {seen.high:.1%} with 95 % confidence, however often one looks)."
         )
-    lines.append(found.needed)
+    lines += [found.answers, found.needed]
     lines.append(
         f"Policy {found.policy.name}; {found.clock:.0f} of {found.policy.window_seconds:g} s of the window"
         + (f"; judged on {found.slices} slices, the last one {found.digest[:12]}." if found.slices else ".")

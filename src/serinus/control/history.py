@@ -16,6 +16,7 @@ from serinus.rollout.events import (
     Held,
     ImportRejected,
     Lost,
+    Noted,
     Paused,
     PolicyChanged,
     Promoted,
@@ -29,10 +30,10 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Store
 
-Decided: TypeAlias = Promoted | RolledBack | Held | ShareChanged | EpochReset
+Decided: TypeAlias = Promoted | RolledBack | Held | Noted | ShareChanged | EpochReset
 """What rests on frozen evidence, and names it."""
 
 
@@ -135,8 +136,8 @@ def what(body: Body, version: Version | None) -> str:
             words = f"{kind}, {share:.0%} of the requests"
         case Rejected(code=code):
             words = f"rejected before traffic ({code})"
-        case Held(code=code):
-            words = f"held ({code})"
+        case Held(code=code) | Noted(code=code):
+            words = f"{kind_name(type(body))} ({code})"
         case Promoted(override=override):
             words = "promoted by override" if override else "promoted"
         case RolledBack(code=code):

@@ -14,6 +14,7 @@ from serinus.core.errors import Conflict
 from serinus.core.ids import Clock, Digest
 from serinus.evidence import steps
 from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch, restart_split
+from serinus.evidence.answers import Tolerated
 from serinus.evidence.counting import judge_by_counting
 from serinus.evidence.counts import Slice, merge
 from serinus.evidence.steps import StepProof
@@ -62,7 +63,13 @@ def params_of(policy: Policy) -> Params:
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
         latency_floor_seconds=policy.latency_floor_seconds,
+        tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
     )
+
+
+def begun(rollout: Rollout) -> Analysis:
+    """Nothing observed. The past counts requests, so it is none for a policy that counts users."""
+    return begin(params_of(rollout.policy), None if rollout.policy.sticky else rollout.past)
 
 
 def standing(store: Store, rollout: Rollout) -> Standing:
@@ -70,7 +77,7 @@ def standing(store: Store, rollout: Rollout) -> Standing:
     params = params_of(rollout.policy)
     last = store.last_frozen(rollout.number)
     if last is None:
-        return Standing(None, _of_epoch(begin(params), rollout), params, rollout.policy)
+        return Standing(None, _of_epoch(begun(rollout), rollout), params, rollout.policy)
     return Standing(last, at_slice(last, rollout), params, rollout.policy)
 
 

@@ -36,6 +36,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The evidence suffices for a promotion (the window apart)."""
     evidence: str
     """What the evidence says, in words."""
+    answers: str
+    """What the versions' answers say of each other and of the past, in words; empty before any."""
     blockers: tuple[str, ...]
     numbers: dict[str, float]
     feedback: str = ""
@@ -101,6 +103,7 @@ def _progress(rollout: Rollout, at: Standing) -> Progress:
         reason=rollout.reason,
         good=verdict.good,
         evidence=verdict.words,
+        answers=verdict.answers,
         blockers=verdict.blockers,
         numbers=verdict.numbers,
     )
@@ -125,6 +128,8 @@ def _active_words(active: Progress) -> list[str]:
     if active.phase in (RolloutPhase.PAUSED, RolloutPhase.HELD):
         lines.append(f"Why: {active.reason}")
     lines.append(f"Evidence: {active.evidence}.")
+    if active.answers:
+        lines.append(f"Answers: {active.answers}.")
     if active.feedback:
         lines.append(f"{active.feedback[0].upper()}{active.feedback[1:]}.")
     return lines

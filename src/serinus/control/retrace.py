@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import msgspec
 
 from serinus.control.judged import FeedbackWatch
-from serinus.control.ledger import Standing, params_of
+from serinus.control.ledger import Standing, begun, params_of
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.evidence import steps
-from serinus.evidence.analysis import Analysis, Params, begin, observe, reset_epoch, restart_split
+from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, restart_split
 from serinus.evidence.outage import Aftermath
 from serinus.evidence.replay import ReplayDecision
 from serinus.rollout.decide import Situation, decide
@@ -35,10 +35,11 @@ from serinus.rollout.events import (
     RolloutStarted,
     Verified,
 )
-from serinus.rollout.feedback import FeedbackStanding
+from serinus.rollout.feedback import vouched
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import IllegalTransition, apply
+from serinus.rollout.table import IllegalTransition
+from serinus.rollout.transitions import apply
 from serinus.store import FrozenSlice, Store
 
 _BY_EVIDENCE = frozenset(
@@ -46,12 +47,14 @@ _BY_EVIDENCE = frozenset(
         ReasonCode.EVIDENCE_GOOD,
         ReasonCode.ERRORS,
         ReasonCode.LATENCY,
+        ReasonCode.SIGNALS,
+        ReasonCode.DRIFT,
         ReasonCode.INSUFFICIENT,
         ReasonCode.SHARED_FAILURE,
         ReasonCode.ASSIGNMENT,
     }
 )
-_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.LATENCY})
+_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.SIGNALS, ReasonCode.LATENCY})
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +137,7 @@ class _Course:
         }
         assert state.rollout is not None
         self._policy = state.rollout.policy
-        self._analysis = self._step_began = begin(self._params)
+        self._analysis = self._step_began = begun(state.rollout)
         self._aftermath = Aftermath()
         self._position = 0
         self._last: FrozenSlice | None = None
@@ -174,7 +177,7 @@ class _Course:
             policy=ended.policy,
             decision=decision,
             position=self._position if decision is ReplayDecision.ROLLBACK else None,
-            why=last.code if last and last.code in _BLAMES else None,
+            why=last.code if last and decision is ReplayDecision.ROLLBACK and last.code in _BLAMES else None,
             slice=self._standing.k,
             clock=self._standing.clock,
             words=last.reason if last else self._verdict.words,
@@ -199,6 +202,8 @@ class _Course:
         noted = self._promoted.get(at.digest) if self._promoted else None
         in_flight = frozen.in_flight if noted is None else min(frozen.in_flight, int(noted))
         self._verdict = at.verdict(in_flight)
+        # Judgements stay in the store: those that had come then.
+        judged = self._feedback.standing(self._state, rollout, until=frozen.time)
         situation = Situation(
             now=frozen.time,
             clock=at.clock,
@@ -206,10 +211,11 @@ class _Course:
             ready=frozen.ready or noted is not None,
             tripped=frozen.tripped and noted is None,
             outage_over=self._aftermath.over(rollout.policy.max_error_rate),
+            vouched=vouched(rollout, judged),
             step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
             if rollout.policy.steps
             else None,
-            feedback=self._judged(rollout, frozen.time),
+            feedback=judged,
         )
         decision = decide(self._state, situation)
         body = body_of(decision, rollout, at, self._verdict, step=situation.step, feedback=situation.feedback)
@@ -218,12 +224,6 @@ class _Course:
         if (step := _step(body, at.k, decision.reason)) is not None:
             self._steps.append(step)
         self._apply(body, time=frozen.time, reason=decision.reason)
-
-    def _judged(self, rollout: Rollout, time: float) -> FeedbackStanding | None:
-        """What users had judged then; judgements stay in the store."""
-        if rollout.policy.feedback is None:
-            return None
-        return self._feedback.standing(self._state, rollout, until=time)
 
     def _happened(self, event: Event) -> None:
         """Somebody did something; a what-if may be where it makes no sense, and passes over it."""

@@ -28,6 +28,17 @@ class FailureKind(StrEnum):
     """The version's worker is restarting or its queue is full."""
 
 
+class Signal(StrEnum):
+    """What an answer is like: of each signal an answered request is in one category."""
+
+    DETECTIONS = "detections"
+    """Bands of the number of detections."""
+    DOMINANT_CLASS = "dominant_class"
+    """The class that most detections have."""
+    GOLDEN = "golden"
+    """Only of probes whose pair shows buildings: `found` or `empty`."""
+
+
 class VersionState(StrEnum):
     PUBLISHED = "published"
     VERIFYING = "verifying"
@@ -58,6 +69,10 @@ class ReasonCode(StrEnum):
     EVIDENCE_GOOD = "evidence_good"
     ERRORS = "errors"
     LATENCY = "latency"
+    SIGNALS = "signals"
+    """Rolled back: invalid answers. Held or noted: the canary answers differently from current."""
+    DRIFT = "drift"
+    """Both versions answer differently from the past: the pictures are others."""
     LOAD_FAILURE = "load_failure"
     VERIFY_FAILED = "verify_failed"
     QUALITY_GATE = "quality_gate"

@@ -9,6 +9,7 @@ import msgspec
 
 from serinus.core.enums import ImportRefusal, Named, ReasonCode
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.policy import Policy
 
 
@@ -54,6 +55,8 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     report: dict[str, Any] = {}
     vouched: tuple[str, ...] = ()
     """Golden sets on which it was compared with current and nothing was found against it."""
+    past: Categories = {}
+    """What current answered to users before: what the test of data drift compares with."""
 
 
 class Rejected(_Body, frozen=True, kw_only=True, tag="rejected"):
@@ -73,7 +76,8 @@ class Paused(_Body, frozen=True, kw_only=True, tag="paused"):
 class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
     """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`.
 
-    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh.
+    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh. After one because
+    of other answers (SIGNALS, DRIFT) these count as explained.
     """
 
     rollout: int
@@ -87,6 +91,16 @@ class Held(_Body, frozen=True, kw_only=True, tag="held"):
     code: ReasonCode
     k: int = -1
     """The newest frozen slice then; what came after it tells whether a shared failure is over."""
+    numbers: dict[str, float] = {}
+    evidence: str = ""
+    policy: str = ""
+
+
+class Noted(_Body, frozen=True, kw_only=True, tag="noted"):
+    """Answers changed (SIGNALS, DRIFT); golden sets vouch for that, or the policy lets it pass. Once each."""
+
+    rollout: int
+    code: ReasonCode
     numbers: dict[str, float] = {}
     evidence: str = ""
     policy: str = ""
@@ -216,6 +230,7 @@ Body: TypeAlias = (
     | Paused
     | Resumed
     | Held
+    | Noted
     | ShareChanged
     | PolicyChanged
     | EpochReset

@@ -4,6 +4,7 @@ import msgspec
 
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.policy import Policy
 
 
@@ -53,8 +54,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0
     """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
+    past: Categories = {}
+    """What current answered to users before the rollout."""
     vouched: tuple[str, ...] = ()
     """See `events.Verified`: who vouches for it when its answers differ from current's."""
+    explained: tuple[ReasonCode, ...] = ()
+    """SIGNALS or DRIFT: noted, or looked at by a person, so that it does not hold the rollout (again)."""
     code: ReasonCode | None = None
     reason: str = ""
 
@@ -120,3 +125,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         ):
             return None
         return self.versions[self.rollout.version]
+
+
+def once_current(state: State) -> list[VersionRecord]:
+    """Versions that served as current before and well, the previous one first, then the newest first."""
+    first = [] if state.previous is None else [state.versions[state.previous]]
+    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
+    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
+    return first + sorted(retired, key=lambda record: -record.version)

@@ -14,10 +14,11 @@ from time import monotonic
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.core.errors import SerinusError, Unavailable
+from serinus.core.errors import SerinusError, Unavailable, Unwritable
 from serinus.core.ids import Clock
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
+from serinus.evidence.answers import Tolerated
 from serinus.evidence.counts import Slice, merge
 from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import fields
@@ -126,7 +127,7 @@ class Agent:
             errors.append(self._with_store(self._reports.send))
             errors.append(self._with_store(self._send_heartbeat))
             errors.append(self._with_store(self._recorder.send))
-        self._note(next((error for error in errors if error is not None), None))
+        self._note(errors)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -167,18 +168,25 @@ class Agent:
     def _send_heartbeat(self) -> None:
         snapshot = self._residency.snapshot
         rollout = snapshot.rollout
+        past_of, past = self._counters.past.read()
         beat = Replica(
             replica=self.name,
             time=self._clock(),
             seq=snapshot.seq,
             loaded=self._residency.loaded,
+            loading=self._residency.loading,
             failed=self._residency.failed,
             trips=tuple(sorted(self._trips)),
             in_flight=self._counters.in_flight(Arm.CANARY, rollout) if rollout is not None else 0,
             share=snapshot.share,
             url=self._settings.url,
+            past=past,
+            past_of=past_of,
         )
-        same = self._beat is not None and msgspec.structs.replace(self._beat, time=beat.time) == beat
+        # What grows with every request waits for the next heartbeat that is due.
+        same = self._beat is not None and beat == msgspec.structs.replace(
+            self._beat, time=beat.time, past=past, past_of=past_of
+        )
         if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
             return
         self._store.put_replica(beat)
@@ -192,12 +200,15 @@ class Agent:
             return error
         return None
 
-    def _note(self, error: OSError | SerinusError | None) -> None:
-        """Says once that the store went away, and once that it came back."""
+    def _note(self, errors: list[OSError | SerinusError | None]) -> None:
+        """Says once that the store went away, and once that it came back. `errors[0]`: of reading it."""
+        error = next((error for error in errors if error is not None), None)
         if error is not None and self._store_ok:
             words = "The store cannot be used; this replica goes on with what is loaded."
-            away = isinstance(error, Unavailable)
-            log.error(words, exc_info=None if away else error, extra=fields(cause=str(error)))
+            if errors[0] is None:
+                words = "The store takes no heartbeat, no counts, no answers; this replica goes on serving."
+            told = isinstance(error, Unavailable | Unwritable)  # their words say all there is
+            log.error(words, exc_info=None if told else error, extra=fields(cause=str(error)))
         elif error is None and not self._store_ok:
             log.info("The store can be used again.")
         self._store_ok = error is None
@@ -233,6 +244,7 @@ def _params(policy: Policy) -> Params:
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
         latency_floor_seconds=policy.latency_floor_seconds,
+        tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
         threshold_scale=float(policy.max_replicas),
     )
 

@@ -26,6 +26,7 @@ from serinus.imagery.stack import Fitted, fit, stack6, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
+from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
@@ -105,11 +106,12 @@ class Predictor:
         post: bytes,
         *,
         stratum: Stratum = Stratum.USERS,
+        golden: bool = False,
         caller: Caller = NOBODY,
         keep_post: bool = False,
     ) -> Prediction:
         """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
-        `keep_post`: with the post picture, to draw on.
+        `golden`: a probe whose pair shows buildings. `keep_post`: with the post picture, to draw on.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
@@ -138,10 +140,15 @@ class Predictor:
                 # What waits for a model is small; the full pictures go now.
                 fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
                 del stacked
-                role, detections = await self._answer(lease, arm, fits, ticket)
+                role, detections = await self._answer(lease, arm, fits, ticket, golden=golden)
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
+        if rollout is None and stratum is Stratum.USERS and role is Arm.CURRENT:
+            seat = lease.seats[role]
+            self._counters.past.note(
+                seat.target.digest, answer_of(detections, seat.contract.classes, golden=False)
+            )
         timing = Timing(decode=_ms(decoded - started), model=_ms(monotonic() - decoded))
         seat = lease.seats[role]
         log.info(
@@ -179,7 +186,7 @@ class Predictor:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _answer(
-        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None
+        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None, *, golden: bool
     ) -> tuple[Arm, npt.NDArray[np.float32]]:
         """Who answered, and what. The first try decides what is counted; fall-back and retry are not."""
         seat = lease.seats.get(arm)
@@ -200,7 +207,7 @@ class Predictor:
                 self._metrics.fallbacks.inc()
         else:
             if ticket is not None:
-                self._counters.succeed(ticket)
+                self._counters.succeed(ticket, answer_of(detections, seat.contract.classes, golden=golden))
             self._metrics.ok(arm, seat.target.version, monotonic() - asked)
             return arm, detections
         return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], fits)

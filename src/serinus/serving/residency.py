@@ -78,6 +78,12 @@ class Residency:
         return tuple(sorted(d for d, r in self._residents.items() if r.pool.state is PoolState.READY))
 
     @property
+    def loading(self) -> tuple[Digest, ...]:
+        """Digests that are being read, in canonical order."""
+        states = {PoolState.READY, PoolState.FAILED}
+        return tuple(sorted(d for d, r in self._residents.items() if r.pool.state not in states))
+
+    @property
     def failed(self) -> dict[Digest, str]:
         """Versions that do not load or stay alive here, with the reason in words."""
         return {digest: failure.words for digest, failure in self._failed.items()}

@@ -7,10 +7,10 @@ from collections.abc import Container
 
 import msgspec
 
-from serinus.core.enums import Arm, VersionState
+from serinus.core.enums import Arm
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy, Sticky
-from serinus.rollout.state import State, VersionRecord
+from serinus.rollout.state import State, VersionRecord, once_current
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target,
     if state.current is not None:
         records.append(state.versions[state.current])
         if records[0].digest in failed:
-            records += [record for record in _once_current(state) if record.digest not in failed][:1]
+            records += [record for record in once_current(state) if record.digest not in failed][:1]
     if state.canary is not None:
         records.append(state.canary)
     if state.previous is not None:
@@ -101,15 +101,7 @@ def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> 
         return _target(record)
     if before.current is not None and before.current.digest in loaded:
         return before.current
-    return next((_target(record) for record in _once_current(state) if record.digest in loaded), None)
-
-
-def _once_current(state: State) -> list[VersionRecord]:
-    """Versions that served as current before and well, the previous one first, then the newest first."""
-    first = [] if state.previous is None else [state.versions[state.previous]]
-    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
-    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
-    return first + sorted(retired, key=lambda record: -record.version)
+    return next((_target(record) for record in once_current(state) if record.digest in loaded), None)
 
 
 def _target(record: VersionRecord) -> Target:

@@ -4,9 +4,12 @@ import msgspec
 
 from serinus.core.errors import Corrupt, InvalidInput
 from serinus.core.ids import Clock, NewId
+from serinus.core.text import storable
 from serinus.rollout.policy import BUILT_IN, Policy
 from serinus.store.editions import NAME, Editions
 from serinus.store.sealed import seal, unseal
+
+_SET_AGAIN = "Restore it from a backup, or set the policy again."
 
 
 class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +39,7 @@ class Policies:
 
         Raises InvalidInput for a name that is built in, and for what no rollout can obey.
         """
+        storable(reason, "The reason")
         if policy.name in BUILT_IN:
             raise InvalidInput(
                 f"The policy {policy.name!r} is built in and stays what it is.",
@@ -75,17 +79,15 @@ class Policies:
 
     def _read(self, name: str, edition: int) -> PolicyRecord:
         data, place = self._editions.read(name, edition)
-        try:
-            document = unseal(data, place)
-            record = msgspec.json.decode(document, type=PolicyRecord)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(
-                f"{place} cannot be read: {error}.",
-                remedy="Restore it from a backup, or set the policy again.",
-            ) from error
-        if (record.policy.name, record.edition) != (name, edition):
-            raise Corrupt(
-                f"{place} holds edition {record.edition} of {record.policy.name}.",
-                remedy="Restore it from a backup, or set the policy again.",
-            )
-        return record
+        return decode_edition(data, place, name, edition)
+
+
+def decode_edition(data: bytes, name: str, policy: str, edition: int) -> PolicyRecord:
+    """Edition `edition` of `policy`. Raises Corrupt, naming the file `name`."""
+    try:
+        record = msgspec.json.decode(unseal(data, name), type=PolicyRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{name} cannot be read: {error}.", remedy=_SET_AGAIN) from error
+    if (record.policy.name, record.edition) != (policy, edition):
+        raise Corrupt(f"{name} holds edition {record.edition} of {record.policy.name}.", remedy=_SET_AGAIN)
+    return record

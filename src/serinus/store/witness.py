@@ -25,6 +25,8 @@ from serinus.store.sealed import unseal
 
 SNAPSHOTS = "journal/snapshots"
 ROUTES = "routes.json"
+LAST_STATE = "last-state-"
+"""How files begin that keep a state for a start without the store; each is a snapshot."""
 _NUMBERED = re.compile(r"(\d{10})\.json")
 
 
@@ -73,7 +75,7 @@ def documents(backend: Backend) -> Iterator[Witness]:
 
 def last_state(root: Path, place: Backend) -> Path:
     """Where MODEL_DIR keeps the last known state of this bucket: it may have served another one before."""
-    return root / f"last-state-{sha256_bytes(place.name('').encode())[:12]}.json"
+    return root / f"{LAST_STATE}{sha256_bytes(place.name('').encode())[:12]}.json"
 
 
 def remembered(path: Path) -> Witness | None:

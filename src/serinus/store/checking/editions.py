@@ -3,10 +3,7 @@
 Which editions there must be is told by their numbers, which have no gap, and by the events that name them.
 """
 
-import re
 from collections.abc import Callable, Iterator
-
-import msgspec
 
 from serinus.artifact.files import sha256_bytes
 from serinus.core.enums import Named
@@ -16,9 +13,8 @@ from serinus.store.checking.chronicle import NUMBERED, Chronicle
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.trees import GOLDEN, GOLDEN_INDEX, Donors, tree_problems
-from serinus.store.sealed import unseal
+from serinus.store.policies import decode_edition
 
-_SEALED = re.compile(rb'"check":"[0-9a-f]*"\}\n\Z')
 _OLD_SECONDS = 24 * 3600.0
 
 
@@ -63,14 +59,11 @@ def _unnamed(ground: Ground, key: str) -> Iterator[Problem]:
 def policy_problems(ground: Ground, chronicle: Chronicle) -> Iterator[Problem]:
     """Every edition of every named policy."""
 
-    def look(data: bytes, key: str) -> None:
-        document = unseal(data, key) if _SEALED.search(data) else data
-        try:
-            msgspec.json.decode(document, type=dict)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{key} cannot be read: {error}.") from error
-
     for name in _names(ground, chronicle, Named.POLICY):
+
+        def look(data: bytes, key: str, policy: str = name) -> None:
+            decode_edition(data, key, policy, int(key[-15:-5]))
+
         yield from _edition_problems(ground, chronicle, f"policies/{name}", look)
 
 

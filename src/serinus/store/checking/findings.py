@@ -20,7 +20,9 @@ class Kind(StrEnum):
     """What is the matter; `Finding.name` says with which file."""
 
     CHANGED = "changed"
-    """Its hash is not what was written, or it cannot be read."""
+    """Its hash is not what was written, or the disk does not give it."""
+    UNREADABLE = "unreadable"
+    """This user may not read it, so nothing is known about it."""
     MISSING = "missing"
     EXTRA = "extra"
     """It does not belong there."""
@@ -48,6 +50,8 @@ class Kind(StrEnum):
     """A link or a generated folder does not say what the journal says."""
     MODE = "mode"
     """What never changes can be written."""
+    UNSEALED = "unsealed"
+    """An older version wrote it without a hash: it can be read, and more cannot be said."""
     COPY = "copy"
     """A local copy of what lies in a bucket is damaged."""
 

@@ -11,11 +11,12 @@ import msgspec
 
 from serinus.core.errors import Corrupt
 from serinus.store import publish
+from serinus.store.checking import judged
 from serinus.store.checking.chronicle import NUMBERED, Chronicle
 from serinus.store.checking.findings import REPAIR, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.heartbeats import Replica, Routes
-from serinus.store.local import TEMPORARY, touched
+from serinus.store.local import TEMPORARY
 from serinus.store.observations import decode_observation
 from serinus.store.sealed import unseal
 
@@ -140,6 +141,7 @@ def _rooms(ground: Ground) -> Iterator[tuple[str, Callable[[str], bool]]]:
         yield f"golden/{name}", lambda name: numbered(name) or publish.is_digest(name)
     for name in names("policies"):
         yield f"policies/{name}", numbered
+    yield from judged.rooms(ground)
 
 
 def leftover_problems(ground: Ground) -> Iterator[Problem]:
@@ -153,7 +155,7 @@ def leftover_problems(ground: Ground) -> Iterator[Problem]:
     if ground.root is None or not ground.root.is_dir():
         return
     for path in sorted(_temporary(ground.root)):
-        if touched(path) < before:
+        if ground.disk.abandoned(path, before=before):
             yield _leftover(str(path), lambda: _sweep(ground, before))
 
 

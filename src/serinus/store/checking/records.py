@@ -12,7 +12,6 @@ from serinus.store.checking.chronicle import Chronicle
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.frozen import FrozenEvidence, FrozenSlice, decode_slice
-from serinus.store.sealed import unseal
 
 _TAIL = f"{RESTORE} Without a backup, what was judged stays in the journal and its numbers do not."
 
@@ -139,25 +138,3 @@ class _Chain:
 
     def _key(self, k: int) -> str:
         return f"evidence/{self._rollout}/{k:010d}.json"
-
-
-def feedback_problems(ground: Ground) -> Iterator[Problem]:
-    """Ground truth that came for answers: replaced by newer, so a copy may hold an older one."""
-    folders = [f"feedback/{digest}" for digest in sorted(ground.backend.names("feedback"))]
-    keys = [f"{folder}/{name}" for folder in folders for name in sorted(ground.backend.names(folder))]
-    for key, found in ground.read_all(key for key in keys if key.endswith(".json")):
-        try:
-            if isinstance(found, Corrupt):
-                raise found
-            if found is not None:
-                unseal(found, ground.name(key))
-        except Corrupt as error:
-
-            def heal(key: str = key) -> bool:
-                data = ground.other.read(key) if ground.other is not None else None
-                unseal(data or b"", key)
-                return ground.put_document(key, data or b"")
-
-            able = heal if ground.other is not None else None
-            name = ground.name(key)
-            yield problem(Severity.ERROR, Kind.CHANGED, name, error.message, remedy=RESTORE, heal=able)
