@@ -4,12 +4,8 @@ Only answers count whose version the rollout's coin chose. A look takes what had
 enough for it, so it finds the same however often it is made; only then are the files read.
 """
 
-from collections.abc import Sequence
-
-from serinus.control.feedback import pairs_of
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Digest, Version
-from serinus.evaluation.online import JudgedArm, difference
 from serinus.rollout.feedback import FeedbackStanding, Judged, confidence_of_a_look, look
 from serinus.rollout.policy import FeedbackGate
 from serinus.rollout.state import Rollout, State
@@ -80,26 +76,28 @@ class FeedbackWatch:
         pairs: int,
     ) -> Judged | None:
         """Look `number`, on what had come when each version had `pairs`; None when that shows no building."""
+        # Only a look takes numpy and the matching; the dashboard mostly counts.
+        from serinus.control.feedback import pairs_of
+        from serinus.evaluation.online import JudgedArm, difference
+
         enough = max(sorted(one.time for one in arm)[pairs - 1] for arm in arms)
-        canary, current = ([one for one in arm if one.time <= enough] for arm in arms)
-        try:
-            found = difference(
-                self._arm(digests[1], current),
-                self._arm(digests[0], canary),
-                gate.metric,
-                confidence=confidence_of_a_look(gate),
+        canary, current = (
+            JudgedArm(
+                *pairs_of([one for one in arm if one.time <= enough]),
+                self._store.manifest(digest).contract.classes,
             )
+            for digest, arm in zip(digests, arms, strict=True)
+        )
+        try:
+            found = difference(current, canary, gate.metric, confidence=confidence_of_a_look(gate))
         except InvalidInput:
             return None
         return Judged(
             look=number,
-            canary_pairs=len(canary),
-            current_pairs=len(current),
+            canary_pairs=len(canary.truth),
+            current_pairs=len(current.truth),
             canary=found.b,
             current=found.a,
             low=found.low,
             high=found.high,
         )
-
-    def _arm(self, digest: Digest, judged: Sequence[Feedback]) -> JudgedArm:
-        return JudgedArm(*pairs_of(judged), self._store.manifest(digest).contract.classes)
