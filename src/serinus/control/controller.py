@@ -184,6 +184,7 @@ class Controller:
             share=share,
             report=outcome.report,
             vouched=outcome.vouched,
+            measured=outcome.measured,
             past=self._past(current),
         )
         return self._append(state, verified, outcome.reason)

@@ -35,6 +35,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`checks`: each with name, failed, words, numbers, gates."""
     vouched: tuple[str, ...] = ()
     """Golden sets on which it was compared with current and nothing was found against it."""
+    measured: bool = False
+    """Whether there was a golden set."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ def outcome_of(made: list[Check]) -> Outcome:
     golden = results_in(report)
     reason = " ".join([f"All {len(made)} checks before traffic passed.", *(one.words for one in golden)])
     vouched = tuple(check_name(one.name) for one in golden if one.vouches)
-    return Outcome(failed=None, reason=reason, report=report, vouched=vouched)
+    return Outcome(failed=None, reason=reason, report=report, vouched=vouched, measured=bool(golden))
 
 
 class Verifier:

@@ -17,7 +17,7 @@ from serinus.core.ids import Version
 from serinus.evidence.analysis import Verdict
 from serinus.evidence.steps import StepProof
 from serinus.rollout.feedback import FeedbackStanding, objection
-from serinus.rollout.policy import OnInsufficient, OnNewVersion, OnShift, share_of_step
+from serinus.rollout.policy import OnDrift, OnInsufficient, OnNewVersion, OnShift, share_of_step
 from serinus.rollout.state import Rollout, State
 
 
@@ -195,21 +195,29 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
     A golden set explains why versions differ. It is of the past, so it explains no drift.
     """
     policy = rollout.policy
+    noted = policy.on_shift is OnShift.NOTE
+    alone = policy.on_shift is OnShift.AUTO and not rollout.measured
     found = (
-        (ReasonCode.DRIFT, verdict.drift, policy.on_drift, ()),
-        (ReasonCode.SIGNALS, verdict.shift, policy.on_shift, situation.vouched),
-        (ReasonCode.DISAGREEMENT, situation.disagreement, policy.on_shift, situation.vouched),
+        (ReasonCode.DRIFT, verdict.drift, policy.on_drift is OnDrift.NOTE, ()),
+        (ReasonCode.SIGNALS, verdict.shift, noted or alone, situation.vouched),
+        (ReasonCode.DISAGREEMENT, situation.disagreement, noted, situation.vouched),
     )
-    for code, words, then, vouched in found:
+    for code, words, passes, vouched in found:
         if not words or code in rollout.explained:
             continue
         if vouched:
             return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
-        if then is OnShift.NOTE:
-            return Note(code, f"{words}; the policy lets it pass")
+        if passes:
+            why = (
+                "no golden set is there that could vouch" if alone and code is ReasonCode.SIGNALS else _PASSES
+            )
+            return Note(code, f"{words}; {why}")
         missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
         return Suspend(code, f"{words}{missing}")
     return None
+
+
+_PASSES = "the policy lets it pass"
 
 
 def steps_left(rollout: Rollout) -> bool:

@@ -55,6 +55,8 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     report: dict[str, Any] = {}
     vouched: tuple[str, ...] = ()
     """Golden sets on which it was compared with current and nothing was found against it."""
+    measured: bool = False
+    """Whether there were golden sets to measure it on."""
     past: Categories = {}
     """What current answered to users before: what the test of data drift compares with."""
 

@@ -30,7 +30,16 @@ class OnInsufficient(StrEnum):
 
 
 class OnShift(StrEnum):
-    """What to do when answers change and nothing explains it."""
+    """What to do when the canary answers differently from current and nothing vouches for it."""
+
+    AUTO = "auto"
+    """Hold where golden sets are there to vouch and none did, note where there is none."""
+    HOLD = "hold"
+    NOTE = "note"
+
+
+class OnDrift(StrEnum):
+    """What to do when both versions answer differently from the past."""
 
     HOLD = "hold"
     NOTE = "note"
@@ -171,10 +180,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     above current, is rolled back."""
     max_empty_rate: Rate = 0.2
     """The same of empty answers to probes whose golden pair shows buildings."""
-    on_shift: OnShift = OnShift.HOLD
-    """What follows when the canary answers differently from current and no golden set vouches for it: hold
-    and ask a person, or note it in the history and go on."""
-    on_drift: OnShift = OnShift.HOLD
+    on_shift: OnShift = OnShift.AUTO
+    """What follows when the canary answers differently from current and nothing vouches for it: hold and ask
+    a person; note it in the history and go on; or auto, which holds where there are golden sets, and notes
+    where there is none, since then nothing could vouch for any version. Shadow pairs hold with auto, too."""
+    on_drift: OnDrift = OnDrift.HOLD
     """What follows when both versions answer differently from the time before the rollout (data drift)."""
     require_signature: bool = False
     """Whether a version must be signed with a trusted key before it gets traffic."""
