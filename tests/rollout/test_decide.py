@@ -450,3 +450,30 @@ def test_an_older_version_is_no_update() -> None:
     history.append(promoted(1, 3))
     assert history.state.versions[history.state.next_version - 2].state is VersionState.PUBLISHED
     assert next_start(history.state) is None
+
+
+def test_a_disagreement_holds_once_and_never_rolls_back() -> None:
+    said = msgspec.structs.replace(situation(clock=10.0), disagreement="they disagree")
+    state = with_canary().state
+    decision = decide(state, said)
+    assert isinstance(decision, Suspend) and decision.code is ReasonCode.DISAGREEMENT
+    shared = decide(state, msgspec.structs.replace(said, verdict=SHARED))
+    assert isinstance(shared, Suspend) and shared.code is ReasonCode.SHARED_FAILURE, "it ends by itself"
+    assert isinstance(decide(state, msgspec.structs.replace(said, verdict=BLAMED)), RollBack)
+    noted = decide(state, msgspec.structs.replace(said, vouched=("golden set storm",)))
+    assert isinstance(noted, Note) and noted.code is ReasonCode.DISAGREEMENT
+    assert state.rollout is not None
+    rollout = msgspec.structs.replace(state.rollout, explained=(ReasonCode.DISAGREEMENT,))
+    decided = decide(msgspec.structs.replace(state, rollout=rollout), said)
+    assert isinstance(decided, Hold) and "window" in decided.reason
+
+
+def test_who_resumes_after_a_disagreement_has_seen_it() -> None:
+    for code, seen in ((ReasonCode.INSUFFICIENT, ()), (ReasonCode.DISAGREEMENT, (ReasonCode.DISAGREEMENT,))):
+        history = held(code)
+        history.append(Resumed(rollout=1))
+        assert history.state.rollout is not None
+        assert history.state.rollout.explained == seen
+        history.append(Held(rollout=1, code=ReasonCode.INSUFFICIENT))
+        history.append(Resumed(rollout=1))
+        assert history.state.rollout.explained == seen

@@ -31,22 +31,6 @@ from tests.store.places import open_store
 from tests.store.proxy import Proxy
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("url")) if request.param == "bucket" else ""
-
-
-@pytest.fixture
-def one(place: str, root: Path, clock: Ticks) -> Store:
-    return open_store(root, place, clock=clock)
-
-
-@pytest.fixture
-def other(place: str, root: Path, tmp_path: Path, clock: Ticks) -> Store:
-    """Another process on the same store; with a bucket on another machine."""
-    return open_store(tmp_path / "elsewhere" if place else root, place, clock=clock)
-
-
 def test_versions_are_published_once_and_read_by_all(
     one: Store, other: Store, draft: Path, tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.SHARED_FAILURE: "both versions fail",
     ReasonCode.INSUFFICIENT: "there is too little evidence",
     ReasonCode.ASSIGNMENT: "the traffic split is not the declared one",
+    ReasonCode.DISAGREEMENT: "the versions disagree too often",
     ReasonCode.MANUAL: "by hand",
     ReasonCode.SUPERSEDED: "a newer version took its place",
     ReasonCode.INITIAL: "first start",

@@ -30,7 +30,8 @@ from serinus.store import volume_errors
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
 """A child that lived this long starts its back-off anew when it dies."""
-_DRAIN_SECONDS = 20.0
+_DRAIN_SECONDS = 45.0
+"""Longer than an admitted request may take (see `InferenceSettings.longest_seconds`)."""
 
 
 @dataclass
@@ -250,7 +251,7 @@ def up(settings: Settings) -> None:
         _cancel_jobs(settings, console)
         for child in children:
             child.stop()
-        deadline = time.monotonic() + _DRAIN_SECONDS
+        deadline = time.monotonic() + _DRAIN_SECONDS + settings.drain_delay_seconds
         for child in children:
             child.reap(deadline)
         console.print("Stopped.")

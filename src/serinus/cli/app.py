@@ -11,6 +11,7 @@ from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import (
     data,
     demo,
+    disagreements,
     feedback,
     golden,
     imports,
@@ -51,6 +52,7 @@ app.command(policy.app, name="policy")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")
+app.command(disagreements.app, name="disagreements")
 app.command(keys.app, name="keys")
 app.command(jobs.app, name="jobs")
 app.command(replay.replay)

@@ -220,6 +220,7 @@ class Controller:
             outage_over=shared and self._recovery.over(rollout, at.last),
             vouched=rollout.vouched,
             step=step_proof(self._store, rollout, at, readings.in_flight),
+            disagreement="" if at.shadow is None else at.shadow.objection,
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):

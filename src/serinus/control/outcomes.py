@@ -71,6 +71,7 @@ def numbers_of(
     return {
         **verdict.numbers,
         **proof,
+        **({} if at.shadow is None else at.shadow.numbers),
         "k": float(at.k),
         "share": rollout.share,
         "clock": at.clock,

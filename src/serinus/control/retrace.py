@@ -12,13 +12,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from serinus.control.ledger import Standing, begun, params_of
+from serinus.control.ledger import Standing, begun, params_of, with_pairs
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.evidence import steps
 from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, restart_split
 from serinus.evidence.outage import Aftermath
+from serinus.evidence.pairs import PairEvidence
 from serinus.evidence.replay import ReplayDecision
 from serinus.rollout.decide import Situation, decide
 from serinus.rollout.events import (
@@ -50,6 +51,7 @@ _BY_EVIDENCE = frozenset(
         ReasonCode.INSUFFICIENT,
         ReasonCode.SHARED_FAILURE,
         ReasonCode.ASSIGNMENT,
+        ReasonCode.DISAGREEMENT,
     }
 )
 _BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.SIGNALS, ReasonCode.LATENCY})
@@ -135,6 +137,7 @@ class _Course:
         assert state.rollout is not None
         self._policy = state.rollout.policy
         self._analysis = self._step_began = begun(state.rollout)
+        self._shadow: PairEvidence | None = None
         self._aftermath = Aftermath()
         self._position = 0
         self._last: FrozenSlice | None = None
@@ -154,6 +157,7 @@ class _Course:
         self._last = frozen
         self._position += sum(cell.successes + cell.failures for cell in frozen.slice)
         self._analysis = observe(self._analysis, frozen.slice, self._params)
+        self._shadow = with_pairs(self._shadow, frozen.pairs, self._policy)
         if self._state.rollout.phase is RolloutPhase.HELD:
             self._aftermath.add(frozen.slice)
         self._decide(frozen)
@@ -186,7 +190,7 @@ class _Course:
 
     @property
     def _standing(self) -> Standing:
-        return Standing(self._last, self._analysis, self._params, self._policy)
+        return Standing(self._last, self._analysis, self._params, self._policy, self._shadow)
 
     @property
     def _params(self) -> Params:
@@ -210,6 +214,7 @@ class _Course:
             step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
             if rollout.policy.steps
             else None,
+            disagreement="" if self._shadow is None else self._shadow.objection,
         )
         decision = decide(self._state, situation)
         body = body_of(decision, rollout, at, self._verdict, situation.step)
@@ -251,6 +256,7 @@ class _Course:
                 self._step_began = self._analysis
             self._policy = self._state.rollout.policy
             self._analysis = _carried(self._analysis, before, self._state.rollout)
+            self._shadow = with_pairs(self._shadow, None, self._policy)
 
 
 def _carried(analysis: Analysis, before: Rollout, after: Rollout) -> Analysis:

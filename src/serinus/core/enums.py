@@ -81,9 +81,24 @@ class ReasonCode(StrEnum):
     SHARED_FAILURE = "shared_failure"
     INSUFFICIENT = "insufficient"
     ASSIGNMENT = "assignment"
+    DISAGREEMENT = "disagreement"
+    """The versions answer too many pictures differently, and nothing vouches for the canary."""
     MANUAL = "manual"
     SUPERSEDED = "superseded"
     INITIAL = "initial"
+
+
+class ShadowDrop(StrEnum):
+    """Why a picture that was to be asked of both versions was not."""
+
+    LOAD = "load"
+    """A user waited for a worker."""
+    FULL = "full"
+    """As many as may wait did already."""
+    UNREADY = "unready"
+    """The worker for it was not ready."""
+    GONE = "gone"
+    """The rollout ended, or the process did."""
 
 
 class ImportRefusal(StrEnum):

@@ -41,6 +41,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Who vouches for the canary's answers: names of golden sets."""
     step: StepProof | None = None
     """What the canary's requests of the step in force prove; None where nothing was observed in it."""
+    disagreement: str = ""
+    """What shadow pairs say against the canary, in words; empty while they say nothing."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -187,6 +189,7 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
     found = (
         (ReasonCode.DRIFT, verdict.drift, policy.on_drift, ()),
         (ReasonCode.SIGNALS, verdict.shift, policy.on_shift, situation.vouched),
+        (ReasonCode.DISAGREEMENT, situation.disagreement, policy.on_shift, situation.vouched),
     )
     for code, words, then, vouched in found:
         if not words or code in rollout.explained:
@@ -195,7 +198,7 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
             return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
         if then is OnShift.NOTE:
             return Note(code, f"{words}; the policy lets it pass")
-        missing = "; no golden set vouches for it" if code is ReasonCode.SIGNALS else ""
+        missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
         return Suspend(code, f"{words}{missing}")
     return None
 

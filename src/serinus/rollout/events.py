@@ -77,7 +77,7 @@ class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
     """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`.
 
     After one because of the split (ASSIGNMENT) the evidence about the split starts afresh. After one because
-    of other answers (SIGNALS, DRIFT) these count as explained.
+    of other answers (SIGNALS, DRIFT, DISAGREEMENT) these count as explained.
     """
 
     rollout: int

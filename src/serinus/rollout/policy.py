@@ -13,6 +13,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Rate = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 Margin = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -125,6 +126,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a version must be signed with a trusted key before it gets traffic."""
     map50_margin: Margin = 0.05
     """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
+    shadow_share: Part = 0.0
+    """Share of the users' requests that the other version is asked too, after the answer was sent. Takes one
+    more worker of each version; dropped first under load."""
+    shadow_agreement: Part = 0.5
+    """A picture on which the agreement F1 of both versions lies below this is a disagreement; in steps of
+    0.05."""
+    max_disagreement: Rate = 0.2
+    """p0 of the test of shadow pairs: disagreements above this rate hold the rollout, unless a golden set
+    vouches for the canary. They never roll it back."""
+    keep_inputs: bool = False
+    """Whether the worst disagreements are kept with the pictures as they were sent; both answers and both
+    overlays always are."""
 
     @property
     def shares(self) -> tuple[float, ...]:

@@ -59,7 +59,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     vouched: tuple[str, ...] = ()
     """Golden sets on which it was measured and not worse than current."""
     explained: tuple[ReasonCode, ...] = ()
-    """SIGNALS or DRIFT: noted, or looked at by a person, so that it does not hold the rollout (again)."""
+    """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
     code: ReasonCode | None = None
     reason: str = ""
 

@@ -262,7 +262,8 @@ def _step(
             )
 
 
-_EXPLAINED_BY_HAND = (ReasonCode.SIGNALS, ReasonCode.DRIFT)
+_EXPLAINED_BY_HAND = (ReasonCode.SIGNALS, ReasonCode.DRIFT, ReasonCode.DISAGREEMENT)
+"""Who resumes such a hold has seen it."""
 
 
 def _explained(rollout: Rollout, code: ReasonCode | None) -> Rollout:

@@ -20,6 +20,7 @@ from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
 from serinus.evidence.answers import Tolerated
 from serinus.evidence.counts import Slice, merge
+from serinus.evidence.pairs import PairCounts
 from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import fields
 from serinus.observe.metrics import Metrics
@@ -29,6 +30,7 @@ from serinus.serving.copies import Copies
 from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.shadowing import Shadows
 from serinus.store import Replica, Store
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Agent:
         settings: InferenceSettings,
         *,
         recorder: Recorder,
+        shadows: Shadows,
         clock: Clock,
         boot: str,
     ) -> None:
@@ -64,6 +67,7 @@ class Agent:
         self._trips: frozenset[int] = frozenset()
         self._judge: _Judge | None = None
         self._reports = _Reports(store, self.name)
+        self._pairs = _PairReports(store, self.name, shadows, settings.shadow_report_seconds)
         self._copies = Copies(store)
         self._beat: Replica | None = None
         self._beat_at = 0.0
@@ -101,6 +105,7 @@ class Agent:
         self._copies.stop()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
+        self._with_store(self._pairs.send)
         self._with_store(self._recorder.send)
         rollout = self._state.rollout
         if rollout is not None and rollout.number in self._trips:
@@ -127,6 +132,7 @@ class Agent:
             errors.append(self._with_store(self._reports.send))
             errors.append(self._with_store(self._send_heartbeat))
             errors.append(self._with_store(self._recorder.send))
+            errors.append(self._with_store(self._pairs.send_when_due))
         self._note(errors)
 
     def _run(self) -> None:
@@ -274,3 +280,34 @@ class _Reports:
             self._store.put_observation(rollout, self._replica, self._next[rollout], slice_)
             self._next[rollout] += 1
             self._waiting.popleft()
+
+
+class _PairReports:
+    """What shadow pairs said, on its way to the store, numbered from 0 for each rollout."""
+
+    def __init__(self, store: Store, replica: str, shadows: Shadows, seconds: float) -> None:
+        self._store = store
+        self._replica = replica
+        self._shadows = shadows
+        self._seconds = seconds
+        self._waiting: dict[int, PairCounts] = {}
+        self._next: dict[int, int] = defaultdict(int)
+        self._sent_at = 0.0
+
+    def send_when_due(self) -> None:
+        """Now and then: nothing is decided in a hurry on pairs."""
+        if monotonic() - self._sent_at >= self._seconds:
+            self.send()
+
+    def send(self) -> None:
+        """Writes what was counted. What may have been written in part before stays the same."""
+        self._sent_at = monotonic()
+        self._write()
+        self._waiting = self._shadows.take()
+        self._write()
+
+    def _write(self) -> None:
+        for rollout, counts in list(self._waiting.items()):
+            self._store.put_pairs(rollout, self._replica, self._next[rollout], counts)
+            self._next[rollout] += 1
+            del self._waiting[rollout]

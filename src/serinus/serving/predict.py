@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
-from serinus.core.ids import Coin
+from serinus.core.ids import Coin, Version
 from serinus.engine import output
 from serinus.imagery.decode import decode, pixels_of
 from serinus.imagery.stack import Fitted, fit, stack6, to_original
@@ -31,7 +32,7 @@ from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.residency import Lease, Residency, Seat
-from serinus.serving.routing import Target
+from serinus.serving.routing import Shadowing, Target
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import VersionFailed
 
@@ -41,6 +42,10 @@ _T = TypeVar("_T")
 _Fits: TypeAlias = dict[tuple[int, int], Fitted]
 """The pair as networks want it, by the contract's size and stride."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
+
+
+class _LeftBehind(asyncio.CancelledError):
+    """The client left while a worker was at its request; who counts the outcome is the worker's thread."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +78,29 @@ class Prediction(NamedTuple):
     fallback: bool
     """The assigned version could not, and the other one answered."""
     timing: Timing
+    shadow: "Shadow | None" = None
+    """What is to be asked of the other version after the answer; None for most."""
+
+
+class Shadow(NamedTuple):
+    """The pair, as the version that did not answer wants it."""
+
+    arm: Arm
+    """Who did not answer."""
+    target: Target
+    contract: Contract
+    fitted: Fitted
+    rollout: int
+    shadowing: Shadowing
+
+
+class _Asked(NamedTuple):
+    """What a version was asked, and when (monotonic seconds)."""
+
+    arm: Arm
+    seat: Seat
+    fitted: Fitted
+    at: float
 
 
 class Predictor:
@@ -109,16 +137,55 @@ class Predictor:
         golden: bool = False,
         caller: Caller = NOBODY,
         keep_post: bool = False,
+        shadowed: bool = False,
     ) -> Prediction:
         """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
         `golden`: a probe whose pair shows buildings. `keep_post`: with the post picture, to draw on.
+        `shadowed`: the other version may be asked later, where policy and coin say so; the pair is then part
+        of the answer.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
         """
+        return await self._find(
+            lambda: self._decode_pair(pre, post),
+            stratum=stratum,
+            golden=golden,
+            caller=caller,
+            keep_post=keep_post,
+            shadowed=shadowed,
+        )
+
+    async def infer(
+        self,
+        pair: npt.NDArray[np.uint8],
+        *,
+        version: Version | None = None,
+        stratum: Stratum = Stratum.USERS,
+        caller: Caller = NOBODY,
+    ) -> Prediction:
+        """Detections of a pair that is decoded already: uint8 [H, W, 6], as `stack6` makes it.
+
+        `version`: the one that is asked, and no other in its place; such a request is no evidence. Raises
+        NotFound when it is not loaded, and what `predict` raises.
+        """
+        return await self._find(lambda: self._held(pair), stratum=stratum, caller=caller, version=version)
+
+    async def _find(
+        self,
+        load: Callable[[], npt.NDArray[np.uint8]],
+        *,
+        stratum: Stratum,
+        caller: Caller,
+        golden: bool = False,
+        keep_post: bool = False,
+        shadowed: bool = False,
+        version: Version | None = None,
+    ) -> Prediction:
+        """`load` gives the stacked pair; it is freed as soon as it is fitted."""
         started = monotonic()
         try:
-            stacked = await self.in_thread(self._decode_pair, pre, post)
+            stacked = await self.in_thread(load)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
@@ -127,9 +194,11 @@ class Predictor:
             raise
         height, width = stacked.shape[:2]
         decoded = monotonic()
-        with self._residency.lease() as lease:
+        with self._residency.lease(version) as lease:
             who = caller if stratum is Stratum.USERS else NOBODY
             assigned = assign(lease.snapshot, who, self._coin)
+            if version is not None:
+                assigned = assigned._replace(override=True)
             arm, rollout = assigned.arm, lease.snapshot.rollout
             ticket = (
                 self._counters.arrive(rollout, arm, stratum, lease.snapshot.share, assigned.unit)
@@ -141,10 +210,16 @@ class Predictor:
                 fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
                 del stacked
                 role, detections = await self._answer(lease, arm, fits, ticket, golden=golden)
+                shadow = None
+                if shadowed and stratum is Stratum.USERS and role is arm and not assigned.override:
+                    shadow = self._shadow(lease, arm, fits)
+            except _LeftBehind:
+                ticket = None  # settled when the worker is done
+                raise
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
-        if rollout is None and stratum is Stratum.USERS and role is Arm.CURRENT:
+        if rollout is None and version is None and stratum is Stratum.USERS and role is Arm.CURRENT:
             seat = lease.seats[role]
             self._counters.past.note(
                 seat.target.digest, answer_of(detections, seat.contract.classes, golden=False)
@@ -175,7 +250,22 @@ class Predictor:
             override=assigned.override,
             fallback=role is not arm,
             timing=timing,
+            shadow=shadow,
         )
+
+    def _shadow(self, lease: Lease, answered: Arm, fits: _Fits) -> Shadow | None:
+        """What the other version is to be asked, when the coin says so and both are here."""
+        shadowing, rollout = lease.snapshot.shadowing, lease.snapshot.rollout
+        arm = Arm.CURRENT if answered is Arm.CANARY else Arm.CANARY
+        if shadowing is None or rollout is None or arm not in lease.seats:
+            return None
+        if shadowing.share < 1.0 and self._coin() >= shadowing.share:
+            return None
+        seat = lease.seats[arm]
+        if seat.contract.classes != lease.seats[answered].contract.classes:
+            return None  # class ids of the one say nothing about those of the other
+        fitted = fits[seat.contract.size, seat.contract.stride]
+        return Shadow(arm, seat.target, seat.contract, fitted, rollout, shadowing)
 
     async def in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs `work` in the threads for pictures."""
@@ -194,7 +284,7 @@ class Predictor:
             return Arm.CANARY, await self._stand_in(lease, arm, fits, ticket)
         asked = monotonic()
         try:
-            detections = await self._ask(seat, arm, fits)
+            detections = await self._ask(seat, arm, fits, ticket)
         except VersionFailed as error:
             if ticket is not None:
                 self._counters.fail(ticket, error.kind)
@@ -242,27 +332,39 @@ class Predictor:
             raise _for_user(error) from error
 
     async def _ask(
-        self, seat: Seat, arm: Arm, fits: _Fits, *, rescue: bool = False
+        self, seat: Seat, arm: Arm, fits: _Fits, ticket: Ticket | None = None, *, rescue: bool = False
     ) -> npt.NDArray[np.float32]:
-        """Checked detections [K, 6] in original pixels. Raises VersionFailed."""
+        """Checked detections [K, 6] in original pixels. Raises VersionFailed.
+
+        When the client leaves meanwhile, what waits is given up. What a worker has begun is no longer worth
+        stopping, and its outcome counts: else a version that is so slow that people leave had no failures.
+        """
         contract = seat.contract
         fitted = fits[contract.size, contract.stride]
-        start_by = monotonic() + self._settings.predict_timeout_seconds
+        asked = monotonic()
+        start_by = asked + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        found = await self._answered(future, start_by)
-        _, height, width, _ = fitted.image.shape
         try:
-            output.check(
-                found,
-                width=width,
-                height=height,
-                classes=len(contract.classes),
-                max_detections=contract.max_detections,
-            )
-        except ModelFault as error:
-            raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
-        shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
-        return to_original(shown, fitted)
+            found = await self._answered(future, start_by)
+        except asyncio.CancelledError as left:
+            if ticket is None or future.cancel():
+                raise
+            future.add_done_callback(partial(self._settle, ticket, _Asked(arm, seat, fitted, asked)))
+            raise _LeftBehind from left
+        return checked(found, contract, fitted)
+
+    def _settle(self, ticket: Ticket, asked: _Asked, future: "Future[Rows]") -> None:
+        """Counts what came of a request whose client has left; mostly in a worker's thread."""
+        arm, seat, fitted, at = asked
+        try:
+            found = checked(future.result(), seat.contract, fitted)
+        except VersionFailed as error:
+            self._counters.fail(ticket, error.kind)
+            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - at)
+        else:
+            # Nobody who leaves knows the truth of his pair.
+            self._counters.succeed(ticket, answer_of(found, seat.contract.classes, golden=False))
+            self._metrics.ok(arm, seat.target.version, monotonic() - at)
 
     async def _answered(self, future: "Future[Rows]", start_by: float) -> Rows:
         """Waits until `start_by` for a worker, then as long as a worker may take. Raises VersionFailed."""
@@ -293,6 +395,13 @@ class Predictor:
         self._pixels.tie(pixels, stacked)
         return stacked
 
+    def _held(self, pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """`pair`, with room taken for its pixels. Raises Unavailable when there is none."""
+        pixels = 2 * pair.shape[0] * pair.shape[1]
+        self._pixels.take(pixels)
+        self._pixels.tie(pixels, pair)
+        return pair
+
     def _fit_all(
         self, stacked: npt.NDArray[np.uint8], lease: Lease, keep_post: bool
     ) -> tuple[_Fits, npt.NDArray[np.uint8] | None]:
@@ -304,6 +413,23 @@ class Predictor:
         kept = np.ascontiguousarray(stacked[:, :, 3:])
         self._pixels.hold(kept)
         return fits, kept
+
+
+def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.float32]:
+    """What is shown of a version's answer: [K, 6] in original pixels. Raises VersionFailed."""
+    _, height, width, _ = fitted.image.shape
+    try:
+        output.check(
+            found,
+            width=width,
+            height=height,
+            classes=len(contract.classes),
+            max_detections=contract.max_detections,
+        )
+    except ModelFault as error:
+        raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
+    shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
+    return to_original(shown, fitted)
 
 
 def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:

@@ -22,6 +22,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since 1970-01-01 UTC."""
 
 
+class Shadowing(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the other version is asked, too, after the answer."""
+
+    share: float
+    """Probability, in (0, 1]."""
+    keep_inputs: bool
+    """Whether the worst disagreements are kept with their pictures."""
+    below: float
+    """Agreement F1 below which a pair disagrees."""
+
+
 class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica obeys. Both targets are loaded."""
 
@@ -39,6 +50,8 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Header in which testers ask for an arm."""
     salt: str = ""
     """What makes the places of pinned users another draw in each rollout."""
+    shadowing: Shadowing | None = None
+    """None: no request is asked twice."""
 
     def assign(self, coin: float) -> Arm:
         """The arm for a coin uniform in [0, 1)."""
@@ -90,7 +103,14 @@ def route(
         sticky=rollout.policy.sticky,
         override_header=rollout.policy.override_header,
         salt=f"{rollout.number}:{canary.digest}",
+        shadowing=None if rollout.number in tripped else _shadowing(rollout.policy),
     )
+
+
+def _shadowing(policy: Policy) -> Shadowing | None:
+    if policy.shadow_share == 0.0:
+        return None
+    return Shadowing(share=policy.shadow_share, keep_inputs=policy.keep_inputs, below=policy.shadow_agreement)
 
 
 def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> Target | None:

@@ -2,6 +2,7 @@
 
 from serinus.store.client import Address
 from serinus.store.frozen import FrozenSlice
+from serinus.store.gallery import Disagreement, GalleryFile, Mark
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
 from serinus.store.local import refusal, volume_errors
@@ -15,11 +16,14 @@ from serinus.store.store import Store
 __all__ = [
     "Address",
     "Answered",
+    "Disagreement",
     "Feedback",
     "FrozenSlice",
+    "GalleryFile",
     "GoldenEntry",
     "GoldenSet",
     "Keeper",
+    "Mark",
     "Pair",
     "PolicyRecord",
     "Replica",

@@ -1,16 +1,17 @@
 """`serinus store copy`: brings a second store up to what a first one holds: the backup, the way to a bucket.
 
-What events name goes first (artifacts, golden sets, policies, evidence), with the feedback; then the events
-in their order. So the copy is a store at every moment: its journal is a beginning of the other one's, and
-what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already is not sent
-again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source, which may be in
-use.
+What events name goes first (artifacts, golden sets, policies, evidence), with the feedback and the galleries;
+then the events in their order. So the copy is a store at every moment: its journal is a beginning of the
+other one's, and what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already
+is not sent again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source,
+which may be in use.
 
 Nothing that lies in the copy is replaced, but ground truth by newer one: what is damaged there is named by
 the check that follows and healed by its repair; what is sound and another one is a conflict, and is named.
 
 Not copied, since it is passing or generated: heartbeats, `routes.json`, kept answers, observations that
-were not frozen yet, views, `incoming/`, `lost+found/`. Of removed versions the manifests are copied.
+were not frozen yet (of requests and of shadow pairs), views, `incoming/`, `lost+found/`. Of removed versions
+the manifests are copied.
 """
 
 import contextlib
@@ -30,15 +31,17 @@ from serinus.rollout.state import State
 from serinus.store import golden, publish
 from serinus.store.feedback_copy import FeedbackCopy
 from serinus.store.frozen import FrozenEvidence, decode_slice
+from serinus.store.gallery import GALLERY
 from serinus.store.journal import Journal, decode
 from serinus.store.policies import decode_edition
-from serinus.store.sealed import seal
+from serinus.store.sealed import seal, unseal
 
 if TYPE_CHECKING:
     from serinus.store.backend import Backend
     from serinus.store.store import Store
 
 MARK = "copying.json"
+_FEEDBACK = "feedback"
 _EDITIONS = ("golden", "policies")
 _TREES_AT_ONCE = 4
 _AHEAD = 64
@@ -196,6 +199,7 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
         sender.documents(wanted)
         sender.editions()
         sender.feedback()
+        sender.gallery()
         if source.state().removed - wanted.state.removed and sender.left_out:
             continue  # what is missing was removed meanwhile: what events name is another now
         sender.events(wanted)
@@ -209,6 +213,10 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
             conflicts=tuple(sender.conflicts),
         )
     raise Conflict("Versions are removed as fast as they are copied.", remedy="Try again.")
+
+
+_TOLD = (".json", ".mark")
+"""Documents of a gallery: they go after the pictures that they name."""
 
 
 class _Sender:
@@ -307,6 +315,26 @@ class _Sender:
         found.run()
         self.left_out += found.damaged
         self.conflicts += found.conflicts
+
+    def gallery(self) -> None:
+        """Sends disagreements that are new, and what people said of them since."""
+        there = self._target.files(GALLERY)
+        keys = [
+            f"{GALLERY}/{name}"
+            for name in sorted(self._source.files(GALLERY), key=lambda name: name.endswith(_TOLD))
+            if name not in there or name.endswith(".mark")
+        ]
+        for key, data in _read_ahead(self._source, keys):
+            if data is None or (key.removeprefix(f"{GALLERY}/") in there and self._target.read(key) == data):
+                continue
+            try:
+                if key.endswith(_TOLD):
+                    unseal(data, self._source.name(key))
+            except Corrupt as error:
+                self.left_out.append(error.message)
+                continue
+            self._target.replace(key, data, durable=True)
+            self._count(key, len(data))
 
     def events(self, wanted: Plan) -> None:
         """Appends the events, each to its predecessor."""

@@ -10,6 +10,7 @@ from serinus.core.errors import Conflict, Corrupt, InvalidInput
 from serinus.core.ids import Digest
 from serinus.evidence.analysis import Analysis
 from serinus.evidence.counts import Slice
+from serinus.evidence.pairs import PairCounts, PairEvidence
 from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
@@ -41,6 +42,12 @@ class FrozenSlice(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A replica had stopped the canary on its own evidence."""
     analysis: Analysis
     """The state of all tests after this slice."""
+    pairs: PairCounts | None = None
+    """Shadow pairs in this slice; None where there were none."""
+    pair_sources: dict[str, int] = {}
+    """Replica -> the highest number of its slices of shadow pairs that is in here or before."""
+    shadow: PairEvidence | None = None
+    """What shadow pairs say after this slice."""
     prev: str
     """`digest` of slice k - 1; empty for k = 0."""
 

@@ -9,6 +9,7 @@ from serinus.core.enums import Named
 from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable, Unwritable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
+from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
@@ -22,12 +23,13 @@ from serinus.store.client import Address, connect
 from serinus.store.editions import Editions
 from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
+from serinus.store.gallery import Gallery
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.incoming import Incoming
 from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
-from serinus.store.observations import Observations
+from serinus.store.observations import observations, pairs
 from serinus.store.patience import Patience
 from serinus.store.policies import Policies, PolicyRecord
 from serinus.store.predictions import Feedbacks, Predictions
@@ -81,13 +83,16 @@ class Store:
             new_id=new_id,
             before=self._check_place,
         )
-        self._observations = Observations(self.backend)
+        self._observations = observations(self.backend)
+        self._pairs = pairs(self.backend)
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
         self.predictions = Predictions(self.backend)
         """Answers that were given, kept for a while."""
         self.feedback = Feedbacks(self.backend)
         """Ground truth that came later."""
+        self.gallery = Gallery(self.backend)
+        """The pictures that both versions of a rollout disagree on most."""
         self.incoming = Incoming(root, self._disk, new_id)
         """Models that somebody else left in MODEL_DIR."""
         editions = partial(Editions, backend=self.backend, journal=self._journal, registry=self._registry)
@@ -338,6 +343,15 @@ class Store:
         What was frozen of them stays.
         """
         self._observations.forget(keep=keep, before=before)
+        self._pairs.forget(keep=keep, before=before)
+
+    def put_pairs(self, rollout: int, replica: str, n: int, counts: PairCounts) -> None:
+        """Writes slice `n` of one process's shadow pairs; atomic, not durable."""
+        self._pairs.put(rollout, replica, n, counts)
+
+    def new_pairs(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, PairCounts]]:
+        """Per replica the slices of shadow pairs with n above `seen`, ordered by replica and n."""
+        return self._pairs.new(rollout, seen)
 
     def freeze(self, frozen: FrozenSlice) -> bool:
         """Puts slice k if absent. False: somebody else froze another. Raises Conflict on a wrong `prev`."""

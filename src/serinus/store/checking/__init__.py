@@ -25,6 +25,7 @@ from serinus.store.checking.ground import Ground
 from serinus.store.checking.judged import answer_problems, feedback_problems
 from serinus.store.checking.machine import copy_problems, state_problems, view_problems, view_seqs
 from serinus.store.checking.passing import leftover_problems, passing_problems, stray_problems
+from serinus.store.checking.pictures import gallery_problems
 from serinus.store.checking.records import evidence_problems
 from serinus.store.checking.registry import artifact_problems
 from serinus.store.checking.tail import accept_loss
@@ -92,6 +93,7 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
     yield from golden_problems(ground, donors, chronicle)
     yield from policy_problems(ground, chronicle)
     yield from feedback_problems(ground)
+    yield from gallery_problems(ground)
     yield from passing_problems(ground, chronicle)
     yield from answer_problems(ground)
     yield from stray_problems(ground)
