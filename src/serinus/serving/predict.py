@@ -22,7 +22,7 @@ from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge
 from serinus.core.ids import Coin
 from serinus.engine import output
 from serinus.imagery.decode import decode, pixels_of
-from serinus.imagery.stack import Fitted, fit, stack6, to_original
+from serinus.imagery.stack import Fitted, check_pair, fit, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
@@ -116,14 +116,14 @@ class Predictor:
         """
         started = monotonic()
         try:
-            stacked = await self.in_thread(self._decode_pair, pre, post)
+            pictures = await self.in_thread(self._decode_pair, pre, post)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
         except Unavailable:
             self._metrics.refused.labels("busy").inc()
             raise
-        height, width = stacked.shape[:2]
+        height, width = pictures.post.shape[:2]
         decoded = monotonic()
         with self._residency.lease() as lease:
             who = caller if stratum is Stratum.USERS else NOBODY
@@ -136,8 +136,9 @@ class Predictor:
             )
             try:
                 # What waits for a model is small; the full pictures go now.
-                fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
-                del stacked
+                fits = await self.in_thread(self._fit_all, pictures, lease)
+                kept = pictures.post if keep_post else None
+                del pictures
                 role, detections = await self._answer(lease, arm, fits, ticket)
             finally:
                 if ticket is not None:
@@ -273,30 +274,32 @@ class Predictor:
         finally:
             answer.cancel()
 
-    def _decode_pair(self, pre: bytes, post: bytes) -> npt.NDArray[np.uint8]:
+    def _decode_pair(self, pre: bytes, post: bytes) -> "_Pictures":
         """Raises InvalidInput, TooLarge, Unavailable when there is no room for its pixels."""
         limit = self._settings.max_image_pixels
-        pixels = sum(_of_both(lambda data: pixels_of(data, max_pixels=limit), pre, post))
-        self._pixels.take(pixels)
+        sizes = _of_both(lambda data: pixels_of(data, max_pixels=limit), pre, post)
+        self._pixels.take(sum(sizes))
         try:
-            stacked = stack6(*_of_both(lambda data: decode(data, max_pixels=limit), pre, post))
+            pictures = _Pictures(*_of_both(lambda data: decode(data, max_pixels=limit), pre, post))
+            check_pair(*pictures)
         except BaseException:
-            self._pixels.give_back(pixels)
+            self._pixels.give_back(sum(sizes))
             raise
-        self._pixels.tie(pixels, stacked)
-        return stacked
+        for pixels, picture in zip(sizes, pictures, strict=True):
+            self._pixels.tie(pixels, picture)
+        return pictures
 
-    def _fit_all(
-        self, stacked: npt.NDArray[np.uint8], lease: Lease, keep_post: bool
-    ) -> tuple[_Fits, npt.NDArray[np.uint8] | None]:
-        """The pair for every version that may be asked, and the post picture if it is to be kept."""
+    def _fit_all(self, pictures: "_Pictures", lease: Lease) -> _Fits:
+        """The pair for every version that may be asked."""
         wanted = {(seat.contract.size, seat.contract.stride) for seat in lease.seats.values()}
-        fits = {key: fit(stacked, size=key[0], stride=key[1]) for key in wanted}
-        if not keep_post:
-            return fits, None
-        kept = np.ascontiguousarray(stacked[:, :, 3:])
-        self._pixels.hold(kept)
-        return fits, kept
+        return {key: fit(*pictures, size=key[0], stride=key[1]) for key in wanted}
+
+
+class _Pictures(NamedTuple):
+    """RGB uint8 [H, W, 3] each."""
+
+    pre: npt.NDArray[np.uint8]
+    post: npt.NDArray[np.uint8]
 
 
 def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:
