@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
+from serinus.api.forms import BODY
 from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge
 from serinus.core.ids import NewId
 from serinus.observe.logs import fields, request_context
@@ -81,6 +82,8 @@ class Guards:
             if refusal is not None:
                 await refusal(scope, receive, body.send)
                 return
+            if body.over:
+                scope.get("extensions", {}).pop(BODY, None)  # nobody reads it but through `body`
             try:
                 await self.app(scope, body.receive, body.send)
             except _BodyTooLarge:

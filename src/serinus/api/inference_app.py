@@ -13,14 +13,14 @@ from typing import Annotated
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 
 from serinus import __version__
 from serinus.api import errors, guards
 from serinus.api.batch import Batch, draw, result_path
 from serinus.api.docs_page import docs_page
 from serinus.api.findings import findings
-from serinus.api.forms import files_of, read_form
+from serinus.api.forms import Form, files_of, pictures_of, read_form, spool_form
 from serinus.api.inference_documents import (
     BatchReply,
     FeedbackPage,
@@ -200,15 +200,13 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
         started = monotonic()
         stratum = Stratum.PROBES if request.headers.get(_STRATUM_HEADER) == _PROBE else Stratum.USERS
         with replica.admission():
-            form = await read_form(request, memory_bytes=settings.max_body_bytes)
+            form = await read_form(request)
             try:
-                pre, post = [await file.read() for file in files_of(form, _PAIR)]
-                choice = overlay or _choice(form)
+                pre, post = pictures_of(form, _PAIR)
+                choice = overlay or _choice(_text(form))
             except InvalidInput:
                 replica.metrics.refused.labels("bad_input").inc()
                 raise
-            finally:
-                await form.close()
             prediction = await replica.predictor.predict(
                 pre,
                 post,
@@ -279,7 +277,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
         ] = None,
     ) -> Response:
         with replica.admission():
-            form = await read_form(request, memory_bytes=_SPOOL_BYTES)
+            form = await spool_form(request, memory_bytes=_SPOOL_BYTES)
             try:
                 (archive,) = files_of(form, ["zipfile"])
                 with tempfile.NamedTemporaryFile(prefix="serinus-batch-", suffix=".zip") as copy:
@@ -289,7 +287,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     batch = Batch(
                         replica.predictor,
                         settings,
-                        overlay or _choice(form),
+                        overlay or _choice(form.get("overlay")),
                         request_id=request_id(),
                         caller=Caller(request.headers, request.cookies),
                     )
@@ -371,10 +369,15 @@ def _ground_truth(body: bytes) -> GroundTruth:
         ) from error
 
 
-def _choice(form: FormData) -> OverlayChoice:
-    given = form.get("overlay", OverlayChoice.PNG.value)
+def _text(form: Form) -> str | None:
+    part = form.get("overlay")
+    return None if part is None or part.is_file else bytes(part.content).decode("utf-8", "replace")
+
+
+def _choice(given: UploadFile | str | None) -> OverlayChoice:
+    """What the form's field says."""
     try:
-        return OverlayChoice("" if isinstance(given, UploadFile) else given)
+        return OverlayChoice("" if isinstance(given, UploadFile) else given or OverlayChoice.PNG)
     except ValueError as error:
         raise InvalidInput("overlay must be none, png or jpeg.") from error
 

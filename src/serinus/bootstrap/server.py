@@ -6,6 +6,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from serinus.bootstrap.intake import Connection
+
 _DRAIN_SECONDS = 10
 _IDLE_SECONDS = 15
 
@@ -38,6 +40,7 @@ def serve(app: FastAPI, host: str, port: int, *, stopping: Callable[[], None] = 
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Connection,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )

@@ -6,6 +6,7 @@ ignored everywhere: the labels of a data set are in the coordinates of the store
 """
 
 import io
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -17,12 +18,14 @@ from serinus.core.errors import InvalidInput, TooLarge
 # What strangers send is refused in words to them; the decoders' own remarks on stderr help nobody.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+Data: TypeAlias = bytes | memoryview
+"""A picture's file."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 _ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
 _TRUNCATED = "Send the whole file again; it was probably cut off on its way."
 
 
-def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
+def decode(data: Data, *, max_pixels: int) -> NDArray[np.uint8]:
     """The picture in `data` as RGB uint8, shape [H, W, 3].
 
     16 bits a channel are scaled to 8, grey becomes RGB, alpha is dropped; of several pages or frames the
@@ -41,7 +44,7 @@ def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
     return _rgb8(pixels)
 
 
-def pixels_of(data: bytes | memoryview, *, max_pixels: int) -> int:
+def pixels_of(data: Data, *, max_pixels: int) -> int:
     """How many pixels the header claims. Raises like `decode`, as far as the header tells."""
     _, width, height = _measured(data, max_pixels)
     return width * height
@@ -65,7 +68,7 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     return encoded.tobytes()
 
 
-def _measured(data: bytes | memoryview, max_pixels: int) -> tuple[str, int, int]:
+def _measured(data: Data, max_pixels: int) -> tuple[str, int, int]:
     """Format and size (width, height), within the limit."""
     if not len(data):
         raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
@@ -79,7 +82,7 @@ def _measured(data: bytes | memoryview, max_pixels: int) -> tuple[str, int, int]
     return name, width, height
 
 
-def _header(data: bytes | memoryview) -> tuple[str, int, int]:
+def _header(data: Data) -> tuple[str, int, int]:
     """Format and size (width, height) as the header claims them."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:

@@ -21,7 +21,7 @@ from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
 from serinus.core.ids import Coin
 from serinus.engine import output
-from serinus.imagery.decode import decode, pixels_of
+from serinus.imagery.decode import Data, decode, pixels_of
 from serinus.imagery.stack import Fitted, check_pair, fit, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
@@ -101,8 +101,8 @@ class Predictor:
 
     async def predict(
         self,
-        pre: bytes,
-        post: bytes,
+        pre: Data,
+        post: Data,
         *,
         stratum: Stratum = Stratum.USERS,
         caller: Caller = NOBODY,
@@ -274,7 +274,7 @@ class Predictor:
         finally:
             answer.cancel()
 
-    def _decode_pair(self, pre: bytes, post: bytes) -> "_Pictures":
+    def _decode_pair(self, pre: Data, post: Data) -> "_Pictures":
         """Raises InvalidInput, TooLarge, Unavailable when there is no room for its pixels."""
         limit = self._settings.max_image_pixels
         sizes = _of_both(lambda data: pixels_of(data, max_pixels=limit), pre, post)
@@ -302,10 +302,10 @@ class _Pictures(NamedTuple):
     post: npt.NDArray[np.uint8]
 
 
-def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:
+def _of_both(work: Callable[[Data], _T], pre: Data, post: Data) -> tuple[_T, _T]:
     """`work` on both pictures; its errors say on which."""
 
-    def one(name: str, data: bytes) -> _T:
+    def one(name: str, data: Data) -> _T:
         try:
             return work(data)
         except TooLarge as error:

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 
 from serinus.core.ids import Clock
+from serinus.imagery.decode import Data
 from serinus.serving.predict import Prediction
 from serinus.store import Answered, Keeper, Pair, Store
 
@@ -29,7 +30,7 @@ class Recorder:
         self._pairs: dict[str, Pair] = {}
         self._bytes = 0
 
-    def note(self, request_id: str, prediction: Prediction, pre: bytes, post: bytes) -> None:
+    def note(self, request_id: str, prediction: Prediction, pre: Data, post: Data) -> None:
         """Remembers an answer, with its pictures where they are kept and there is room."""
         if self._keeper is None:
             return
@@ -39,7 +40,7 @@ class Recorder:
                 return
             keeps = self._pictures and self._bytes + size <= _MOST_PICTURE_BYTES
             if keeps:
-                self._pairs[request_id] = Pair(pre=pre, post=post)
+                self._pairs[request_id] = Pair(pre=bytes(pre), post=bytes(post))
                 self._bytes += size
             self._waiting.append(_answered(request_id, prediction, self._clock(), keeps))
 
