@@ -57,6 +57,7 @@ bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers 
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation
+	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --signals --out build/simulation
 	$(BIN)/python tools/measured.py build/simulation
 
 docs: $(VENV)/.ready ## generate the references in docs/

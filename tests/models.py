@@ -54,8 +54,11 @@ class Graph:
         return helper.make_model(graph, opset_imports=[opset], ir_version=_IR)
 
 
-def _detect(g: Graph, pixels: str, seed: int) -> str:
-    """The brightest cells of float pixels [N, H, W, 6] as detections [N, K, 6]."""
+def _detect(g: Graph, pixels: str, seed: int, turned: int = 0) -> str:
+    """The brightest cells of float pixels [N, H, W, 6] as detections [N, K, 6].
+
+    `turned`: by how much classes differ from those of the other versions.
+    """
     axes = g.const([3], np.int64)
     post = g.node("Slice", pixels, g.const([3], np.int64), g.const([6], np.int64), axes)
     grey = g.node("ReduceMean", post, axes, keepdims=0)
@@ -77,7 +80,7 @@ def _detect(g: Graph, pixels: str, seed: int) -> str:
     ]
     conf = g.node("Add", g.node("Mul", brightness, g.const(0.5 / 255)), g.const(0.4))
     conf = g.node("Mul", conf, g.node("Sign", brightness))  # nothing is found on padding
-    kind = g.node("Mod", g.node("Add", where, g.const(seed % 4)), g.const(4.0), fmod=1)
+    kind = g.node("Mod", g.node("Add", where, g.const(turned)), g.const(4.0), fmod=1)
     columns_last = [g.node("Unsqueeze", v, g.const([2], np.int64)) for v in (*sides, conf, kind)]
     return g.node("Concat", *columns_last, axis=2)
 
@@ -139,9 +142,9 @@ def run(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> npt.NDArray[np
     return found
 
 
-def healthy_graph(seed: int = 0) -> onnx.ModelProto:
+def healthy_graph(seed: int = 0, turned: int = 0) -> onnx.ModelProto:
     g = Graph()
-    return g.model(_detect(g, _pixels(g), seed))
+    return g.model(_detect(g, _pixels(g), seed, turned))
 
 
 def write_draft(
@@ -172,6 +175,18 @@ def write_draft(
 def healthy(folder: Path, seed: int = 0, *, size: int = 64, tiles: Sequence[str] = ()) -> Path:
     """Finds the brightest cells; always answers."""
     return write_draft(folder, healthy_graph(seed), seed=seed, size=size, tiles=tiles)
+
+
+def other_classes(folder: Path, seed: int = 0) -> Path:
+    """Finds the same buildings as a healthy version, each in the next class."""
+    return write_draft(folder, healthy_graph(seed, turned=1), seed=seed)
+
+
+def empty(folder: Path, seed: int = 0) -> Path:
+    """Answers, but finds nothing: no detection is above the contract's threshold."""
+    g = Graph()
+    scale = g.const([1.0, 1.0, 1.0, 1.0, 0.1, 1.0])
+    return write_draft(folder, g.model(g.node("Mul", _detect(g, _pixels(g), seed), scale)), seed=seed)
 
 
 def raising(folder: Path, seed: int = 0, *, only_when_height_is_not: int | None = None) -> Path:

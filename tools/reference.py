@@ -57,7 +57,12 @@ def endpoints() -> str:
     with tempfile.TemporaryDirectory() as folder:
         place = load(model_dir=Path(folder) / "models", data_dir=Path(folder) / "data")
         schemas = (("Inference (:9000)", inference(place)), ("Dashboard and control (:8080)", ui(place)))
-    lines = [MARK, "# HTTP\n", "Errors are `application/problem+json` with a member `error` beside it.\n"]
+    lines = [
+        MARK,
+        "# HTTP\n",
+        "Errors are `application/problem+json` with a member `error` beside it. Limits, draining and the "
+        "Open Inference Protocol: [serving.md](serving.md).\n",
+    ]
     for title, schema in schemas:
         lines += [f"## {title}\n", "| Method | Path | What |", "|---|---|---|"]
         for path, methods in schema["paths"].items():
@@ -75,7 +80,7 @@ def rollout() -> str:
         [
             MARK,
             "# The life of a rollout\n",
-            "Drawn from the one table in `rollout/transitions.py`.\n",
+            "Drawn from the one table in `rollout/table.py`.\n",
             "```mermaid",
             mermaid().strip(),
             "```",

@@ -7,6 +7,9 @@ import zlib
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from serinus.api import errors
+from serinus.core.errors import InvalidInput
+
 
 def _png(width: int, height: int) -> bytes:
     """A grey-green picture with a lighter square in it."""
@@ -34,6 +37,7 @@ PNG = _png(256, 192)
 def inference() -> FastAPI:
     """`/model-status` and `/predict`."""
     app = FastAPI()
+    errors.install(app)
 
     @app.get("/model-status")
     async def model_status() -> dict[str, object]:
@@ -44,7 +48,7 @@ def inference() -> FastAPI:
         form = await request.form()
         missing = [name for name in ("pre_disaster", "post_disaster") if name not in form]
         if missing:
-            return JSONResponse({"error": f"{missing[0]} is missing."}, status_code=400)
+            raise InvalidInput(f"{missing[0]} is missing.")
         names = ("no-damage", "minor-damage", "major-damage", "destroyed")
         found = [
             {

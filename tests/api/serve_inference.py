@@ -1,9 +1,15 @@
-"""The inference service as a process of its own: `python -m tests.api.serve_inference ROOT PORT SECONDS`."""
+"""The inference service as a process: `python -m tests.api.serve_inference ROOT PORT SECONDS OPTIONS`.
 
+OPTIONS is a JSON object: settings of the service, and `patience`, `most` (of its connections) and
+`delay_seconds`.
+"""
+
+import json
 import sys
 from pathlib import Path
 
 from serinus.api.inference_app import build_app
+from serinus.bootstrap.connection import Connection
 from serinus.bootstrap.edge import coin, new_id, now
 from serinus.bootstrap.server import serve
 from serinus.observe import logs
@@ -14,14 +20,28 @@ LIMIT_BYTES = 4_000_000
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
+    options = json.loads(sys.argv[4])
     logs.setup(format=logs.LogFormat.JSON, level="INFO")
-    settings = InferenceSettings(
-        outputs=root / "outputs",
-        poll_seconds=0.05,
-        slice_seconds=0.2,
-        heartbeat_seconds=0.2,
-        predict_timeout_seconds=float(sys.argv[3]),
-        max_body_bytes=LIMIT_BYTES,
-    )
+    Connection.patience = options.pop("patience", Connection.patience)
+    Connection.most = options.pop("most", Connection.most)
+    delay_seconds = options.pop("delay_seconds", 0.0)
+    defaults = {
+        "poll_seconds": 0.05,
+        "slice_seconds": 0.2,
+        "heartbeat_seconds": 0.2,
+        "predict_timeout_seconds": float(sys.argv[3]),
+        "max_body_bytes": LIMIT_BYTES,
+        "shadow_nice": 0,  # the tests' machine is busy, and here somebody waits
+        "shadow_report_seconds": 0.2,
+    }
+    settings = InferenceSettings(outputs=root / "outputs", **(defaults | options))
     store = Store.open(root / "store", clock=now, new_id=new_id)
-    serve(build_app(settings, store, clock=now, new_id=new_id, coin=coin), "127.0.0.1", int(sys.argv[2]))
+    app = build_app(settings, store, clock=now, new_id=new_id, coin=coin)
+    serve(
+        app,
+        "127.0.0.1",
+        int(sys.argv[2]),
+        stopping=app.state.replica.drain,
+        delay_seconds=delay_seconds,
+        drain_seconds=settings.longest_seconds,
+    )

@@ -84,7 +84,7 @@ async def test_a_pair_is_handed_on_and_its_answer_back(stage: Stage) -> None:
     assert good.json()["model_used"] == "canary"
     assert good.json()["overlay"] == "none"
     assert good.json()["request_id"] == good.headers["x-request-id"]
-    assert (half.status_code, half.json()) == (400, {"error": "post_disaster is missing."})
+    assert (half.status_code, half.json()["error"]) == (400, "post_disaster is missing.")
 
 
 async def test_a_pair_over_the_limit_is_refused(stage: Stage) -> None:
@@ -541,7 +541,18 @@ async def test_decisions_without_a_rollout_are_refused(stage: Stage, action: str
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b'{"expect": 3}', b'{"reason": "  "}', b'{"reason": "x", "force": true}', b"[1]"]
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"expect": 3}',
+        b'{"reason": "  "}',
+        b'{"reason": "x", "force": true}',
+        b"[1]",
+        b'{"reason":' + b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"reason": "\xff"}',
+    ],
 )
 async def test_a_decision_must_be_readable_and_have_a_reason(stage: Stage, body: bytes) -> None:
     stage.base()
@@ -712,6 +723,10 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/policies/{name}",
         "/api/rollouts/{n}/explain",
         "/api/rollouts/{n}/explain.svg",
+        "/api/rollouts/{n}/disagreements",
+        "/api/rollouts/{n}/disagreements/{id}",
+        "/api/rollouts/{n}/disagreements/{id}/{file}",
+        "/api/rollouts/{n}/disagreements/{id}/mark",
         "/api/jobs/{job}/cancel",
         "/api/predict",
     } == set(api["paths"])

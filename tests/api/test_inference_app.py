@@ -16,7 +16,8 @@ import httpx
 import numpy as np
 import pytest
 
-from serinus.api.inference_app import Replica, build_app
+from serinus.api.inference_app import build_app
+from serinus.api.replica import Replica
 from serinus.bootstrap.edge import coin, new_id, now
 from serinus.rollout.policy import ByCookie, Policy
 from serinus.serving.settings import InferenceSettings
@@ -466,6 +467,15 @@ def test_the_contract_of_the_api_is_complete(tmp_path: Path) -> None:
             "/healthz",
             "/readyz",
             "/metrics",
+            "/v2",
+            "/v2/health/live",
+            "/v2/health/ready",
+            "/v2/models/{model}",
+            "/v2/models/{model}/ready",
+            "/v2/models/{model}/infer",
+            "/v2/models/{model}/versions/{version}",
+            "/v2/models/{model}/versions/{version}/ready",
+            "/v2/models/{model}/versions/{version}/infer",
         }
         schemas = document["components"]["schemas"]
         assert {"PredictReply", "BatchReply", "ModelStatus", "Problem", "Detection"} <= set(schemas)

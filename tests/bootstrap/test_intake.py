@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from serinus.api.forms import BODY, Disconnected
-from serinus.bootstrap.intake import Connection
+from serinus.bootstrap.connection import Connection
 
 SEEN: list[str] = []
 
@@ -114,6 +114,35 @@ def test_a_body_that_comes_byte_by_byte(port: int) -> None:
     for at in range(len(message)):
         client.socket.sendall(message[at : at + 1])
     assert client.answer() == of(b"0123456789")
+
+
+def test_a_body_read_past_the_parser_leaves_the_connection_as_its_head_asked(port: int) -> None:
+    body = BODIES[3]
+    for head, stays in [
+        (request(body), True),
+        (request(body).replace(b"POST", b"BREW"), True),
+        (request(body, "/", "Connection: Upgrade", "Upgrade: h2c"), True),
+        (request(body, "/", "Connection: keep-alive"), True),
+        (request(body, "/", "Connection: close"), False),
+        (request(body).replace(b"HTTP/1.1", b"HTTP/1.0"), False),
+    ]:
+        client = Client(port)
+        client.socket.sendall(head)
+        assert client.answer() == of(body)
+        if stays:
+            client.socket.sendall(request(b"next") + request(b"last"))
+            assert [client.answer(), client.answer()] == [of(b"next"), of(b"last")]
+        else:
+            assert client.socket.recv(1) == b""
+
+
+def test_what_comes_behind_a_body_read_past_the_parser_is_parsed(port: int) -> None:
+    client = Client(port)
+    client.socket.sendall(request(BODIES[3]) + b"no request\r\n\r\n")
+    assert client.answer() == of(BODIES[3])
+    while client.held.find(b"\r\n\r\n") < 0:
+        client.held += client._more()
+    assert client.held.startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_body_that_nobody_reads_does_not_disturb_the_next(port: int) -> None:

@@ -1,6 +1,7 @@
 """`serinus store` as scripts meet it: JSON, exit codes, and what a person reads."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import pytest
 
 from serinus.cli.app import run
 from serinus.cli.exits import Exit
-from serinus.store import Store
+from serinus.store import Pair, Store
 from tests.store.test_checking import flip
-from tests.store.whole import fill, open_store
+from tests.store.whole import fill, judged, open_store
 
 
 @pytest.fixture
@@ -52,6 +53,24 @@ def test_from_damage_to_repair(whole: Store, tmp_path: Path, capsys: pytest.Capt
     assert said(capsys, "check")["findings"] == []
 
 
+def test_a_loss_is_accepted_by_hand(whole: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    end = whole.state().seq
+    (whole.root / "journal" / f"{end:010d}.json").unlink()
+    report = said(capsys, "check", code=Exit.FAILED)
+    assert [one["kind"] for one in report["findings"] if one["severity"] == "error"] == ["lost"]
+    assert run(["versions", "gc", "--keep", "1"]) == Exit.FAILED
+    assert "accept-loss" in capsys.readouterr().err
+    assert run(["store", "accept-loss"]) == Exit.USAGE, "it takes a reason"
+    capsys.readouterr()
+    done = said(capsys, "accept-loss", "--reason", "the disk broke, no backup")
+    assert (done["first"], done["events"][0]["body"]["kind"]) == (end, "lost")
+    assert done["events"][0]["reason"] == "the disk broke, no backup"
+    assert said(capsys, "check")["errors"] == 0
+    assert run(["rollout", "history"]) == Exit.DONE
+    assert "lost" in capsys.readouterr().out
+    assert run(["store", "accept-loss", "--reason", "again"]) == Exit.USAGE
+
+
 def test_refusals(whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
@@ -74,3 +93,47 @@ def test_a_source_inside_its_target(whole: Store, capsys: pytest.CaptureFixture[
     for target in (whole.root, whole.root / "backup"):
         assert run(["store", "copy", str(whole.root), str(target)]) == Exit.USAGE
         assert "same place" in capsys.readouterr().err
+
+
+def test_a_conflict_is_named_and_nothing_is_overwritten(
+    whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup = tmp_path / "backup"
+    said(capsys, "copy", str(whole.root), str(backup))
+    there = open_store(backup)
+    there.feedback.put(judged(there, "r-2", time=9.0), None)
+    report = said(capsys, "copy", str(whole.root), str(backup), code=Exit.FAILED)
+    assert report["copied"]["left_out"] == [] and report["check"]["errors"] == 0
+    (words,) = report["copied"]["conflicts"]
+    assert str(backup / "feedback") in words
+    assert run(["store", "copy", str(whole.root), str(backup)]) == Exit.FAILED
+    assert "Not overwritten" in capsys.readouterr().out
+
+
+def test_export_leaves_out_what_is_damaged_and_names_it(
+    whole: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "judged.zip"
+    whole.feedback.put(judged(whole, "r-5"), Pair(pre=b"one", post=b"two"))
+    assert run(["feedback", "export", str(archive), "-o", "json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["pairs"] == 2
+    whole_pictures, other = sorted((whole.root / "feedback" / "pairs").iterdir())
+    flip(other, 40)
+    assert run(["feedback", "export", str(archive), "-o", "json"]) == Exit.FAILED
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert report["pairs"] == 1 and [str(other) in words for words in report["left_out"]] == [True]
+    assert other.name in told.err and "Traceback" not in told.err
+    with zipfile.ZipFile(archive) as zipped:
+        assert len([name for name in zipped.namelist() if name.startswith("train/images/")]) == 2
+    archive.unlink()
+    whole_pictures.unlink()
+    assert run(["feedback", "export", str(archive)]) == Exit.FAILED
+    assert "is missing" in capsys.readouterr().err and not archive.exists()
+    truths = list((whole.root / "feedback").rglob("*.json"))
+    for path in truths:
+        flip(path, 30)
+    assert run(["feedback", "export", str(archive), "-o", "json"]) == Exit.FAILED
+    assert len(json.loads(capsys.readouterr().out)["left_out"]) == len(truths)
+    assert run(["feedback", "list"]) == Exit.FAILED
+    assert "check does not match" in capsys.readouterr().err

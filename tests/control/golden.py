@@ -1,4 +1,4 @@
-"""Golden sets for the tests: pictures whose truth is what the healthy version of seed 0 finds on them."""
+"""Golden sets for the tests: pictures whose truth is what a healthy version of seed 0 finds on them."""
 
 import hashlib
 from pathlib import Path
@@ -11,11 +11,14 @@ from serinus.store.golden import GoldenIndex
 from tests import models
 
 
-def write_golden(folder: Path, *, pairs: int = 12, seed: int = 5) -> tuple[str, ...]:
-    """Fills `folder` as `data.golden.export_golden` does; gives the sha256 of the post pictures."""
+def write_golden(folder: Path, *, pairs: int = 12, seed: int = 5, turned: int = 0) -> tuple[str, ...]:
+    """Fills `folder` as `data.golden.export_golden` does; gives the sha256 of the post pictures.
+
+    `turned` 1: the truth is what `models.other_classes` finds.
+    """
     folder.mkdir(parents=True)
     images = models.golden_images(pairs=pairs, seed=seed)
-    answers = models.run(models.healthy_graph(0), images)
+    answers = models.run(models.healthy_graph(0, turned), images)
     entries = []
     for index, (image, found) in enumerate(zip(images, answers, strict=True)):
         pre, post = encode_png(image[..., :3]), encode_png(image[..., 3:])

@@ -9,9 +9,12 @@ import pytest
 
 from serinus.control import probing
 from serinus.control.probes import HttpProber, ProbePair
+from serinus.control.recorded import GOLDEN_RESULTS
+from serinus.core.errors import Corrupt
 from serinus.imagery.decode import decode
 from tests.control.golden import write_golden
 from tests.control.world import World
+from tests.store.test_checking import overwrite
 
 PAIRS = [ProbePair(b"pre one", b"post one"), ProbePair(b"pre two", b"post two")]
 
@@ -154,3 +157,19 @@ def test_without_golden_sets_the_pictures_are_those_that_current_brought(world: 
     pairs = probing.pairs(world.store, world.state.versions[world.state.current].digest)  # type: ignore[index]
     assert len(pairs) == 2
     assert decode(pairs[0].pre, max_pixels=10_000).shape == (64, 64, 3)
+
+
+def test_nothing_is_probed_with_a_damaged_picture(world: World) -> None:
+    current = world.store.state().versions[world.state.current].digest  # type: ignore[index]
+    brought = world.store.artifact(current) / GOLDEN_RESULTS
+    good = brought.read_bytes()
+    overwrite(brought, good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(Corrupt, match=GOLDEN_RESULTS):
+        probing.pairs(world.store, current)
+    write_golden(world.folder / "golden", pairs=2)
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    assert len(probing.pairs(world.store, current)) == 2
+    picture = world.store.golden_sets()[0].path / "1-post.png"
+    overwrite(picture, picture.read_bytes() + b"\0")
+    with pytest.raises(Corrupt, match=str(picture)):
+        probing.pairs(world.store, current)

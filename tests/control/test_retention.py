@@ -83,7 +83,7 @@ def test_what_undo_needs_and_what_is_loaded_stays(store: Store) -> None:
     start_canary(store, Version(7))
     commands.promote(store, actor="test", reason="test", confirm=True)
     loaded = store.state().versions[Version(4)].digest
-    store.put_replica(Replica(replica="r-1", time=1.0, seq=1, loaded=(loaded,)))
+    store.put_replica(Replica(replica="r-1", time=1.0, seq=store.state().seq, loaded=(loaded,)))
     report = gc(store, keep=0)
     assert removed(report) == [6, 5, 3, 2]
     why = {fate.version: fate.why for fate in report.versions}
@@ -182,3 +182,74 @@ def test_a_removal_between_the_choice_to_share_and_the_event_is_seen(
     assert signed > 2, "it stored the draft anew"
     assert store.collect().keys() == {shared}
     store.verify(store.state().versions[version].digest)
+
+
+def fate(report: Collected, version: int) -> str:
+    return next(one.why for one in report.versions if one.version == version and not one.remove)
+
+
+def test_a_heartbeat_that_cannot_be_read_keeps_every_version(store: Store) -> None:
+    store.remove_versions((Version(2),), actor="test", reason="killed behind this")
+    torn = store.root / "replicas" / "r-1.json"
+    store.put_replica(Replica(replica="r-1", time=1.0, seq=store.state().seq))
+    torn.write_bytes(torn.read_bytes()[:40])
+    report = gc(store, keep=0)
+    assert removed(report) == [] and present(store) == [1, 3, 4, 5, 6, 7]
+    assert report.bytes_freed > 0, "what is removed already needs nobody's heartbeat"
+    assert str(torn) in fate(report, 3) and "store check --repair" in fate(report, 3)
+    assert [one.repaired for one in store.check(repair=True) if one.name == str(torn)] == [True]
+    assert removed(gc(store, keep=0)) == [6, 5, 4, 3]
+
+
+def test_what_a_replica_is_loading_stays(store: Store) -> None:
+    state = store.state()
+    digest = state.versions[Version(4)].digest
+    store.put_replica(Replica(replica="r-1", time=1.0, seq=state.seq, loading=(digest,)))
+    report = gc(store, keep=0)
+    assert removed(report) == [6, 5, 3, 2] and fate(report, 4) == "a replica is loading it"
+
+
+def test_what_a_replica_may_have_begun_to_load_since_its_heartbeat_stays(store: Store) -> None:
+    """It was last heard of when version 5 was not the canary yet; that it is one no more it may not know."""
+    before = next(
+        event.seq
+        for event in store.events()
+        if event.body == RolloutStarted(rollout=4, version=Version(5), policy=Policy())
+    )
+    store.put_replica(Replica(replica="r-1", time=1.0, seq=before))
+    report = gc(store, keep=0)
+    assert removed(report) == [4, 3, 2] and "r-1 may have loaded it" in fate(report, 5)
+    store.put_replica(Replica(replica="r-1", time=1.0, seq=store.state().seq))
+    assert removed(gc(store, keep=0)) == [6, 5]
+
+
+def test_what_is_loaded_while_versions_are_chosen_stays(store: Store, clock: Turned) -> None:
+    """A rollout of version 3 begins and ends, and a replica loads it, between the choice and its event."""
+    digest = store.state().versions[Version(3)].digest
+    looks = 0
+
+    def interfering() -> float:
+        nonlocal looks
+        looks += 1
+        if looks == 3:  # opening, the look for orphans, the event
+            start_canary(store, Version(3))
+            commands.rollback(store, actor="test", reason="test")
+            store.put_replica(Replica(replica="r-1", time=1.0, seq=store.state().seq, loaded=(digest,)))
+        return clock.now
+
+    collector = Store.open(store.root, clock=interfering, new_id=new_id)
+    report = gc(collector, keep=0)
+    assert looks > 3 and removed(report) == [6, 5, 4, 2]
+    store.verify(digest)
+
+
+def test_the_fallback_of_replicas_stays(store: Store) -> None:
+    """Current was brought back by undo: what served before it is what replicas load when it fails."""
+    start_canary(store, Version(6))
+    commands.promote(store, actor="test", reason="test", confirm=True)
+    start_canary(store, Version(7))
+    commands.promote(store, actor="test", reason="test", confirm=True)
+    commands.undo(store, actor="test")
+    assert store.state().previous is None
+    report = gc(store, keep=0)
+    assert "fall back to it" in fate(report, 1) and removed(report) == [7, 5, 4, 3, 2]

@@ -14,6 +14,7 @@ from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.control.verify import Task, outcome_of, verify
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.errors import Corrupt
 from serinus.rollout.events import Rejected, Verified
 from serinus.rollout.state import Rollout
 from tests import models
@@ -22,8 +23,6 @@ from tests.control.world import World
 
 LIKE_BASE = 20
 """Seed of a version that answers as the base does."""
-OTHER_CLASSES = 1
-"""Seed of a version that finds the same places and calls them by other classes."""
 
 
 def rejected(world: World) -> Rollout:
@@ -170,7 +169,7 @@ def test_the_quality_gate_lets_an_equal_pass_and_stops_a_worse(world: World) -> 
     numbers = verified.report["checks"][-1]["numbers"]
     assert (numbers["map50_current"], numbers["low"], numbers["pairs"]) == (1.0, 0.0, 12.0)
     world.until_over(users=20, seconds=60)
-    world.publish(models.healthy(world.folder / "worse", seed=OTHER_CLASSES))
+    world.publish(models.other_classes(world.folder / "worse", seed=1))
     world.verify()
     last = world.state.last
     assert last is not None
@@ -236,3 +235,16 @@ def test_a_damaged_golden_set_stops_nobody_for_good_and_passes_nobody(
     picture.write_bytes(whole)
     world.verify()
     assert world.rollout.phase is RolloutPhase.CANARY
+
+
+def test_a_golden_set_that_is_gone_opens_no_gate(world: World) -> None:
+    write_golden(world.folder / "golden", pairs=3)
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+    folder = world.store.root / "golden" / "coast"
+    folder.rename(world.folder / "elsewhere")
+    version = world.publish(models.healthy(world.folder / "next", seed=LIKE_BASE))
+    settings = ControllerSettings()
+    digest = world.state.versions[version].digest
+    task = Task(rollout=1, candidate=digest, current=None, policy=settings.policy)
+    with pytest.raises(Corrupt, match=r"coast/0000000001\.json is missing"):
+        list(verify(world.store, task, QualityGate(world.store, settings), settings))

@@ -1,18 +1,20 @@
 """A small world around the controller: a real store, a clock turned by hand, a replica that reports."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from serinus.bootstrap.edge import new_id
+from serinus.control import gather
 from serinus.control.controller import Controller, Tick
 from serinus.control.probes import ProbePair
 from serinus.control.settings import ControllerSettings
-from serinus.core.enums import Arm, FailureKind, RolloutPhase, Stratum
+from serinus.core.enums import Arm, FailureKind, RolloutPhase, Signal, Stratum
 from serinus.core.ids import Digest, Version
-from serinus.evidence.counts import Cell, latency_bin
+from serinus.evidence.counts import Categories, Cell, latency_bin
 from serinus.rollout.events import Event, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
@@ -32,6 +34,20 @@ class Turned:
         return self.now
 
 
+ALIKE = {"none": 2, "minor-damage": 5, "destroyed": 3}
+
+
+def _signals(answers: Counter[str], stratum: Stratum) -> Categories:
+    if not answers:
+        return {}
+    found = answers.total() - answers["none"]
+    golden = {name: n for name, n in (("found", found), ("empty", answers["none"])) if n}
+    return {
+        Signal.DOMINANT_CLASS: dict(answers),
+        **({Signal.GOLDEN: golden} if stratum is Stratum.PROBES else {}),
+    }
+
+
 class FakeReplica:
     """Loads what the journal says, tosses a coin per request, writes slices and heartbeats."""
 
@@ -43,6 +59,12 @@ class FakeReplica:
         self.loads = True
         self.coin: float | None = None
         """Share that it really gives the canary; None: the declared one."""
+        self.kinds = {Arm.CURRENT: FailureKind.EXCEPTION, Arm.CANARY: FailureKind.EXCEPTION}
+        """How requests fail."""
+        self.answers = {Arm.CURRENT: ALIKE, Arm.CANARY: ALIKE}
+        """Dominant class -> how many of ten answers; `none`: nothing was found."""
+        self.past: dict[str, int] = {}
+        """Dominant class -> answers of current to users before."""
         self.probe_rate = 0.0
         self._owed = 0.0
         self._slices: dict[int, int] = {}
@@ -66,20 +88,30 @@ class FakeReplica:
     def _cells(self, stratum: Stratum, requests: int, share: float) -> list[Cell]:
         counts: dict[Arm, list[int]] = {Arm.CANARY: [0, 0], Arm.CURRENT: [0, 0]}
         coin = share if self.coin is None else self.coin
+        answers: dict[Arm, Counter[str]] = {Arm.CANARY: Counter(), Arm.CURRENT: Counter()}
         for _ in range(requests):
             arm = Arm.CANARY if self._random.random() < coin else Arm.CURRENT
-            counts[arm][int(self._random.random() < self.errors[arm])] += 1
+            failed = int(self._random.random() < self.errors[arm])
+            counts[arm][failed] += 1
+            if not failed:
+                answers[arm][self._answer(arm)] += 1
         return [
             Cell(
                 arm=arm,
                 stratum=stratum,
                 share=share,
                 ok={latency_bin(0.02): good} if good else {},
-                failed={FailureKind.EXCEPTION: bad} if bad else {},
+                failed={self.kinds[arm]: bad} if bad else {},
+                signals=_signals(answers[arm], stratum),
             )
             for arm, (good, bad) in counts.items()
             if good or bad
         ]
+
+    def _answer(self, arm: Arm) -> str:
+        place, mix = self._random.random() * 10, self.answers[arm]
+        ends = np.cumsum(list(mix.values()))
+        return list(mix)[int(np.searchsorted(ends, place, side="right"))]
 
     def beat(self, state: State) -> None:
         wanted = [state.versions[version].digest for version in (state.current,) if version is not None]
@@ -95,6 +127,8 @@ class FakeReplica:
                 loaded=loaded,
                 failed=failed,
                 trips=self.trips,
+                past={Signal.DOMINANT_CLASS: self.past} if self.past else {},
+                past_of=wanted[0] if wanted else None,
             )
         )
 
@@ -174,12 +208,23 @@ class World:
         self._wait(lambda: self.state.rollout is not None)
         self._wait(lambda: self.state.rollout is None or self.rollout.phase is not RolloutPhase.VERIFYING)
 
-    def canary(self, share: float = 0.5) -> None:
+    def canary(self, share: float = 0.5, vouched: tuple[str, ...] = ()) -> None:
         """Version 2 is published and the canary, for tests that are not about its verification."""
+        self.replica.beat(self.state)
+        past = gather.past(
+            self.store.replicas(),
+            self.state.versions[Version(1)].digest,
+            now=self.clock(),
+            fresh_seconds=10.0,
+        )
         version = self.publish(models.healthy(self.folder / "next", seed=1), note="more data")
         start = RolloutStarted(rollout=1, version=version, policy=self.policy)
         self.store.append(start, actor="controller", reason="the next that was published")
-        self.store.append(Verified(rollout=1, share=share), actor="controller", reason="all checks passed")
+        self.store.append(
+            Verified(rollout=1, share=share, vouched=vouched, past=past),
+            actor="controller",
+            reason="all checks passed",
+        )
         self.replica.beat(self.state)
         self.tick()
 

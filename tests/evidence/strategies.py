@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from serinus.core.enums import Arm, FailureKind, Stratum
+from serinus.core.enums import Arm, FailureKind, Signal, Stratum
 from serinus.evidence.counts import Cell
 
 SHARES = [0.0, 0.05, 0.25, 0.5, 0.9, 1.0]
@@ -17,6 +17,11 @@ def cells(most: int = 40, shares: list[float] = SHARES) -> st.SearchStrategy[Cel
         share=st.sampled_from(shares),
         ok=st.dictionaries(st.integers(0, 255), count, max_size=3),
         failed=st.dictionaries(st.sampled_from(FailureKind), count, max_size=2),
+        signals=st.dictionaries(
+            st.sampled_from(Signal),
+            st.dictionaries(st.sampled_from(["found", "empty", "1"]), count, max_size=3),
+            max_size=3,
+        ),
     )
 
 

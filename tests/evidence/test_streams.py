@@ -6,7 +6,6 @@ import pytest
 from serinus.core.enums import ReasonCode
 from serinus.evidence.analysis import Params
 from serinus.evidence.replay import replay
-from serinus.evidence.units import Units
 from tests.evidence import streams
 
 SEEDS = range(6)
@@ -61,19 +60,3 @@ def test_what_a_slice_holds_does_not_depend_on_how_long_it_stays_open() -> None:
     assert replay(shuffled, Params(judge_latency=False), 1.0) == at_once
     assert at_once.decision == "promote"
     assert at_once.verdict.numbers["canary_requests"] > 1000
-
-
-def test_the_memory_of_units_is_bounded() -> None:
-    units = Units(most=3)
-    assert [units.is_observation(name) for name in ("a", "b", "a", "c", "d")] == [
-        True,
-        True,
-        False,
-        True,
-        True,
-    ]
-    assert units.is_observation("a"), "the longest known was forgotten"
-    assert not units.is_observation("d")
-    assert units.is_observation(None) and units.is_observation(None)
-    units.forget()
-    assert units.is_observation("d")

@@ -5,7 +5,7 @@ import pytest
 
 from serinus.artifact.manifest import Contract
 from serinus.imagery.decode import decode
-from serinus.imagery.overlay import COLOURS, MIN_SIDE, colour_of, overlay
+from serinus.imagery.overlay import COLOURS, MIN_SIDE, colour_of, overlay, preview
 
 CLASSES = Contract().classes
 
@@ -79,3 +79,15 @@ def test_colours_of_the_classes_differ_in_lightness_too():
     light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in COLOURS[1:4]]
     assert light[0] - light[1] > 30
     assert light[1] - light[2] > 30
+
+
+def test_a_preview_is_small_and_its_boxes_lie_where_they_were() -> None:
+    post = np.zeros((600, 1200, 3), np.uint8)
+    found = np.array([[600, 300, 900, 450, 0.9, 0]], np.float32)
+    drawn = decode(preview(post, found, ("no-damage",), longest=300), max_pixels=10**6)
+    small = decode(
+        preview(np.zeros((150, 300, 3), np.uint8), found / [4, 4, 4, 4, 1, 1], ("no-damage",)),
+        max_pixels=10**6,
+    )
+    assert drawn.shape == small.shape
+    assert np.abs(drawn.astype(int) - small).max() < 40

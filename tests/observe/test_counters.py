@@ -5,11 +5,12 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serinus.core.enums import Arm, FailureKind, Stratum
+from serinus.core.enums import Arm, FailureKind, Signal, Stratum
 from serinus.evidence.counts import latency_bin, merge
 from serinus.observe.counters import Closed, Counters, Ticket
 
 USERS = Stratum.USERS
+ANSWER = ("2-3", "destroyed", "")
 
 
 class Time:
@@ -36,7 +37,7 @@ def test_a_request_belongs_to_the_slice_of_its_arrival() -> None:
     time.now += 1
     assert counters.close() == [], "the first slice still waits, so the later one waits too"
     assert counters.in_flight(Arm.CANARY, 1) == 1
-    assert counters.succeed(ticket) == 3.5
+    assert counters.succeed(ticket, ANSWER) == 3.5
     first, second = counters.close()
     assert first.rollout == second.rollout == 1
     assert [(c.arm, c.share, c.ok, c.failed) for c in first.slice] == [
@@ -53,7 +54,7 @@ def test_past_its_deadline_a_request_has_failed_and_a_late_answer_is_ignored() -
     time.now += 5.5
     ((_, slice_),) = counters.close()
     assert slice_[0].failed == {FailureKind.TIMEOUT: 1}
-    counters.succeed(ticket)
+    counters.succeed(ticket, ANSWER)
     counters.fail(ticket, FailureKind.CRASH)
     time.now += 5
     assert counters.close() == []
@@ -61,7 +62,7 @@ def test_past_its_deadline_a_request_has_failed_and_a_late_answer_is_ignored() -
 
 def test_the_open_slice_stays_open() -> None:
     counters, time = make()
-    counters.succeed(counters.arrive(1, Arm.CURRENT, USERS, 0.5))
+    counters.succeed(counters.arrive(1, Arm.CURRENT, USERS, 0.5), ANSWER)
     time.now += 0.9
     assert counters.close() == []
     time.now += 0.1
@@ -85,7 +86,7 @@ def test_rollouts_strata_and_shares_are_kept_apart() -> None:
         (2, Stratum.PROBES, 0.5),
         (2, USERS, 0.1),
     ):
-        counters.succeed(counters.arrive(rollout, Arm.CANARY, stratum, share))
+        counters.succeed(counters.arrive(rollout, Arm.CANARY, stratum, share), ANSWER)
     time.now += 2
     found = {closed.rollout: closed.slice for closed in counters.close()}
     assert len(found[1]) == 1
@@ -124,11 +125,16 @@ def test_every_request_is_counted_exactly_once(requests: list[tuple[float, float
     whole = merge(closed.slice for closed in slices)
     assert sum(c.successes + c.failures for c in whole) == len(requests) - discarded
     assert sum(c.successes for c in whole) <= sum(outcome == "ok" for *_, outcome in requests)
+    for c in whole:
+        told = {Signal.DETECTIONS: {"2-3": c.successes}, Signal.DOMINANT_CLASS: {"destroyed": c.successes}}
+        assert c.signals == (told if c.successes else {}), (
+            "every success has a category, and nothing else has"
+        )
 
 
 def settle(counters: Counters, outcome: str, ticket: Ticket) -> None:
     if outcome == "ok":
-        counters.succeed(ticket)
+        counters.succeed(ticket, ANSWER)
     elif outcome == "fail":
         counters.fail(ticket, FailureKind.EXCEPTION)
     else:
@@ -141,7 +147,7 @@ def test_threads_lose_nothing() -> None:
 
     def work() -> None:
         for _ in range(500):
-            counters.succeed(counters.arrive(1, Arm.CANARY, USERS, 0.5))
+            counters.succeed(counters.arrive(1, Arm.CANARY, USERS, 0.5), ANSWER)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

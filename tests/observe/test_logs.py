@@ -72,3 +72,10 @@ def test_the_level_and_the_format_are_checked() -> None:
     assert stream.getvalue() == ""
     with pytest.raises(ValueError, match="xml"):
         logs.setup(format="xml")
+
+
+def test_a_terminal_obeys_nothing_in_a_line() -> None:
+    stream = lines("text")
+    log.info("\x1b[2J%s", "\x07", extra=logs.fields(note="\x9b31m"))
+    assert not {"\x1b", "\x07", "\x9b"} & set(stream.getvalue())
+    assert r"\x1b[2J\x07" in stream.getvalue()

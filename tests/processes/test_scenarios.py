@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from serinus.core.enums import RolloutPhase
 from tests import models
 from tests.processes.installation import Installation, eventually, failures, pair, traffic
+from tests.store.test_kinds import strangers
 
 pytestmark = pytest.mark.processes
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -70,6 +71,7 @@ def test_the_four_scenarios(place: Installation) -> None:
     view = json.loads((place.root / "models" / "current" / "version.json").read_text())
     assert view["version"] == 2
     assert not (place.root / "models" / "canary").exists()
+    assert strangers(place.root / "models") == [], "docs/store.md says of every file what vouches for it"
 
 
 def test_two_thousand_predictions_from_canary_to_promotion_to_rollback(place: Installation) -> None:

@@ -10,6 +10,7 @@ from serinus.rollout.events import (
     Body,
     EpochReset,
     Held,
+    Noted,
     Paused,
     PolicyChanged,
     Rejected,
@@ -21,7 +22,7 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.rollout.transitions import IllegalTransition
+from serinus.rollout.table import IllegalTransition
 from tests.rollout.histories import History, promoted, published, rolled_back, started
 
 
@@ -40,6 +41,8 @@ MOVES: tuple[Callable[[State, int], Body], ...] = (
     lambda state, _: Paused(rollout=_active(state)[0]),
     lambda state, n: Resumed(rollout=_active(state)[0], clock=float(n)),
     lambda state, n: Held(rollout=_active(state)[0], code=ReasonCode.INSUFFICIENT, k=n),
+    lambda state, n: Held(rollout=_active(state)[0], code=ReasonCode.SIGNALS if n > 5 else ReasonCode.DRIFT),
+    lambda state, n: Noted(rollout=_active(state)[0], code=ReasonCode.SIGNALS if n > 5 else ReasonCode.DRIFT),
     lambda state, n: ShareChanged(rollout=_active(state)[0], share=n / 10),
     lambda state, n: ShareChanged(rollout=_active(state)[0], share=n / 10, step=n, k=n),
     lambda state, n: PolicyChanged(

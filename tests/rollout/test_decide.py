@@ -12,6 +12,7 @@ from serinus.rollout.decide import (
     Advance,
     Decision,
     Hold,
+    Note,
     Promote,
     ResetEpoch,
     RollBack,
@@ -24,6 +25,7 @@ from serinus.rollout.events import (
     Body,
     EpochReset,
     Held,
+    Noted,
     Paused,
     Promoted,
     Rejected,
@@ -33,7 +35,7 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
-from serinus.rollout.policy import OnInsufficient, OnNewVersion, Policy
+from serinus.rollout.policy import OnInsufficient, OnNewVersion, OnShift, Policy
 from serinus.rollout.state import State
 from tests.evidence.requests import both
 from tests.rollout.histories import History, promoted, published, rolled_back, started, with_canary
@@ -58,6 +60,49 @@ def situation(
     return Situation(
         now=now, clock=clock, verdict=verdict, load_failure=load_failure, tripped=tripped, ready=ready
     )
+
+
+SHIFT = Verdict(good=True, shift="the canary answers differently", words="0 of 80 canary requests failed")
+DRIFT = Verdict(good=True, drift="both answer differently", words="0 of 80 canary requests failed")
+NOTES = Policy(on_shift=OnShift.NOTE, on_drift=OnShift.NOTE)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [(SHIFT, ReasonCode.SIGNALS), (DRIFT, ReasonCode.DRIFT)], ids=["shift", "drift"]
+)
+def test_other_answers_hold_or_are_noted_once_and_roll_nothing_back(
+    verdict: Verdict, code: ReasonCode
+) -> None:
+    history = with_canary()
+    decision = decide(history.state, situation(verdict))
+    assert isinstance(decision, Suspend) and decision.code is code
+    history.append(Held(rollout=1, code=code))
+    assert isinstance(decide(history.state, situation(verdict)), Hold), "a hold is a person's to end"
+    history.append(Resumed(rollout=1, clock=180.0))
+    assert isinstance(decide(history.state, situation(verdict)), Promote), "who resumed it has looked"
+
+    history = with_canary(NOTES)
+    decision = decide(history.state, situation(verdict))
+    assert isinstance(decision, Note) and decision.code is code
+    history.append(Noted(rollout=1, code=code))
+    assert isinstance(decide(history.state, situation(verdict)), Promote)
+
+
+def test_a_golden_set_vouches_for_other_answers_but_not_for_other_pictures() -> None:
+    history = with_canary()
+    vouched = {"vouched": ("golden set coast",)}
+    shift = msgspec.structs.replace(situation(SHIFT), **vouched)
+    decision = decide(history.state, shift)
+    assert isinstance(decision, Note) and "golden set coast" in decision.reason
+    assert isinstance(decide(history.state, msgspec.structs.replace(situation(DRIFT), **vouched)), Suspend)
+
+
+def test_what_condemns_goes_before_what_is_strange() -> None:
+    blamed = msgspec.structs.replace(BLAMED, shift="other answers", drift="other pictures")
+    assert isinstance(decide(with_canary().state, situation(blamed)), RollBack)
+    shared = msgspec.structs.replace(SHARED, shift="other answers")
+    decision = decide(with_canary().state, situation(shared))
+    assert isinstance(decision, Suspend) and decision.code is ReasonCode.SHARED_FAILURE
 
 
 def paused() -> History:
@@ -405,3 +450,30 @@ def test_an_older_version_is_no_update() -> None:
     history.append(promoted(1, 3))
     assert history.state.versions[history.state.next_version - 2].state is VersionState.PUBLISHED
     assert next_start(history.state) is None
+
+
+def test_a_disagreement_holds_once_and_never_rolls_back() -> None:
+    said = msgspec.structs.replace(situation(clock=10.0), disagreement="they disagree")
+    state = with_canary().state
+    decision = decide(state, said)
+    assert isinstance(decision, Suspend) and decision.code is ReasonCode.DISAGREEMENT
+    shared = decide(state, msgspec.structs.replace(said, verdict=SHARED))
+    assert isinstance(shared, Suspend) and shared.code is ReasonCode.SHARED_FAILURE, "it ends by itself"
+    assert isinstance(decide(state, msgspec.structs.replace(said, verdict=BLAMED)), RollBack)
+    noted = decide(state, msgspec.structs.replace(said, vouched=("golden set storm",)))
+    assert isinstance(noted, Note) and noted.code is ReasonCode.DISAGREEMENT
+    assert state.rollout is not None
+    rollout = msgspec.structs.replace(state.rollout, explained=(ReasonCode.DISAGREEMENT,))
+    decided = decide(msgspec.structs.replace(state, rollout=rollout), said)
+    assert isinstance(decided, Hold) and "window" in decided.reason
+
+
+def test_who_resumes_after_a_disagreement_has_seen_it() -> None:
+    for code, seen in ((ReasonCode.INSUFFICIENT, ()), (ReasonCode.DISAGREEMENT, (ReasonCode.DISAGREEMENT,))):
+        history = held(code)
+        history.append(Resumed(rollout=1))
+        assert history.state.rollout is not None
+        assert history.state.rollout.explained == seen
+        history.append(Held(rollout=1, code=ReasonCode.INSUFFICIENT))
+        history.append(Resumed(rollout=1))
+        assert history.state.rollout.explained == seen

@@ -30,7 +30,7 @@ def test_what_is_needed_stays(history: History, keep: int, data: st.DataObject) 
     state = history.state
     digests = sorted({record.digest for record in state.versions.values()})
     loaded = data.draw(st.sets(st.sampled_from(digests))) if digests else set()
-    fates = plan(state, keep=keep, loaded=loaded)
+    fates = plan(state, keep=keep, held=dict.fromkeys(loaded, "loaded"))
     removed = {fate.version for fate in fates if fate.remove}
     kept = {fate.version for fate in fates if not fate.remove}
     present = [v for v, record in state.versions.items() if record.state is not VersionState.REMOVED]
@@ -44,7 +44,7 @@ def test_what_is_needed_stays(history: History, keep: int, data: st.DataObject) 
     assert {v for v, record in after.versions.items() if record.state is VersionState.REMOVED} >= removed
     assert (after.current, after.previous, after.rollout) == (state.current, state.previous, state.rollout)
     assert after.next_version == state.next_version, "a number is never given again"
-    assert not [fate for fate in plan(after, keep=keep, loaded=loaded) if fate.remove]
+    assert not [fate for fate in plan(after, keep=keep, held=dict.fromkeys(loaded, "loaded")) if fate.remove]
 
 
 @given(histories())
@@ -58,4 +58,4 @@ def test_what_is_needed_cannot_be_removed(history: History) -> None:
 
 def test_a_negative_number_is_refused() -> None:
     with pytest.raises(InvalidInput):
-        plan(State(), keep=-1, loaded=frozenset({Digest("a")}))
+        plan(State(), keep=-1, held={Digest("a"): "loaded"})

@@ -28,7 +28,8 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.rollout.transitions import TERMINAL, TRANSITIONS, IllegalTransition, apply, kind_name
+from serinus.rollout.table import TERMINAL, TRANSITIONS, IllegalTransition, kind_name
+from serinus.rollout.transitions import apply
 from tests.rollout.histories import History, promoted, published, rolled_back, started, with_canary
 
 VERIFIED, PAUSED = Verified(rollout=1, share=0.5), Paused(rollout=1)

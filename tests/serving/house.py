@@ -22,6 +22,7 @@ from serinus.serving.predict import Predictor
 from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.shadowing import Shadows
 from serinus.store import Store
 from tests import models
 
@@ -82,6 +83,8 @@ class House:
             "heartbeat_seconds": 0.1,
             "predict_timeout_seconds": 5.0,
             "load_timeout_seconds": 30.0,
+            "shadow_nice": 0,  # the tests' machine is busy, and here somebody waits
+            "shadow_report_seconds": 0.1,
         }
         self.settings = InferenceSettings(outputs=root / "outputs", **(defaults | settings))  # type: ignore[arg-type]
         self.metrics = Metrics()
@@ -91,6 +94,7 @@ class House:
         )
         boot = new_id()[:8]
         self.recorder = Recorder(self.store, f"house-{boot}", most=10, pictures=False, clock=now)
+        self.shadows = Shadows(self.store, self.residency, self.metrics, self.settings, clock=now)
         self.agent = Agent(
             self.store,
             self.residency,
@@ -98,6 +102,7 @@ class House:
             self.metrics,
             self.settings,
             recorder=self.recorder,
+            shadows=self.shadows,
             clock=now,
             boot=boot,
         )
@@ -106,9 +111,11 @@ class House:
 
     def __enter__(self) -> Self:
         self.agent.start()
+        self.shadows.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.shadows.close()
         self.agent.stop()
         self.predictor.close()
         self.residency.close()
@@ -130,6 +137,10 @@ class House:
 
     def pids(self, version: Version) -> list[int]:
         return self.residency.pids(self.store.state().versions[version].digest)
+
+    def shadow_pids(self, version: int) -> list[int]:
+        """Of the worker for shadow pairs."""
+        return self.residency.shadow_pids(self.store.state().versions[Version(version)].digest)
 
     def loading(self) -> list[psutil.Process]:
         """Workers that were started and are not ready."""

@@ -17,7 +17,7 @@ from serinus.data.importing import import_archive
 from serinus.data.labelled import write_archive
 from serinus.data.xbd import CLASSES
 from serinus.serving.feedback import GroundTruth, TrueBox, take
-from serinus.serving.predict import Prediction, Timing
+from serinus.serving.prediction import Prediction, Timing
 from serinus.serving.recorder import Recorder
 from serinus.serving.routing import Target
 from serinus.store import Store
@@ -109,7 +109,7 @@ def test_truth_that_cannot_be_is_refused_in_words(store: Store, clock: Turned) -
 def test_only_the_newest_answers_are_kept(store: Store, clock: Turned) -> None:
     kept = recorder(store, clock, most=4, pictures=True)
     for number in range(9):
-        kept.note(f"r{number}", answer(store), b"pre", b"post")
+        kept.note(f"r{number}", answer(store), b"pre", b"post %d" % number)
         kept.send()
     known = [number for number in range(9) if store.predictions.find(f"r{number}") is not None]
     assert known == [5, 6, 7, 8]

@@ -4,6 +4,7 @@ import pytest
 
 from serinus.store import Store
 from tests.store.drafts import Ticks, new_id, write_draft
+from tests.store.places import open_store
 
 
 @pytest.fixture
@@ -24,3 +25,19 @@ def store(root: Path, clock: Ticks) -> Store:
 @pytest.fixture
 def draft(tmp_path: Path) -> Path:
     return write_draft(tmp_path / "draft")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("url")) if request.param == "bucket" else ""
+
+
+@pytest.fixture
+def one(place: str, root: Path, clock: Ticks) -> Store:
+    return open_store(root, place, clock=clock)
+
+
+@pytest.fixture
+def other(place: str, root: Path, tmp_path: Path, clock: Ticks) -> Store:
+    """Another process on the same store; with a bucket on another machine."""
+    return open_store(tmp_path / "elsewhere" if place else root, place, clock=clock)

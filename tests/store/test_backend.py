@@ -9,6 +9,7 @@ import pytest
 
 from serinus.core.errors import Corrupt, NotFound
 from serinus.store.backend import Backend
+from serinus.store.transfers import PART
 from tests.store.drafts import names
 from tests.store.places import open_store
 
@@ -225,6 +226,23 @@ def test_half_a_tree_is_invisible_and_goes_on(url: str, tmp_path: Path) -> None:
     there = one.tree("artifacts/a", index=INDEX, check=anything)
     assert names(there) == ["best.pt", INDEX, "model.onnx"]
     assert (there / "best.pt").read_bytes() == b"weights"
+
+
+def test_other_bytes_of_the_same_size_do_not_count_as_sent(url: str, tmp_path: Path) -> None:
+    one, two = (open_store(tmp_path / name, url).backend for name in ("one", "two"))
+    large = bytes(PART) + b"the end"
+    files = {INDEX: b"{}", "model.onnx": b"graph", "best.pt": large, "best.json": b"{}"}
+    one.replace("artifacts/a/model.onnx", b"grapH", durable=False)
+    one.replace("artifacts/a/best.pt", large[:-1] + b"D", durable=False)
+    one.replace("artifacts/a/best.json", b"{}", durable=False)
+    sent: set[str] = set()
+    with two.new_tree("artifacts/a") as folder:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        assert two.publish_tree(folder, "artifacts/a", index=INDEX, moved=lambda name, *_: sent.add(name))
+    assert sent == {"best.pt", "model.onnx"}
+    there = one.tree("artifacts/a", index=INDEX, check=anything)
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == files
 
 
 def test_what_was_fetched_counts_only_when_it_is_right(url: str, tmp_path: Path) -> None:

@@ -297,8 +297,12 @@ def test_a_cut_upload_leaves_nothing_and_the_next_completes(
     (digest,) = direct.backend.names("artifacts")
     assert not direct.backend.has_tree(f"artifacts/{digest}", index="manifest.json")
     proxy.rule = lambda _: FINE
+    proxy.passed.clear()
     assert store.publish(large, note="base", actor="test") == 1
-    direct.verify(direct.state().versions[Version(1)].digest)
+    assert direct.state().versions[Version(1)].digest == digest, "the same publication"
+    assert direct.backend.names("artifacts") == [digest], "no orphan"
+    assert not [each.path for each in proxy.passed if each.method == "PUT" and "/best.pt" in each.path]
+    direct.verify(digest)
 
 
 def test_a_cut_upload_is_waited_out(store: Store, direct: Store, proxy: Proxy, large: Path) -> None:

@@ -16,14 +16,16 @@ from serinus.control.history import history
 from serinus.core.errors import Conflict, SerinusError
 from serinus.core.ids import Version
 from serinus.rollout.events import ShareChanged
+from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
 from serinus.rollout.transitions import apply
 from serinus.store import Store
 from serinus.store.checking import Finding, Kind, Severity
 from serinus.store.copying import MARK, Copied
 from serinus.store.journal import Journal
-from tests.store.drafts import names, new_id
+from tests.store.drafts import frozen_slice, names, new_id
 from tests.store.test_checking import digest_of, flip
+from tests.store.test_golden import write_set
 from tests.store.whole import fill, findings, freeze, ground_truth, notable, open_store, pass_by, publish
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,7 +66,7 @@ def sizes(copied: Copied) -> tuple[int, int, int, int]:
 def test_the_drill_from_a_disk_into_a_bucket_and_back(whole: Store, url: str, tmp_path: Path) -> None:
     bucket = open_store(tmp_path / "near", url)
     sent = whole.copy_to(bucket)
-    assert sizes(sent) == (whole.state().seq, 4, 3, 13) and sent.left_out == ()
+    assert sizes(sent) == (whole.state().seq, 4, 3, 15) and sent.left_out == ()
     assert verified(bucket) == []
     assert not any((tmp_path / "near" / "artifacts").iterdir()), "nothing of it stays on this machine"
     assert same(bucket, whole)
@@ -99,7 +101,8 @@ def test_a_second_copy_sends_what_is_new(whole: Store, tmp_path: Path) -> None:
     whole.collect()
     assert sizes(Copied.would_be(whole.lacking(backup))) == (2, 1, 0, 4)
     assert sizes(whole.copy_to(backup)) == (2, 1, 0, 4)
-    assert backup.feedback.of(digest_of(whole, 2)) == [ground_truth(whole, 2.0)], "newer ground truth"
+    assert ground_truth(whole, 2.0) in backup.feedback.of(digest_of(whole, 2)), "newer ground truth"
+    assert backup.feedback.of(digest_of(whole, 2)) == whole.feedback.of(digest_of(whole, 2))
     backup.refresh_views()
     assert [(one.kind, one.severity) for one in verified(backup)] == [(Kind.REMOVED, Severity.INFO)]
     assert same(backup, whole)
@@ -170,6 +173,47 @@ def test_another_history_is_refused(whole: Store, tmp_path: Path) -> None:
     whole.append(ShareChanged(rollout=4, share=0.2), actor="test", reason="meanwhile")
     with pytest.raises(Conflict, match="another history"):
         whole.copy_to(backup)
+
+
+@pytest.mark.parametrize("kind", ["policies/short", "golden/storm"])
+def test_another_edition_in_the_copy_is_named_and_stays(whole: Store, tmp_path: Path, kind: str) -> None:
+    backup, other = open_store(tmp_path / "backup"), open_store(tmp_path / "other")
+    whole.copy_to(backup)
+    whole.copy_to(other)
+    edition = whole.root / kind / "0000000003.json"
+    there = backup.root / kind / edition.name
+    for store, actor in ((whole, "alice"), (other, "bob")):
+        if kind.startswith("policies"):
+            store.put_policy(Policy(name="short"), actor=actor, reason="third")
+        else:
+            store.add_golden("storm", write_set(tmp_path / actor, dataset=actor), actor=actor)
+    # Its event did not come along: histories that differ are refused as a whole.
+    shutil.copytree(other.root / kind, there.parent, dirs_exist_ok=True)
+    theirs = there.read_bytes()
+    copied = whole.copy_to(backup)
+    assert there.read_bytes() == theirs
+    assert [str(edition) in words and str(there) in words for words in copied.conflicts] == [True]
+    flip(there)
+    assert whole.copy_to(backup).conflicts == (), "damage is what the check names"
+    assert [one.name for one in notable(verified(backup)) if one.severity is Severity.ERROR] == [str(there)]
+    flip(there)
+    flip(edition)
+    copied = whole.copy_to(backup)
+    assert [str(edition) in words for words in copied.left_out] == [True]
+    assert there.read_bytes() == theirs
+
+
+def test_other_evidence_in_the_copy_is_refused(whole: Store, tmp_path: Path) -> None:
+    backup = open_store(tmp_path / "backup")
+    whole.copy_to(backup)
+    last = whole.last_frozen(4)
+    assert last is not None
+    for store, successes in ((whole, 50), (backup, 60)):
+        assert store.freeze(frozen_slice(4, last.k + 1, last.digest, successes=successes))
+    before = picture(backup.root)
+    with pytest.raises(Conflict, match=r"evidence/4/0000000002\.json is other evidence"):
+        whole.copy_to(backup)
+    assert picture(backup.root) == before
 
 
 def test_what_is_damaged_is_named_and_the_rest_is_copied(whole: Store, tmp_path: Path) -> None:

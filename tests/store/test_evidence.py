@@ -71,6 +71,19 @@ def test_what_does_not_follow_is_refused(store: Store, k: int, prev: str) -> Non
         store.freeze(frozen_slice(1, k, prev))
 
 
+def test_a_newest_slice_that_was_lost_behind_its_reader_is_said(store: Store) -> None:
+    """Not taken for another controller's win, which would be tried again for ever without a word."""
+    first = frozen_slice(1, 0, "")
+    assert store.freeze(first) and store.last_frozen(1) == first
+    path = store.root / "evidence" / "1" / "0000000000.json"
+    path.unlink()
+    with pytest.raises(Corrupt, match=f"{path} is missing: this process has read it"):
+        store.freeze(frozen_slice(1, 1, first.digest))
+    fresh = Store(store.root, clock=Ticks(), new_id=new_id)
+    assert fresh.last_frozen(1) is None and fresh.freeze(first)
+    assert store.freeze(frozen_slice(1, 1, first.digest))
+
+
 def test_numbers_that_json_cannot_hold_are_refused(store: Store) -> None:
     frozen = msgspec.structs.replace(frozen_slice(1, 0, ""), clock=float("nan"))
     with pytest.raises(InvalidInput, match="not finite"):

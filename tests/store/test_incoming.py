@@ -7,8 +7,9 @@ import pytest
 
 from serinus.core.enums import Arm
 from serinus.store import Store
-from serinus.store.incoming import KEPT
-from tests.store.drafts import names
+from serinus.store.incoming import KEPT, Incoming
+from serinus.store.local import Disk
+from tests.store.drafts import names, new_id
 
 
 def written(folder: Path, *files: str) -> Path:
@@ -108,3 +109,46 @@ def test_discarded_with_its_read_only_folders_and_links_not_followed(store: Stor
     store.incoming.discard("m")
     assert store.incoming.waiting() == []
     assert (outside / "mine").read_bytes() == b"mine"
+
+
+def test_a_link_that_came_in_the_folders_place_goes_back(store: Store, draft: Path) -> None:
+    """Two controllers: the other one takes the folder and makes the view just before this one's rename."""
+    store.publish(draft, note="", actor="a", initial=True)
+    folder = written(store.root / "current", "best.pt", "version.json")
+    taken: list[str | None] = []
+
+    class Overtaken(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            if source == folder and not taken:
+                taken.append(store.incoming.take(Arm.CURRENT))
+                store.refresh_views()
+            super().rename(source, target)
+
+    late = Incoming(store.root, Overtaken(store.root, new_id), new_id)
+    assert late.take(Arm.CURRENT) is None
+    assert taken[0] is not None and store.incoming.waiting() == taken
+    assert (store.root / "current").is_symlink() and (store.root / "current" / "model.onnx").is_file()
+    assert names(store.root / "incoming") == taken
+    assert late.take(Arm.CURRENT) is None and (store.root / "current").is_symlink()
+
+
+def test_a_newer_link_is_not_replaced_by_the_carried_one(store: Store, draft: Path) -> None:
+    """The view is made anew while the carried link lies in incoming/."""
+    store.publish(draft, note="", actor="a", initial=True)
+    written(store.root / "current", "best.pt", "version.json")
+
+    class Overtaken(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            store.incoming.take(Arm.CURRENT)
+            store.refresh_views()
+            super().rename(source, target)
+            (store.root / "current").symlink_to("views/newer")
+
+    assert Incoming(store.root, Overtaken(store.root, new_id), new_id).take(Arm.CURRENT) is None
+    assert str((store.root / "current").readlink()) == "views/newer"
+    assert len(names(store.root / "incoming")) == 1
+
+
+def test_a_link_of_ours_that_a_kill_left_here_waits_for_no_import(store: Store) -> None:
+    (store.root / "incoming" / "x").symlink_to("views/0000000001-current")
+    assert store.incoming.waiting() == []

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,28 +15,12 @@ from serinus.core.enums import Arm, ReasonCode, VersionState
 from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound
 from serinus.core.ids import Version
 from serinus.rollout.events import Promoted, RolledBack
-from serinus.store import Replica, Routes, Store
+from serinus.store import Address, Replica, Routes, Store
 from serinus.store.local import Disk
 from tests.store.drafts import Ticks, frozen_slice, names, new_id, some_slice, start_canary, write_draft
 from tests.store.places import open_store
 from tests.store.proxy import Proxy
 from tests.store.test_golden import write_set
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("url")) if request.param == "bucket" else ""
-
-
-@pytest.fixture
-def one(place: str, root: Path, clock: Ticks) -> Store:
-    return open_store(root, place, clock=clock)
-
-
-@pytest.fixture
-def other(place: str, root: Path, tmp_path: Path, clock: Ticks) -> Store:
-    """Another process on the same store; with a bucket on another machine."""
-    return open_store(tmp_path / "elsewhere" if place else root, place, clock=clock)
 
 
 def test_versions_are_published_once_and_read_by_all(
@@ -334,3 +319,12 @@ def test_two_processes_on_one_folder_fetch_once(url: str, root: Path, tmp_path: 
     assert [out for out, _ in said] == ["verified"] * 3, said
     assert sum(each.down for each in proxy.passed if "/model.onnx" in each.path) == 3_000_000
     assert names(tmp_path / "shared" / "artifacts") == [digest]
+
+
+def test_who_only_looks_fetches_what_it_needs(url: str, root: Path, tmp_path: Path) -> None:
+    """On a machine where nothing was opened before."""
+    store = open_store(root, url)
+    store.add_golden("storm", write_set(tmp_path / "golden"), actor="test")
+    bucket = Address(url, patience=10.0, allow_http=True)
+    fresh = Store.look(tmp_path / "fresh", clock=time.time, new_id=new_id, bucket=bucket, must_exist=False)
+    assert [found.name for found in fresh.golden_sets()] == ["storm"]

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from serinus.core.enums import VersionState
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
 from serinus.store import Store
+from serinus.store.publish import Artifacts
 from tests.store.drafts import METRICS, Ticks, names, new_id, write_draft
 
 
@@ -73,13 +75,44 @@ def test_damaged_content_is_not_shared(store: Store, draft: Path, clock: Ticks) 
     store.verify(second)
 
 
-def test_content_that_lies_there_damaged_is_named(store: Store, draft: Path) -> None:
+def test_damaged_content_is_not_shared_within_one_moment_either(store: Store, draft: Path) -> None:
     first = digest_of(store, store.publish(draft, note="", actor="a"))
     overwrite(store.artifact(first) / "model.onnx", b"GRAPH")
+    second = digest_of(store, store.publish(draft, note="", actor="a"))
+    assert second != first
+    store.verify(second)
+
+
+def orphan(store: Store, draft: Path) -> Path:
+    """What a publisher that was killed before its event leaves."""
+    digest, _ = Artifacts(store.backend).add(draft, note="", now=time.time(), state=store.state())
+    return store.root / "artifacts" / digest
+
+
+def test_a_repeated_publication_takes_up_what_the_first_one_left(root: Path, draft: Path) -> None:
+    store = Store.open(root, clock=time.time, new_id=new_id)
+    left = orphan(store, draft)
+    assert digest_of(store, store.publish(draft, note="", actor="a")) == left.name
+    assert names(root / "artifacts") == [left.name]
+
+
+def test_what_may_be_collected_is_not_taken_up(root: Path, draft: Path) -> None:
+    store = Store.open(root, clock=time.time, new_id=new_id)
+    left = orphan(store, draft)
+    then = time.time() - 13 * 3600
+    for path in (left, *left.rglob("*")):
+        os.utime(path, (then, then))
+    assert digest_of(store, store.publish(draft, note="", actor="a")) != left.name
+
+
+def test_a_damaged_orphan_is_named_and_gets_no_event(root: Path, draft: Path) -> None:
+    store = Store.open(root, clock=time.time, new_id=new_id)
+    left = orphan(store, draft)
+    overwrite(left / "model.onnx", b"GRAPH")
     with pytest.raises(Corrupt, match=r"model\.onnx is not what was published"):
         store.publish(draft, note="", actor="a")
-    assert names(store.root / "artifacts") == [first]
-    assert len(store.state().versions) == 1
+    assert names(root / "artifacts") == [left.name]
+    assert len(store.state().versions) == 0
 
 
 def test_the_initial_version_is_published_once(store: Store, draft: Path, tmp_path: Path) -> None:

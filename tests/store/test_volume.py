@@ -1,13 +1,16 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from serinus.core.errors import Misconfigured
+from serinus.core.ids import Version
 from serinus.store import Store, volume
-from tests.store.drafts import Ticks, names, new_id
+from tests.store.drafts import Ticks, names, new_id, write_draft
 
 
 def test_open_makes_the_folders_and_leaves_no_probe(root: Path) -> None:
@@ -21,6 +24,8 @@ def test_a_root_that_is_a_file(root: Path) -> None:
     root.write_bytes(b"")
     with pytest.raises(Misconfigured, match="cannot be made"):
         Store.open(root, clock=Ticks(), new_id=new_id)
+    with pytest.raises(Misconfigured, match="is no folder"):
+        Store.look(root, clock=Ticks(), new_id=new_id, must_exist=False)
 
 
 def test_a_root_that_is_not_a_place_for_files() -> None:
@@ -44,7 +49,36 @@ def test_the_probes_hold_on_this_disk_and_clean_up(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_files_are_readable_by_other_users(store: Store, draft: Path) -> None:
-    store.publish(draft, note="", actor="a")
-    for path in (store.root / "journal" / "0000000001.json", store.root / "artifacts"):
-        assert path.stat().st_mode & stat.S_IROTH
+@pytest.mark.parametrize("umask", ["022", "077"])
+def test_files_are_readable_by_other_users(tmp_path: Path, umask: str) -> None:
+    """Whatever the umask of who publishes; and only he may write."""
+    root, draft = tmp_path / "models", write_draft(tmp_path / "draft")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.store.child", str(root), str(draft), "a", "1", "publish"],
+        preexec_fn=lambda: os.umask(int(umask, 8)),
+        input="\n",
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "published 1" in done.stdout
+    store = Store.look(root, clock=Ticks(), new_id=new_id)
+    tree = root / "artifacts" / store.state().versions[Version(1)].digest
+    for path in (root, *root.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if tree in (path, *path.parents):
+            assert mode == (0o555 if path.is_dir() else 0o444), path
+        elif path.name != ".reserve":
+            assert mode == (0o755 if path.is_dir() else 0o644), path
+    assert (root / "journal" / "0000000001.json").is_file()
+
+
+def test_rights_that_the_umask_gives_a_group_stay(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        store = Store.open(tmp_path / "models", clock=Ticks(), new_id=new_id)
+        store.publish(write_draft(tmp_path / "draft"), note="", actor="a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((store.root / "journal").stat().st_mode) == 0o775
+    assert stat.S_IMODE((store.root / "journal" / "0000000001.json").stat().st_mode) == 0o664

@@ -3,12 +3,27 @@
 import time
 from pathlib import Path
 
+import msgspec
+
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase
-from serinus.core.ids import Version
+from serinus.core.ids import Digest, Version
+from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import Held, Promoted, Rejected, Resumed, RolledBack, RolloutStarted
 from serinus.rollout.policy import Policy
-from serinus.store import Address, FrozenSlice, Replica, Routes, Served, Store
+from serinus.store import (
+    Address,
+    Disagreement,
+    FrozenSlice,
+    GalleryFile,
+    Mark,
+    Pair,
+    Replica,
+    Routes,
+    Served,
+    Store,
+)
 from serinus.store.checking import Finding, Severity
+from serinus.store.gallery import Limits
 from serinus.store.predictions import Answered, Feedback
 from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
 from tests.store.test_golden import write_set
@@ -70,14 +85,19 @@ def fill(store: Store, drafts: Path) -> Store:
     )
     store.remove_versions((third,), actor="alice", reason="old")
     store.collect()
+    for name in ("one", "two"):
+        store.add_golden("storm", write_set(drafts / f"golden-{name}", dataset=name), actor="alice")
+    store.add_golden("flood", write_set(drafts / "golden-flood", dataset="flood"), actor="alice")
+    for window in (60.0, 90.0):
+        store.put_policy(Policy(name="short", window_seconds=window), actor="alice", reason="impatient")
     fifth = publish(store, drafts, "fifth")
     rollout = start_canary(store, fifth)
     freeze(store, rollout, 2)
     store.snapshot()
-    for name in ("one", "two"):
-        store.add_golden("storm", write_set(drafts / f"golden-{name}", dataset=name), actor="alice")
-    store.add_golden("flood", write_set(drafts / "golden-flood", dataset="flood"), actor="alice")
     store.feedback.put(ground_truth(store), None)
+    store.feedback.put(judged(store, "r-2"), PAIR)
+    store.predictions.keeper("infer-0-ab", most=10).put([judged(store, "r-3").answered], {"r-3": PAIR})
+    kept_disagreement(store)
     pass_by(store)
     store.refresh_views()
     return store
@@ -92,12 +112,63 @@ def ground_truth(store: Store, x: float = 1.0) -> Feedback:
     return Feedback(answered=answered, time=2.0, boxes=((x, 1.0, 9.0, 9.0),), classes=(1,))
 
 
+BOX = (1.0, 2.0, 30.0, 40.0)
+
+
+def disagreement(name: str, f1: float, boxes: int = 1) -> Disagreement:
+    """Of rollout 1: `boxes` matched boxes, all of another class."""
+    answered = Answered(
+        request_id=name,
+        time=1.0,
+        version=Version(1),
+        digest=Digest("a" * 64),
+        role=Arm.CURRENT,
+        rollout=1,
+        width=64,
+        height=64,
+        boxes=(BOX,) * boxes,
+        scores=(0.9,) * boxes,
+        classes=(0,) * boxes,
+    )
+    return Disagreement(
+        rollout=1,
+        answered=answered,
+        shadow=msgspec.structs.replace(answered, version=Version(2), role=Arm.CANARY, classes=(3,) * boxes),
+        f1=f1,
+        matched=boxes,
+        agreed=0,
+        confusion={0: {3: boxes}},
+        score_shift=0.0,
+        answered_seconds=0.1,
+        shadow_seconds=0.2,
+    )
+
+
+def kept_disagreement(store: Store) -> None:
+    """One with all its files, which somebody looked at."""
+    files = {kind: f"{kind} of it".encode() * 100 for kind in GalleryFile}
+    store.gallery.put(msgspec.structs.replace(disagreement("r-1", 0.0), rollout=2), files, Limits())
+    (name,) = store.gallery.ids(2)
+    store.gallery.mark(2, name, Mark(dismissed=True, actor="alice", reason="clouds", time=1.0))
+
+
+PAIR = Pair(pre=b"before" * 50, post=b"after" * 50)
+
+
+def judged(store: Store, request_id: str, *, time: float = 2.0, x: float = 1.0) -> Feedback:
+    """As `ground_truth`, for another answer, whose pictures were kept."""
+    truth = ground_truth(store, x)
+    answered = msgspec.structs.replace(truth.answered, request_id=request_id, pictures=True)
+    return msgspec.structs.replace(truth, answered=answered, time=time)
+
+
 def pass_by(store: Store) -> None:
     """What processes write all the time."""
     state = store.state()
     assert state.rollout is not None and state.current is not None
     store.put_observation(state.rollout.number, "infer-0-ab", 0, some_slice())
     store.put_observation(state.rollout.number, "infer-0-ab", 1, some_slice())
+    store.put_pairs(state.rollout.number, "infer-0-ab", 0, PairCounts())
     digest = state.versions[state.current].digest
     store.put_replica(Replica(replica="infer-0-ab", time=time.time(), seq=state.seq, loaded=(digest,)))
     store.put_routes(

@@ -18,7 +18,7 @@ from serinus.core.errors import Conflict
 from serinus.rollout.events import Event, ShareChanged, Verified
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.rollout.transitions import STARTABLE
+from serinus.rollout.table import STARTABLE
 from serinus.store import Store
 from tests.store.child import say
 from tests.store.drafts import new_id

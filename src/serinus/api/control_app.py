@@ -14,7 +14,15 @@ import httpx
 from fastapi import FastAPI
 
 from serinus import __version__
-from serinus.api import compat_routes, control_routes, errors, explain_routes, guards, policy_routes
+from serinus.api import (
+    compat_routes,
+    control_routes,
+    disagreement_routes,
+    errors,
+    explain_routes,
+    guards,
+    policy_routes,
+)
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
 from serinus.api.infer_proxy import Infer
@@ -66,6 +74,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.include_router(control_routes.router(deps, board, infer))
     app.include_router(policy_routes.router(deps))
     app.include_router(explain_routes.router(deps))
+    app.include_router(disagreement_routes.router(deps))
     describe(
         app,
         [
@@ -73,6 +82,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
             *control_routes.DOCUMENTS,
             *policy_routes.DOCUMENTS,
             *explain_routes.DOCUMENTS,
+            *disagreement_routes.DOCUMENTS,
         ],
     )
     errors.install(app)

@@ -85,6 +85,8 @@ class EvidenceView(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     blockers: tuple[str, ...] = ()
     """Why it may not be promoted yet."""
+    answers: str = ""
+    """What the versions' answers say of each other and of the past; empty before any."""
     numbers: dict[str, float] = {}
 
 

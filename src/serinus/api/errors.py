@@ -104,6 +104,13 @@ UNAUTHENTICATED = Kind(
     "password when the browser asks.",
 )
 
+TOO_SLOW = Kind(
+    408,
+    "too-slow",
+    "The request did not arrive in time",
+    "A connection that sends nothing, or next to nothing, is closed. Send the request again, in one go.",
+)
+
 _INTERNAL = TABLE[SerinusError]
 _BY_STATUS = {kind.status: kind for kind in reversed(TABLE.values())}
 
@@ -153,10 +160,10 @@ def problem(
     )
 
 
-def problem_of(error: SerinusError) -> JSONResponse:
+def problem_of(error: SerinusError, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response for an expected error. What is not the caller's fault is logged with its cause."""
     kind = kind_of(error)
-    headers: dict[str, str] = {}
+    headers = dict(headers or {})
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if kind.status >= 500:
@@ -207,7 +214,7 @@ def install(app: FastAPI) -> None:
 
 
 def _page(slug: str) -> HTMLResponse:
-    found = next((kind for kind in (*TABLE.values(), UNAUTHENTICATED) if kind.slug == slug), None)
+    found = next((kind for kind in (*TABLE.values(), UNAUTHENTICATED, TOO_SLOW) if kind.slug == slug), None)
     if found is None:
         raise NotFound("There is no such kind of error.")
     title, words = html.escape(found.title), html.escape(found.help)

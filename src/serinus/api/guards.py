@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 import msgspec
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serinus.api.departure import ClientLeft
 from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
-from serinus.api.forms import BODY
+from serinus.api.forms import BODY, Intake
 from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge
 from serinus.core.ids import NewId
 from serinus.observe.logs import fields, request_context
@@ -35,6 +37,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORT = {"http": "80", "https": "443"}
 _DRAIN_SECONDS = 10.0
+_CLOSE = {"Connection": "close"}
 
 
 class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +85,13 @@ class Guards:
             if refusal is not None:
                 await refusal(scope, receive, body.send)
                 return
-            if body.over:
-                scope.get("extensions", {}).pop(BODY, None)  # nobody reads it but through `body`
+            body.stand_between()
             try:
                 await self.app(scope, body.receive, body.send)
             except _BodyTooLarge:
                 await body.answer_too_large()
+            except (ClientLeft, ClientDisconnect):
+                log.info("The client left.", extra=fields(path=scope["path"]))
             except Exception:
                 log.exception("The server failed on a request.", extra=fields(path=scope["path"]))
                 if not body.started:
@@ -107,7 +111,8 @@ def refuse(scope: Scope, headers: Headers, rules: GuardRules) -> JSONResponse | 
         if scope["path"] not in rules.health_paths:
             check_host(headers.getlist("host"), rules.allowed_hosts)
         if "content-length" in headers and "transfer-encoding" in headers:
-            raise InvalidInput("The request has both Content-Length and Transfer-Encoding.")
+            both = InvalidInput("The request has both Content-Length and Transfer-Encoding.")
+            return problem_of(both, headers=_CLOSE)  # who knows where it ends
         if scope["method"] not in _SAFE:
             check_origin(headers, rules.allowed_origins)
     except SerinusError as error:
@@ -208,6 +213,17 @@ class _BodyTooLarge(TooLarge):
     """Ends the reading of a body; the guard answers whatever the app makes of it."""
 
 
+class _Through:
+    """An `Intake` that its `_Body` knows of."""
+
+    def __init__(self, body: "_Body", intake: Intake) -> None:
+        self._body = body
+        self._intake = intake
+
+    async def read(self) -> bytearray:
+        return await self._body.read(self._intake)
+
+
 class _Body:
     """Counts a request's body and, once it is over the limit, answers 413 in place of the app."""
 
@@ -224,12 +240,30 @@ class _Body:
         self._size = 0
         self._more = True
         self._answered = False
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
         self.over = declared.isdecimal() and int(declared) > self.limit
+        self._asks = headers.get("expect", "").lower() == "100-continue"
+        """Whether the client waits for a word before it sends the body."""
+
+    def stand_between(self) -> None:
+        """A server's offer of the whole body goes through here; a body over the limit is not offered."""
+        offers = self.scope.get("extensions", {})
+        intake = offers.pop(BODY, None)
+        if intake is not None and not self.over:
+            offers[BODY] = _Through(self, intake)
+
+    async def read(self, intake: Intake) -> bytearray:
+        """The whole body at once, instead of `receive`."""
+        self._asks = False
+        whole = await intake.read()
+        self._more = False
+        return whole
 
     async def receive(self) -> Message:
         if self.over:
             raise self._error()
+        self._asks = False  # the server answers 100 now
         message = await self._receive()
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
@@ -244,14 +278,18 @@ class _Body:
             return  # the app's own words about its broken input; `answer_too_large` follows
         if message["type"] == "http.response.start":
             self.started = True
-            MutableHeaders(scope=message)["X-Request-ID"] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            if self._asks:
+                headers["Connection"] = "close"  # nobody knows whether the body still comes
         await self._send(message)
 
     async def answer_too_large(self) -> None:
         """Sends the 413 if the body was over the limit and nothing was sent yet."""
         if not self.over or self.started:
             return
-        await self._drain()
+        if not self._asks:
+            await self._drain()
         self.over = False
         await problem_of(self._error())(self.scope, self._receive, self.send)
 
@@ -268,5 +306,5 @@ class _Body:
     def _error(self) -> _BodyTooLarge:
         return _BodyTooLarge(
             f"The request body is larger than {self.limit} bytes.",
-            remedy=f"The setting {self.setting} is the limit.",
+            remedy=f"The setting {self.setting} is the limit." if self.setting else "Send less at once.",
         )

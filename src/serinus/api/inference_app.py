@@ -4,8 +4,8 @@ import asyncio
 import base64
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -13,11 +13,14 @@ from typing import Annotated
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
+from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 
 from serinus import __version__
-from serinus.api import errors, guards
+from serinus.api import errors, guards, oip_documents, oip_routes
+from serinus.api.admission import body_bytes
 from serinus.api.batch import Batch, draw, result_path
+from serinus.api.departure import for_as_long_as_asked
 from serinus.api.docs_page import docs_page
 from serinus.api.findings import findings
 from serinus.api.forms import Form, files_of, pictures_of, read_form, spool_form
@@ -32,19 +35,18 @@ from serinus.api.inference_documents import (
     TimingMs,
 )
 from serinus.api.model_status import model_status
+from serinus.api.reading import read_json
+from serinus.api.replica import Replica, stratum_of
 from serinus.api.schema import answers, answers_words, describe, json_response, takes, takes_form
 from serinus.core.enums import Stratum
 from serinus.core.errors import InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
 from serinus.core.ids import Clock, Coin, NewId
-from serinus.observe.counters import Counters
+from serinus.imagery.decode import Data
 from serinus.observe.logs import request_id
-from serinus.observe.metrics import CONTENT_TYPE, Metrics
-from serinus.serving.agent import Agent
+from serinus.observe.metrics import CONTENT_TYPE
 from serinus.serving.assignment import Caller
 from serinus.serving.feedback import GroundTruth, Taken, take
-from serinus.serving.predict import Prediction, Predictor
-from serinus.serving.recorder import Recorder
-from serinus.serving.residency import Residency
+from serinus.serving.prediction import Prediction
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Routes, Store
 
@@ -57,75 +59,23 @@ DOCUMENTS: list[type] = [
     PredictReply,
     Readiness,
     Taken,
+    *oip_documents.DOCUMENTS,
 ]
 
 _SPOOL_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
-_STRATUM_HEADER = "x-serinus-stratum"
-_PROBE = "probe"
+_GOLDEN_HEADER = "x-serinus-golden"
+_BUILDINGS = "buildings"
 _ERRORS_SHOWN = 20
 _PAIR = ("pre_disaster", "post_disaster")
+_GROUND_TRUTH_REMEDY = 'Send {"request_id": "...", "boxes": [{"xyxy": [0, 0, 9, 9], "cls": 0}]}.'
+_FEEDBACK_BYTES = 4_000_000
 _EXAMPLES = {
     "/predict": "curl -F pre_disaster=@pre.png -F post_disaster=@post.png localhost:9000/predict",
     "/batch_predict": "curl -F zipfile=@pairs.zip localhost:9000/batch_predict",
     "/feedback": """curl -d '{"request_id": "...", "boxes": []}' localhost:9000/feedback""",
     "/model-status": "curl localhost:9000/model-status",
 }
-
-
-class Replica:
-    """The parts of one inference process, wired; `bootstrap` and the routes share it."""
-
-    def __init__(
-        self, settings: InferenceSettings, store: Store, *, clock: Clock, new_id: NewId, coin: Coin
-    ) -> None:
-        self.settings = settings
-        self.store = store
-        self.new_id = new_id
-        self.metrics = Metrics()
-        self.counters = Counters(
-            settings.slice_seconds, monotonic, deadline_seconds=settings.deadline_seconds
-        )
-        self.residency = Residency(store, settings, clock=clock)
-        self.predictor = Predictor(self.residency, self.counters, self.metrics, settings, coin=coin)
-        boot = new_id()[:12]
-        self.recorder = Recorder(
-            store,
-            f"{settings.replica}-{boot}",
-            most=settings.keep_predictions,
-            pictures=settings.keep_pictures,
-            clock=clock,
-        )
-        self.agent = Agent(
-            store,
-            self.residency,
-            self.counters,
-            self.metrics,
-            settings,
-            recorder=self.recorder,
-            clock=clock,
-            boot=boot,
-        )
-        self.clock = clock
-        self._inside = 0
-
-    @contextmanager
-    def admission(self) -> Iterator[None]:
-        """A place in the service, taken before the body is read. Raises Unavailable when there is none."""
-        if self._inside >= self.settings.max_requests:
-            self.metrics.refused.labels("busy").inc()
-            raise Unavailable("The service is busy.", remedy="Try again soon.", retry_after=1.0)
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-
-    def close(self) -> None:
-        """Reports what was counted and ends the workers. Requests must be over."""
-        self.agent.stop()
-        self.predictor.close()
-        self.residency.close()
 
 
 def build_app(
@@ -140,6 +90,7 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         replica.agent.start()
+        replica.shadows.start()
         try:
             yield
         finally:
@@ -155,7 +106,9 @@ def build_app(
     )
     app.state.replica = replica
     _add_predictions(app, replica)
+    _add_batches(app, replica)
     _add_status(app, replica)
+    app.include_router(oip_routes.router(replica))
     describe(app, DOCUMENTS)
     app.add_api_route(
         "/docs",
@@ -169,8 +122,12 @@ def build_app(
         guards.GuardRules(
             allowed_hosts=settings.allowed_hosts,
             max_body_bytes=settings.max_body_bytes,
-            body_limits={"/batch_predict": settings.max_upload_bytes + _ENVELOPE_BYTES},
-            limit_settings={"/batch_predict": "MAX_UPLOAD_MB"},
+            body_limits={
+                "/batch_predict": settings.max_upload_bytes + _ENVELOPE_BYTES,
+                "/feedback": min(_FEEDBACK_BYTES, settings.max_body_bytes),
+            },
+            limit_settings={"/batch_predict": "MAX_UPLOAD_MB", "/feedback": ""},
+            health_paths=frozenset({"/healthz", "/readyz", oip_routes.LIVE, oip_routes.READY}),
         ),
         new_id,
     )
@@ -198,8 +155,9 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
         ] = None,
     ) -> Response:
         started = monotonic()
-        stratum = Stratum.PROBES if request.headers.get(_STRATUM_HEADER) == _PROBE else Stratum.USERS
-        with replica.admission():
+        stratum = stratum_of(request.headers)
+        shows = request.headers.get(_GOLDEN_HEADER) == _BUILDINGS
+        with replica.admission.place(body_bytes(request, settings.max_body_bytes)):
             form = await read_form(request)
             try:
                 pre, post = pictures_of(form, _PAIR)
@@ -207,22 +165,25 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
             except InvalidInput:
                 replica.metrics.refused.labels("bad_input").inc()
                 raise
-            prediction = await replica.predictor.predict(
-                pre,
-                post,
-                stratum=stratum,
-                caller=Caller(request.headers, request.cookies),
-                keep_post=choice is not OverlayChoice.NONE,
-            )
-            drawing = monotonic()
-            members = findings(prediction)
-            if choice is not OverlayChoice.NONE:
-                picture = await replica.predictor.in_thread(_drawn, prediction, choice)
-                members[f"overlay_{choice.value}_base64"] = picture
+            with for_as_long_as_asked(request.scope):
+                prediction = await replica.predictor.predict(
+                    pre,
+                    post,
+                    stratum=stratum,
+                    golden=shows and stratum is Stratum.PROBES,
+                    caller=Caller(request.headers, request.cookies),
+                    keep_post=choice is not OverlayChoice.NONE,
+                    shadowed=True,
+                )
+                drawing = monotonic()
+                members = findings(prediction)
+                if choice is not OverlayChoice.NONE:
+                    picture = await replica.predictor.in_thread(_drawn, prediction, choice)
+                    members[f"overlay_{choice.value}_base64"] = picture
             now = monotonic()
             if stratum is Stratum.USERS:
                 replica.recorder.note(request_id(), prediction, pre, post)
-            return json_response(
+            reply = json_response(
                 PredictReply(
                     **members,
                     request_id=request_id(),
@@ -234,6 +195,8 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     ),
                 )
             )
+            reply.background = _shadow(replica, prediction, pre, post)
+            return reply
 
     @app.post(
         "/feedback",
@@ -243,7 +206,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     )
     async def feedback(request: Request) -> Response:
         """Counts in the version's precision, recall and mAP on real traffic; newer truth replaces older."""
-        truth = _ground_truth(await request.body())
+        truth = read_json(await request.body(), GroundTruth, what="ground truth", remedy=_GROUND_TRUTH_REMEDY)
 
         def keep() -> Taken:
             replica.recorder.send()  # what was answered a moment ago can be judged, too
@@ -264,6 +227,10 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
             FeedbackPage(versions=[msgspec.to_builtins(row) for row in online(replica.store)])
         )
 
+
+def _add_batches(app: FastAPI, replica: Replica) -> None:
+    settings = replica.settings
+
     @app.post(
         "/batch_predict",
         summary="Find buildings in a zip of pairs; the results come as a zip",
@@ -276,7 +243,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
             OverlayChoice | None, Query(description="Pictures with boxes; png when not given.")
         ] = None,
     ) -> Response:
-        with replica.admission():
+        with replica.batches.place(_SPOOL_BYTES):
             form = await spool_form(request, memory_bytes=_SPOOL_BYTES)
             try:
                 (archive,) = files_of(form, ["zipfile"])
@@ -291,7 +258,8 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                         request_id=request_id(),
                         caller=Caller(request.headers, request.cookies),
                     )
-                    results = await batch.run(Path(copy.name), name)
+                    with for_as_long_as_asked(request.scope):
+                        results = await batch.run(Path(copy.name), name)
             finally:
                 await form.close()
         return json_response(
@@ -314,6 +282,18 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     )
     def files(name: str) -> FileResponse:
         return FileResponse(result_path(settings.outputs, name), media_type="application/zip", filename=name)
+
+
+def _shadow(replica: Replica, prediction: Prediction, pre: Data, post: Data) -> BackgroundTask | None:
+    """What the server does once the answer has been sent."""
+    if prediction.shadow is None:
+        return None
+    name = request_id()
+
+    async def offer() -> None:
+        replica.shadows.offer(name, prediction, pre, post)
+
+    return BackgroundTask(offer)
 
 
 def _add_status(app: FastAPI, replica: Replica) -> None:
@@ -340,15 +320,14 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
 
     @app.get(
         "/readyz",
-        summary="A version is loaded",
-        responses=answers(Readiness, "Ready.") | answers(Readiness, "No version is loaded.", status=503),
+        summary="A version is loaded, and the process is to stay",
+        responses=answers(Readiness, "Ready.") | answers(Readiness, "Not ready.", status=503),
     )
     async def readyz() -> Response:
-        snapshot = replica.residency.snapshot
-        serving = snapshot.current or (snapshot.canary if snapshot.share >= 1 else None)
-        if serving is None:
+        if not replica.is_ready:
             return json_response(Readiness(ready=False), status=503)
-        return json_response(Readiness(ready=True, version=serving.version))
+        serving = replica.serving
+        return json_response(Readiness(ready=True, version=serving.version if serving else None))
 
     @app.get(
         "/metrics",
@@ -359,25 +338,19 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         return Response(replica.metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _ground_truth(body: bytes) -> GroundTruth:
-    try:
-        return msgspec.json.decode(body, type=GroundTruth)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(
-            f"The ground truth cannot be read: {error}.",
-            remedy='Send {"request_id": "...", "boxes": [{"xyxy": [0, 0, 9, 9], "cls": 0}]}.',
-        ) from error
-
-
 def _text(form: Form) -> str | None:
     part = form.get("overlay")
-    return None if part is None or part.is_file else bytes(part.content).decode("utf-8", "replace")
+    if part is None:
+        return None
+    return "" if part.is_file else bytes(part.content).decode("utf-8", "replace")
 
 
 def _choice(given: UploadFile | str | None) -> OverlayChoice:
     """What the form's field says."""
+    if given is None:
+        return OverlayChoice.PNG
     try:
-        return OverlayChoice("" if isinstance(given, UploadFile) else given or OverlayChoice.PNG)
+        return OverlayChoice("" if isinstance(given, UploadFile) else given)
     except ValueError as error:
         raise InvalidInput("overlay must be none, png or jpeg.") from error
 

@@ -24,8 +24,9 @@ def answers(kind: type, description: str, *, status: int = 200) -> dict[int | st
 
 
 def answers_words(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
-    """For FastAPI's `responses=`: the answer is text of `media_type`, which `description` explains."""
-    return {200: {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}}
+    """For FastAPI's `responses=`: the answer is of `media_type`, which `description` explains."""
+    schema = {"type": "object" if media_type.endswith("json") else "string"}
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
 def takes(kind: type) -> dict[str, Any]:
@@ -56,9 +57,18 @@ def describe(app: FastAPI, kinds: list[type]) -> None:
             schemas.pop(name, None)  # `api.errors` answers 400 with a Problem instead
         for operation in (each for path in document["paths"].values() for each in path.values()):
             operation["responses"].pop("422", None)
+            for response in operation["responses"].values():
+                _as_problem(response)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _as_problem(response: dict[str, Any]) -> None:
+    """FastAPI takes every model for plain JSON; a problem has a media type of its own (RFC 9457)."""
+    content = response.get("content", {})
+    if content.get("application/json", {}).get("schema") == {"$ref": _REF.format(name="Problem")}:
+        content["application/problem+json"] = content.pop("application/json")
 
 
 def _ref(kind: type) -> dict[str, str]:

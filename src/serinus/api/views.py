@@ -104,6 +104,7 @@ def evidence_view(at: Standing, last: FrozenSlice) -> EvidenceView:
         good_limit=numbers["limit_good"],
         words=verdict.words,
         blockers=verdict.blockers,
+        answers=verdict.answers,
         numbers=numbers,
     )
 

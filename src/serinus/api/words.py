@@ -14,6 +14,7 @@ from serinus.rollout.events import (
     Event,
     Held,
     ImportRejected,
+    Lost,
     Paused,
     Promoted,
     Published,
@@ -23,7 +24,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Replica
 
 
@@ -67,6 +68,8 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.EVIDENCE_GOOD: "the evidence is good",
     ReasonCode.ERRORS: "it failed too many requests",
     ReasonCode.LATENCY: "it is too slow",
+    ReasonCode.SIGNALS: "its answers are odd",
+    ReasonCode.DRIFT: "the pictures differ from those of before",
     ReasonCode.LOAD_FAILURE: "it does not load",
     ReasonCode.VERIFY_FAILED: "a check before traffic failed",
     ReasonCode.QUALITY_GATE: "it is worse on a golden set",
@@ -75,6 +78,7 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.SHARED_FAILURE: "both versions fail",
     ReasonCode.INSUFFICIENT: "there is too little evidence",
     ReasonCode.ASSIGNMENT: "the traffic split is not the declared one",
+    ReasonCode.DISAGREEMENT: "the versions disagree too often",
     ReasonCode.MANUAL: "by hand",
     ReasonCode.SUPERSEDED: "a newer version took its place",
     ReasonCode.INITIAL: "first start",
@@ -104,6 +108,7 @@ _TONES: dict[type[Body], Tone] = {
     Held: Tone.WAIT,
     Rejected: Tone.BAD,
     ImportRejected: Tone.BAD,
+    Lost: Tone.BAD,
     RolledBack: Tone.BAD,
     Undone: Tone.BAD,
     Promoted: Tone.GOOD,

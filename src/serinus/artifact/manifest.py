@@ -65,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = 1
     created: float
-    """Seconds since 1970-01-01 UTC."""
+    """When the newest file of its draft was written, seconds since 1970-01-01 UTC."""
     contract: Contract
     files: dict[str, FileEntry]
     lineage: Lineage = Lineage()

@@ -13,7 +13,7 @@ from serinus.control.settings import ControllerSettings
 from serinus.control.trust import Trust, judge
 from serinus.core.errors import Corrupt, NotFound, Unavailable
 from serinus.observe import logs
-from serinus.rollout.events import Event
+from serinus.rollout.events import Event, Held
 from serinus.store import Store
 
 _LOOK_SECONDS = 2.0
@@ -21,7 +21,9 @@ log = logging.getLogger("serinus.controller")
 
 
 def _tell(event: Event) -> None:
-    log.info("#%d %s", event.seq, event.reason, extra=logs.fields(kind=type(event.body).__name__))
+    level = logging.WARNING if isinstance(event.body, Held) else logging.INFO  # a person is asked
+    kind = type(event.body).__name__
+    log.log(level, "#%d %s", event.seq, event.reason, extra=logs.fields(kind=kind))
 
 
 def _has_base(store: Store, settings: Settings) -> bool:

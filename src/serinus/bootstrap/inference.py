@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serinus.api.inference_app import build_app
+from serinus.api.replica import Replica
 from serinus.bootstrap import edge
 from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
@@ -37,6 +38,8 @@ def build(settings: Settings, store: Store) -> FastAPI:
             load_timeout_seconds=settings.load_timeout_seconds,
             workers=settings.workers,
             queue_size=settings.queue_size,
+            max_requests=4 * settings.queue_size,
+            model_name=settings.model_name,
             decode_threads=len(os.sched_getaffinity(0)),
             keep_predictions=settings.keep_predictions,
             keep_pictures=settings.keep_pictures,
@@ -68,4 +71,12 @@ def run(settings: Settings, parent: int | None = None) -> None:
     except Unavailable as error:
         log.warning("Starting without the store: %s", error.message)
     app = build(settings, store)
-    serve(app, settings.infer_host, settings.infer_port)
+    replica: Replica = app.state.replica
+    serve(
+        app,
+        settings.infer_host,
+        settings.infer_port,
+        stopping=replica.drain,
+        delay_seconds=settings.drain_delay_seconds,
+        drain_seconds=replica.settings.longest_seconds,
+    )

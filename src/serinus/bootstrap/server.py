@@ -1,47 +1,94 @@
 """Running an app on uvicorn: one place for its limits, and for how it stops."""
 
+import asyncio
+import socket
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
-from serinus.bootstrap.intake import Connection
+from serinus.bootstrap.connection import Connection
 
-_DRAIN_SECONDS = 10
+_DRAIN_SECONDS = 10.0
 _IDLE_SECONDS = 15
+_LOOK_SECONDS = 1.0
 
 
 class _Server(uvicorn.Server):
-    """Tells the app at once that it is to stop, so that endless answers end instead of being waited for."""
+    """Stops in three steps: says so, goes on for a while, then answers what is in flight.
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    The app hears at once that it is to stop, so that it says that it is not ready, and endless answers end
+    instead of being waited for. For `delay_seconds` requests are still taken, each answer with
+    `Connection: close`; a second signal ends the wait.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None], delay_seconds: float) -> None:
         super().__init__(config)
         self._stopping = stopping
+        self._delay = delay_seconds
+        self._heard: tuple[int, FrameType | None, float] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._heard is None and self._delay > 0 and self.started:
+            self._stopping()
+            self._heard = (sig, frame, asyncio.get_running_loop().time() + self._delay)
+            self.config.encoded_headers.append(CLOSE_HEADER)
+            self.server_state.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
+            for connection in self._connections():
+                connection.end_soon()
+            return
         self._stopping()
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._looking = asyncio.create_task(self._look())  # until the loop ends, also while it drains
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for connection in self._connections():
+                connection.look(_LOOK_SECONDS)
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in list(self.server_state.connections) if isinstance(each, Connection)]
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._heard is not None and asyncio.get_running_loop().time() >= self._heard[2]:
+            super().handle_exit(*self._heard[:2])
+        return await super().on_tick(counter)
 
 
 def _nothing() -> None:
     pass
 
 
-def serve(app: FastAPI, host: str, port: int, *, stopping: Callable[[], None] = _nothing) -> None:
+def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    *,
+    stopping: Callable[[], None] = _nothing,
+    delay_seconds: float = 0.0,
+    drain_seconds: float = _DRAIN_SECONDS,
+) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is in flight and end.
 
-    `stopping` is called when the signal arrives, in the main thread.
+    `stopping` is called when the signal arrives, in the main thread; requests are taken for `delay_seconds`
+    more, and those in flight get `drain_seconds`.
     """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         http=Connection,
         timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=round(drain_seconds),
     )
-    _Server(config, stopping).run()
+    _Server(config, stopping, delay_seconds).run()

@@ -149,7 +149,13 @@ class Settings(BaseSettings):
     load_timeout_seconds: Seconds = 120.0
     """How long a version may take to load, seconds."""
     queue_size: Annotated[int, Field(ge=1)] = 64
-    """Requests that may wait for one version's workers; more get 503 with Retry-After."""
+    """Requests that may wait for one version's workers; more get 503 with Retry-After. Four times as many may
+    be in the service at once, uploads included."""
+    drain_delay_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """How long the inference service goes on taking requests after SIGTERM, while /readyz says 503, seconds:
+    as long as a load balancer needs to notice. Then it answers what is in flight and ends."""
+    model_name: str = "xview"
+    """Name of the model in the Open Inference Protocol (`/v2/models/<name>`)."""
     max_body_mb: Annotated[float, Field(gt=0)] = 64.0
     """Largest request body of /predict, MB."""
     max_image_mp: Annotated[float, Field(gt=0)] = 50.0

@@ -17,6 +17,7 @@ from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
+from serinus.core.text import storable
 from serinus.data.archive import ArchiveLimits
 from serinus.data.dataset import Dataset, Split, list_datasets
 from serinus.data.importing import import_archive as import_into
@@ -130,6 +131,7 @@ def train_and_publish(
 
     stop = stop_event()
     with _reporting(job) as reporter:
+        storable(note, "The note")  # before hours of work, not after
 
         def cancelled() -> bool:
             return stop.is_set() or (reporter is not None and reporter.cancel_requested())

@@ -25,11 +25,13 @@ from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
 from serinus.core.errors import Conflict, Misconfigured, Unavailable
 from serinus.rollout.policy import DEFAULT
+from serinus.store import volume_errors
 
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
 """A child that lived this long starts its back-off anew when it dies."""
-_DRAIN_SECONDS = 20.0
+_DRAIN_SECONDS = 45.0
+"""Longer than an admitted request may take (see `InferenceSettings.longest_seconds`)."""
 
 
 @dataclass
@@ -86,9 +88,10 @@ def _ending(code: int) -> str:
 @contextmanager
 def sole_owner(model_dir: Path) -> Iterator[None]:
     """Hold the lock of `model_dir`. Raises Misconfigured when another `serinus up` has it."""
-    model_dir.mkdir(parents=True, exist_ok=True)
     path = model_dir / ".up.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with volume_errors("take the lock", model_dir):
+        model_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,8 +101,10 @@ def sole_owner(model_dir: Path) -> Iterator[None]:
                 f"Serinus is already up on MODEL_DIR {model_dir} (pid {owner}).",
                 remedy="Stop that one, or choose another --model-dir.",
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        pid = str(os.getpid()).encode()
+        with volume_errors("take the lock", model_dir):
+            os.pwrite(descriptor, pid, 0)  # over what was there: on a full volume no new room is found
+            os.ftruncate(descriptor, len(pid))
         yield
     finally:
         os.close(descriptor)
@@ -211,7 +216,7 @@ def _cancel_jobs(settings: Settings, console: Console) -> None:
 
 def _prepare(settings: Settings, console: Console) -> None:
     """Makes the first version. While the store is away only a tree that knows what it served may start."""
-    store = open_store(settings, may_be_away=True)
+    store = open_store(settings, may_be_away=True, may_be_full=True)
     try:
         ensure_base(store, settings)
     except Unavailable as error:
@@ -246,7 +251,7 @@ def up(settings: Settings) -> None:
         _cancel_jobs(settings, console)
         for child in children:
             child.stop()
-        deadline = time.monotonic() + _DRAIN_SECONDS
+        deadline = time.monotonic() + _DRAIN_SECONDS + settings.drain_delay_seconds
         for child in children:
             child.reap(deadline)
         console.print("Stopped.")

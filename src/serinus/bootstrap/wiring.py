@@ -1,5 +1,6 @@
 """What several processes wire alike: the store, the jobs, the first version."""
 
+import logging
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ from serinus.core.ids import Version
 from serinus.jobs.local import LocalJobs
 from serinus.store import Address, Sign, Store, Waiting, go_on
 
+log = logging.getLogger(__name__)
+
 LOOP_PATIENCE_SECONDS = 3.0
 """Of processes that look again by themselves: waiting longer would only hold up what else they do."""
 
@@ -24,8 +27,10 @@ def open_store(
     patience: float | None = None,
     waiting: Waiting = go_on,
     may_be_away: bool = False,
+    may_be_full: bool = False,
 ) -> Store:
-    """The store in MODEL_DIR or at STORE_URL. Raises Misconfigured when that place cannot hold one.
+    """The store in MODEL_DIR or at STORE_URL, to be written. Raises Misconfigured when that place cannot hold
+    one, Unwritable when its volume is full or read-only, unless it `may_be_full`.
 
     `patience`: seconds that requests to a bucket are tried again, in place of the setting; `waiting` is told
     meanwhile and may give up. Raises Unavailable when it does not answer, unless it `may_be_away`.
@@ -41,23 +46,32 @@ def open_store(
         bucket=bucket,
         cache_bytes=int(settings.cache_max_gb * 1000 * MEGABYTE),
         may_be_away=may_be_away,
+        may_be_full=may_be_full,
     )
 
 
 def open_for_loop(settings: Settings) -> Store:
-    """As `open_store`, for a process that looks again by itself and starts without the store too."""
+    """As `open_store`, for a process that looks again by itself and starts without the store too, and with
+    one on a full or read-only volume.
+    """
     patience = min(settings.store_patience_seconds, LOOP_PATIENCE_SECONDS)
-    return open_store(settings, patience=patience, may_be_away=True)
+    store = open_store(settings, patience=patience, may_be_away=True, may_be_full=True)
+    if store.unwritable is not None:
+        log.error("Starting with a store that cannot be written: %s", store.unwritable)
+    return store
 
 
-def look_at_store(settings: Settings) -> Store:
-    """The same, to be read: makes nothing. Raises NotFound when there is none."""
+def look_at_store(settings: Settings, *, must_exist: bool = False) -> Store:
+    """The same, to be read: writes nothing, so its volume may be full or read-only. One that is not there
+    reads as empty, unless it `must_exist`: then it raises NotFound.
+    """
     return Store.look(
         settings.store_dir,
         clock=edge.now,
         new_id=edge.new_id,
         bucket=address(settings.bucket, settings.store_patience_seconds) if settings.bucket else None,
         cache_bytes=int(settings.cache_max_gb * 1000 * MEGABYTE),
+        must_exist=must_exist,
     )
 
 

@@ -1,9 +1,9 @@
 """The tree of commands, and the one table from outcomes to exit codes."""
 
 import sys
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 from rich.markup import escape
 
 from serinus import __version__
@@ -11,6 +11,7 @@ from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import (
     data,
     demo,
+    disagreements,
     feedback,
     golden,
     imports,
@@ -26,6 +27,7 @@ from serinus.cli import (
     versions,
 )
 from serinus.cli.exits import Exit
+from serinus.cli.show import Terminal
 from serinus.core.errors import Cancelled, Fault, SerinusError
 
 app = App(
@@ -50,6 +52,7 @@ app.command(policy.app, name="policy")
 app.command(data.app, name="data")
 app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")
+app.command(disagreements.app, name="disagreements")
 app.command(keys.app, name="keys")
 app.command(jobs.app, name="jobs")
 app.command(replay.replay)
@@ -70,7 +73,8 @@ def run(tokens: list[str]) -> int:
 
 def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
     """Says what happened in words and gives the exit code for it; a bug is raised on."""
-    console = Console(stderr=True, soft_wrap=True)
+    console = Terminal(stderr=True, soft_wrap=True)
+    code = Exit.FAILED
     match error:
         case BrokenPipeError():
             return Exit.DONE
@@ -79,15 +83,26 @@ def _refused(error: SerinusError | OSError | KeyboardInterrupt) -> Exit:
             return Exit.CANCELLED
         case SerinusError():
             words, remedy = error.message, error.remedy
+            if isinstance(error, WrongSettings) or error.fault is Fault.CALLER:
+                code = Exit.USAGE
         case FileNotFoundError() | IsADirectoryError() | NotADirectoryError() | PermissionError():
-            words, remedy = f"{error.filename}: {error.strerror}.", ""
+            words, remedy, code = f"{error.filename}: {error.strerror}.", "", Exit.USAGE
+        case OSError() if (refused := _refusal(error)) is not None:
+            words, remedy = refused.message, refused.remedy
         case _:
             raise error
     console.print(f"[red]serinus:[/] {escape(words)}", highlight=False)
     if remedy:
         console.print(remedy, highlight=False, markup=False)
-    theirs = isinstance(error, OSError | WrongSettings) or error.fault is Fault.CALLER
-    return Exit.USAGE if theirs else Exit.FAILED
+    return code
+
+
+def _refusal(error: OSError) -> SerinusError | None:
+    """A volume that takes no write, met outside the store: an answer's file, a temporary folder."""
+    from serinus.store import refusal
+
+    path = Path(error.filename or ".").absolute()
+    return refusal(error, f"write {path.name}", path.parent)
 
 
 def main() -> None:

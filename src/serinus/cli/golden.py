@@ -59,11 +59,11 @@ def add(
 @app.command(name="list")
 def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """List the golden sets in force."""
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
 
     found = [
         {"name": item.name, "digest": item.digest, "pairs": len(item.pairs)}
-        for item in open_store(where.settings()).golden_sets()
+        for item in look_at_store(where.settings()).golden_sets()
     ]
     emit(
         found,

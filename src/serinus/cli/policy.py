@@ -25,11 +25,11 @@ app = App(help="Policies: how a rollout goes, what it tests, what follows.")
 @app.command(name="list")
 def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """List the policies; a star marks the one of rollouts that start by themselves."""
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.policies import policies
 
     settings = where.settings()
-    found = policies(open_store(settings), settings.default_policy)
+    found = policies(look_at_store(settings), settings.default_policy)
     emit(
         found,
         output,
@@ -63,12 +63,12 @@ def show(name: str, /, *, history: bool = False, where: Where = HERE, output: Ou
     history
         Also who set it, when and why: all editions, oldest first.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.policies import editions, look_up
     from serinus.control.policy_document import descriptions
 
     settings = where.settings()
-    store = open_store(settings)
+    store = look_at_store(settings)
     found = look_up(store, name, settings.default_policy)
     past = editions(store, name) if history else []
 

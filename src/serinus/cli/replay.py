@@ -62,13 +62,13 @@ def replay(
 
 
 def _policy(name_or_file: str | None, window: float | None, where: Where) -> "Policy":
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.rollout.policy import Policy
 
     policy = Policy()
     if name_or_file is not None:
         settings = where.settings()
-        policy = chosen(lambda: open_store(settings), settings, name_or_file)
+        policy = chosen(lambda: look_at_store(settings), settings, name_or_file)
     return policy if window is None else msgspec.structs.replace(policy, window_seconds=window)
 
 
@@ -84,17 +84,17 @@ def _replay_file(file: Path, policy: "Policy", slice_seconds: float | None, outp
 
 def _show_outcome(console: Console, outcome: "Outcome") -> None:
     at = f" after {outcome.position} requests, for {outcome.why}" if outcome.position is not None else ""
-    console.print(f"{outcome.decision}{at}: {outcome.verdict.words}", highlight=False)
+    console.print(f"{outcome.decision}{at}: {outcome.verdict.words}", highlight=False, markup=False)
     _show_evidence(console, outcome.verdict.numbers)
 
 
 def _replay_rollout(
     number: int, name_or_file: str | None, window: float | None, where: Where, output: Output
 ) -> None:
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.retrace import recorded_policy, retrace
 
-    store = open_store(where.settings())
+    store = look_at_store(where.settings())
     policy = None
     if name_or_file is not None:
         policy = _policy(name_or_file, window, where)
@@ -106,7 +106,9 @@ def _replay_rollout(
 
 def _show_rollout(console: Console, found: "Retraced", *, what_if: bool) -> None:
     kind = "another policy" if what_if else "its own policy"
-    console.print(f"Rollout {found.rollout} by {kind}: {found.decision}. {found.words}", highlight=False)
+    console.print(
+        f"Rollout {found.rollout} by {kind}: {found.decision}. {found.words}", highlight=False, markup=False
+    )
     rows = [("replayed", *_step(step)) for step in found.steps]
     if found.recorded is not None:
         rows.append(("recorded", *_step(found.recorded)))
@@ -124,6 +126,9 @@ def _show_evidence(console: Console, numbers: dict[str, float]) -> None:
         ("errors: above the rate allowed", "e_abs", "limit_errors"),
         ("errors: worse than current", "e_rel", "limit_errors"),
         ("slower than current", "e_latency", "limit_latency"),
+        ("invalid answers", "e_signals", "limit_signals"),
+        ("answers differ from current's", "e_shift", "limit_shift"),
+        ("both answer differently than before", "e_drift", "limit_drift"),
         ("healthy", "e_good", "limit_good"),
         ("healthy of late", "e_good_recent", "limit_good"),
         ("fast enough", "e_fast_enough", "limit_fast_enough"),

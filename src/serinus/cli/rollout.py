@@ -42,15 +42,15 @@ def status(
     timeout
         Longest wait, seconds.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.overview import overview
 
-    store = open_store(where.settings())
+    store = look_at_store(where.settings())
     code = Exit.DONE
     if wait:
         code = _wait(store, timeout)
     view = overview(store)
-    emit(view, output, lambda console: console.print(view.words, highlight=False))
+    emit(view, output, lambda console: console.print(view.words, highlight=False, markup=False, emoji=False))
     return code
 
 
@@ -221,7 +221,7 @@ def explain(
     plot
         Also draw evidence with its limits, error rates and the share over time, into this .svg or .png file.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control import canvas
     from serinus.control.chart import chart
     from serinus.control.explain import explain as made
@@ -230,14 +230,14 @@ def explain(
 
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise InvalidInput(f"{plot} is neither .svg nor .png.", remedy="Give the file one of these endings.")
-    found = made(open_store(where.settings()), number)
+    found = made(look_at_store(where.settings()), number)
     if plot is not None:
         picture = chart(found)
         plot.write_bytes(canvas.svg(picture) if plot.suffix == ".svg" else canvas.png(picture))
         say(f"The picture is in {plot}.")
 
     def people(console: Console) -> None:
-        console.print(in_words(found), highlight=False, soft_wrap=True)
+        console.print(in_words(found), highlight=False, soft_wrap=True, markup=False, emoji=False)
         console.print()
         rows = [
             (f"{one.seconds:.0f} s", str(one.row.seq), one.row.actor, one.row.what, one.row.why)
@@ -257,10 +257,10 @@ def history(*, where: Where = HERE, output: Output = PEOPLE, limit: int = 50) ->
     limit
         At most this many of the newest entries.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.history import history as read
 
-    rows = read(open_store(where.settings()), limit=limit)
+    rows = read(look_at_store(where.settings()), limit=limit)
 
     def people(console: Console) -> None:
         table(

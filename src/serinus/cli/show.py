@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,14 +18,25 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from serinus.cli.options import Output
+from serinus.core.text import visible
+
+
+class Terminal(Console):
+    """A console that shows control characters in what it prints, and obeys only its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def say(text: str) -> None:
     """Talk to a person."""
-    Console(stderr=True, soft_wrap=True).print(text, highlight=False)
+    Terminal(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False, emoji=False)
 
 
 def emit(value: Any, output: Output, people: Callable[[Console], None]) -> None:
@@ -33,7 +44,7 @@ def emit(value: Any, output: Output, people: Callable[[Console], None]) -> None:
     if output.as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
     else:
-        people(Console())
+        people(Terminal())
 
 
 def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
@@ -42,7 +53,7 @@ def table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(visible(cell)) for cell in row))  # before it is measured
     console.print(drawn if drawn.row_count else empty)
 
 
@@ -66,7 +77,7 @@ def transfer(description: str, total: int | None) -> Iterator[Callable[[str, int
         TransferSpeedColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[what]}"),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
         transient=True,
     )
     with bar:
@@ -89,7 +100,7 @@ def progress(description: str) -> Any:
         TextColumn("eta"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}"),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
     )
     with bar:
         task = bar.add_task(description, total=None, words="")

@@ -19,6 +19,7 @@ def simulate(
     policy: Path | None = None,
     rollouts: int = 2000,
     scenario: tuple[str, ...] = (),
+    signals: bool = False,
     seed: int = 1,
     out: Path | None = None,
     output: Output = PEOPLE,
@@ -36,6 +37,8 @@ def simulate(
         Simulated rollouts of each scenario.
     scenario
         Only this one; may be given several times (default: all).
+    signals
+        Measure the model signals instead: false holds, false rollbacks for invalid answers, and delays.
     seed
         The same seed gives the same figures.
     out
@@ -56,6 +59,11 @@ def simulate(
         raise InvalidInput(f"--rollouts must be within 1 and 1000000, not {rollouts}.")
     if seed < 0:
         raise InvalidInput(f"--seed must be at least 0, not {seed}.")
+    if signals and policy is not None:
+        raise InvalidInput("--signals measures tests that no policy changes.", remedy="Leave out --policy.")
+    if signals:
+        _signals(scenario, rollouts, seed, out, output)
+        return
     known = {cell.scenario.name: cell for cell in CELLS}
     if unknown := [name for name in scenario if name not in known]:
         raise InvalidInput(
@@ -78,6 +86,48 @@ def simulate(
         plots(results, out)
         say(f"Written to {out}.")
     emit(results, output, lambda console: _show(console, results))
+
+
+def _signals(names: tuple[str, ...], rollouts: int, seed: int, out: Path | None, output: Output) -> None:
+    from serinus.rollout.policy import Policy
+    from serinus.simulation.run import REQUESTS_PER_SECOND
+    from serinus.simulation.signals import CELLS, markdown, simulate
+
+    known = {cell.name: cell for cell in CELLS}
+    if unknown := [name for name in names if name not in known]:
+        raise InvalidInput(
+            f"There is no scenario {', '.join(unknown)}.", remedy=f"There are: {', '.join(known)}."
+        )
+    cells = tuple(known[name] for name in dict.fromkeys(names or known))
+    window = round(Policy().window_seconds * REQUESTS_PER_SECOND)
+    with progress("simulate") as move:
+        tell = iter(range(len(cells)))
+        figures = simulate(
+            cells,
+            window=window,
+            rollouts=rollouts,
+            seed=seed,
+            progress=lambda name: move(float(next(tell)), float(len(cells)), name),
+        )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        command = " ".join([_command(None, rollouts, names, seed), "--signals"])
+        (out / "signals.md").write_text(markdown(figures, command=command))
+        (out / "signals.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+        say(f"Written to {out}.")
+    rows = [
+        (
+            one.name,
+            one.words,
+            one.end.value,
+            f"{100 * one.rate:g}",
+            "-" if one.at_most is None else f"{100 * one.at_most:g}",
+            "-" if one.median is None else f"{one.median:.0f}",
+        )
+        for one in figures
+    ]
+    columns = ("scenario", "truth", "end", "rate %", "at most %", "requests")
+    emit(figures, output, lambda console: table(console, columns, rows, "Nothing was simulated."))
 
 
 def _command(policy: Path | None, rollouts: int, scenario: tuple[str, ...], seed: int) -> str:

@@ -1,14 +1,16 @@
 """`serinus store`: check a store, copy it."""
 
+import getpass
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
@@ -61,11 +63,35 @@ def check(
     from serinus.bootstrap.wiring import look_at_store
 
     with _places(where.settings()) as place:
-        store = look_at_store(where.settings())
+        store = look_at_store(where.settings(), must_exist=True)
         other = place(source, must_exist=True) if source else None
         report = _check(store, repair=repair, other=other, here=True)
     emit(report, output, lambda console: _show(console, report))
     return Exit.FAILED if report.errors else Exit.DONE
+
+
+@app.command
+def accept_loss(*, reason: str, where: Where = HERE, output: Output = PEOPLE) -> None:
+    """Go on without the newest events, where the journal lost them and no copy has them.
+
+    Each lost number gets an event that says so; one number of a version and of a rollout is skipped for each,
+    and a rollout that was active is rolled back, since what became of it is not known. Restore from a backup
+    if there is one: afterwards the lost events cannot be put back. Start every process anew afterwards.
+
+    Parameters
+    ----------
+    reason
+        Why, in words; it stands in the history.
+    """
+    from serinus.bootstrap.wiring import open_store
+
+    done = open_store(where.settings()).accept_loss(actor=f"{getpass.getuser()} via cli", reason=reason)
+    first, last = done[0].seq, done[-1].seq
+    emit(
+        {"first": first, "last": last, "events": done},
+        output,
+        lambda _: say(f"Events {first} to {last} stand for what is lost. Start every process anew."),
+    )
 
 
 @app.command
@@ -75,8 +101,9 @@ def copy(
     """Bring TARGET up to what SOURCE holds, and check it: a backup, a restore, a move into a bucket.
 
     Each is a folder, file:///folder or s3://bucket/prefix. What is there is not sent again, so an interrupted
-    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. Exit
-    code 1 when the copy is not whole.
+    copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. What
+    is there and sound is never overwritten with something else: a conflict is named. Exit code 1 when the
+    copy is not whole, or when there is a conflict.
 
     Parameters
     ----------
@@ -107,12 +134,14 @@ def copy(
 
     def people(console: Console) -> None:
         for words in copied.left_out:
-            console.print(f"[red]Damaged in the source and left out:[/] {words}", highlight=False)
+            console.print(f"[red]Damaged in the source and left out:[/] {escape(words)}", highlight=False)
+        for words in copied.conflicts:
+            console.print(f"[red]Not overwritten:[/] {escape(words)}", highlight=False)
         _show(console, report)
         console.print(f"Sent {_sent(copied)}.", highlight=False)
 
     emit({"copied": copied, "check": report}, output, people)
-    return Exit.FAILED if report.errors or copied.left_out else Exit.DONE
+    return Exit.FAILED if report.errors or copied.left_out or copied.conflicts else Exit.DONE
 
 
 def _refuse_same_place(source: str, target: str) -> None:
@@ -132,11 +161,11 @@ def _places(settings: "Settings") -> Iterator[Callable[..., "Store | None"]]:
     """Gives a function from an address to its store; what it keeps on this machine goes at the end."""
     from serinus.bootstrap.wiring import store_at
 
-    with tempfile.TemporaryDirectory(prefix="serinus-store-") as folder:
+    with ExitStack() as temporary:
 
         def place(url: str, *, must_exist: bool, make: bool = False) -> "Store | None":
-            scratch = Path(tempfile.mkdtemp(dir=folder))
-            return store_at(url, settings, scratch, must_exist=must_exist, make=make)
+            scratch = temporary.enter_context(tempfile.TemporaryDirectory(prefix="serinus-store-"))
+            return store_at(url, settings, Path(scratch), must_exist=must_exist, make=make)
 
         yield place
 
@@ -191,7 +220,7 @@ def _show(console: Console, report: Report) -> None:
     ]
     if rows:
         table(console, ("", "kind", "file", "what"), rows, "")
-    console.print(report.summary, highlight=False, soft_wrap=True)
+    console.print(report.summary, highlight=False, soft_wrap=True, markup=False)
 
 
 def _sent(copied: Any) -> str:

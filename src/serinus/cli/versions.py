@@ -80,11 +80,11 @@ def publish(
 def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """List all versions, newest first."""
     from serinus.bootstrap.signing import trusted
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.registry import versions
 
     settings = where.settings()
-    found = versions(open_store(settings), trusted(settings))
+    found = versions(look_at_store(settings), trusted(settings))
     emit(
         found,
         output,
@@ -115,7 +115,7 @@ def gc(
     """Remove old versions to save space; their numbers, manifests and history stay.
 
     Never removed: the current version, the canary, what undo would bring back, what waits for its rollout,
-    what a replica still has loaded.
+    what a replica has loaded, is loading, or may have loaded. Works on a full volume.
 
     Parameters
     ----------
@@ -126,11 +126,12 @@ def gc(
     reason
         Why, in words; it stands in the history.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store, open_store
     from serinus.control.retention import collect
 
+    settings = where.settings()
     report = collect(
-        open_store(where.settings()),
+        look_at_store(settings) if dry_run else open_store(settings, may_be_full=True),
         keep=keep,
         dry_run=dry_run,
         actor=f"{getpass.getuser()} via cli",
@@ -161,11 +162,11 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
         Its number.
     """
     from serinus.bootstrap.signing import trusted
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.registry import version_detail
 
     settings = where.settings()
-    detail = version_detail(open_store(settings), Version(version), trusted(settings))
+    detail = version_detail(look_at_store(settings), Version(version), trusted(settings))
 
     def people(console: Console) -> None:
         rows = [

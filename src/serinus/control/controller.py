@@ -27,6 +27,7 @@ from serinus.control.verify import Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
 from serinus.rollout.policy import share_of_step
@@ -175,8 +176,19 @@ class Controller:
             rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
             return self._append(state, rejected, outcome.reason)
         share = share_of_step(rollout.policy, rollout.baseline, 0)
-        verified = Verified(rollout=rollout.number, share=share, report=outcome.report)
+        verified = Verified(
+            rollout=rollout.number,
+            share=share,
+            report=outcome.report,
+            vouched=outcome.vouched,
+            past=self._past(current),
+        )
         return self._append(state, verified, outcome.reason)
+
+    def _past(self, current: Digest | None) -> Categories:
+        """What `current` answered to users of late."""
+        fresh = self._settings.replica_fresh_seconds
+        return gather.past(self._store.replicas(), current, now=self._clock(), fresh_seconds=fresh)
 
     def _judge(self, state: State, rollout: Rollout) -> Tick:
         now = self._clock()
@@ -206,7 +218,9 @@ class Controller:
             tripped=readings.tripped,
             ready=readings.ready,
             outage_over=shared and self._recovery.over(rollout, at.last),
+            vouched=rollout.vouched,
             step=step_proof(self._store, rollout, at, readings.in_flight),
+            disagreement="" if at.shadow is None else at.shadow.objection,
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from serinus.control.history import Row, row_of
-from serinus.control.ledger import Standing, params_of, standing
+from serinus.control.ledger import Standing, params_of, standing, with_pairs
+from serinus.control.pairs import PairsView, classes_of, pairs_view
 from serinus.control.series import Point, Rate, Regime, Shift, rate_of, series
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase, Stratum
 from serinus.core.errors import NotFound
@@ -80,10 +81,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """Of the newest frozen slice."""
     arms: tuple[Counts, ...]
+    answers: str
+    """What the versions' answers say of each other and of the past, in a sentence; empty before any."""
     numbers: dict[str, float]
     """Of the newest decision; without one, of now."""
     timeline: tuple[Moment, ...]
     series: tuple[Point, ...]
+    pairs: PairsView | None = None
+    """What shadow pairs say; None where there were none."""
 
 
 def explain(store: Store, number: int | None = None, *, most_points: int = 400) -> Explanation:
@@ -128,6 +133,7 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
         slices=at.k + 1,
         digest=at.digest,
         arms=_arms(at, started.version, baseline),
+        answers=f"{verdict.answers[:1].upper()}{verdict.answers[1:]}." if verdict.answers else "",
         numbers=numbers,
         timeline=tuple(
             Moment(
@@ -138,6 +144,7 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
             for event in events
         ),
         series=series(store, wanted, regimes, _shifts(events), most_points),
+        pairs=pairs_view(at.shadow, _vouched(events), classes_of(store, started.version, baseline)),
     )
 
 
@@ -151,6 +158,9 @@ def in_words(found: Explanation) -> str:
             f"{one.arm.value.capitalize()}: {seen.failures} of {seen.requests} {what} failed, {seen.rate:.1%}"
             f" (between {seen.low:.1%} and {seen.high:.1%} with 95 % confidence, however often one looks)."
         )
+    lines.append(found.answers)
+    if found.pairs is not None:
+        lines.append(f"Shadow pairs: {found.pairs.words}")
     lines.append(found.needed)
     lines.append(
         f"Policy {found.policy.name}; {found.clock:.0f} of {found.policy.window_seconds:g} s of the window"
@@ -164,7 +174,9 @@ def _standing(store: Store, number: int, policy: Policy) -> Standing:
     if active is not None and active.number == number:
         return standing(store, active)
     last, params = store.last_frozen(number), params_of(policy)
-    return Standing(last, begin(params) if last is None else last.analysis, params, policy)
+    if last is None:
+        return Standing(None, begin(params), params, policy)
+    return Standing(last, last.analysis, params, policy, with_pairs(last.shadow, None, policy))
 
 
 def _events_of(store: Store, number: int) -> list[Event]:
@@ -179,6 +191,10 @@ def _events_of(store: Store, number: int) -> list[Event]:
             if isinstance(body, RolloutStarted):
                 break
     return list(reversed(found))
+
+
+def _vouched(events: Sequence[Event]) -> tuple[str, ...]:
+    return next((event.body.vouched for event in events if isinstance(event.body, Verified)), ())
 
 
 def _baseline(store: Store, number: int, start: Event) -> Version | None:

@@ -1,11 +1,11 @@
 """How versions do on what users sent and judged."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
 
-from serinus.core.errors import InvalidInput
+from serinus.core.errors import Corrupt, InvalidInput
 from serinus.core.ids import Digest, Version
 from serinus.data.labelled import LabelledPair
 from serinus.evaluation.coco import Found, Truth
@@ -38,11 +38,29 @@ def online(store: Store) -> list[Online]:
     return sorted(rows, key=lambda row: -row.version)
 
 
-def labelled(store: Store) -> Iterator[LabelledPair]:
-    """Every judged pair whose pictures were kept, oldest first within a version."""
+def refuse(error: Corrupt) -> None:
+    """Raises it."""
+    raise error
+
+
+def labelled(store: Store, damaged: Callable[[Corrupt], None] = refuse) -> Iterator[LabelledPair]:
+    """Every judged pair whose pictures were kept, oldest first within a version.
+
+    `damaged` is told of each file that is; when it returns, what is in it is left out.
+    """
     for digest in store.feedback.digests():
-        for one in store.feedback.of(digest):
-            pair = store.feedback.pair(one.answered)
+        judged = []
+        for found in store.feedback.each(digest):
+            if isinstance(found, Corrupt):
+                damaged(found)
+            else:
+                judged.append(found)
+        for one in sorted(judged, key=lambda one: (one.answered.time, one.answered.request_id)):
+            try:
+                pair = store.feedback.pair(one.answered)
+            except Corrupt as error:
+                damaged(error)
+                continue
             if pair is not None:
                 yield LabelledPair(
                     name=one.answered.request_id,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from serinus.core.ids import Digest
+from serinus.evidence.counts import Categories, added
 from serinus.store import Replica
 
 
@@ -30,7 +31,7 @@ def read(
     back, and who lives writes again.
     """
     everyone = list(replicas)
-    fresh = [replica for replica in everyone if abs(now - replica.time) < fresh_seconds]
+    fresh = _fresh(everyone, now, fresh_seconds)
     failures = [
         f"{replica.replica}: {replica.failed[canary]}" for replica in fresh if canary in replica.failed
     ]
@@ -40,3 +41,15 @@ def read(
         load_failure="; ".join(failures[:3]),
         tripped=any(rollout in replica.trips for replica in everyone),
     )
+
+
+def past(
+    replicas: Iterable[Replica], current: Digest | None, *, now: float, fresh_seconds: float
+) -> Categories:
+    """What `current` answered to users of late, on all fresh replicas; nothing where nobody says so."""
+    told = (one.past for one in _fresh(replicas, now, fresh_seconds) if one.past_of == current)
+    return {} if current is None else added(told)
+
+
+def _fresh(replicas: Iterable[Replica], now: float, fresh_seconds: float) -> list[Replica]:
+    return [replica for replica in replicas if abs(now - replica.time) < fresh_seconds]

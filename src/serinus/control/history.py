@@ -5,14 +5,18 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from serinus.core.enums import Named
 from serinus.core.ids import Version
 from serinus.rollout.events import (
     Aside,
     Body,
+    EditionSaved,
     EpochReset,
     Event,
     Held,
     ImportRejected,
+    Lost,
+    Noted,
     Paused,
     PolicyChanged,
     Promoted,
@@ -26,10 +30,10 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
-from serinus.rollout.transitions import kind_name
+from serinus.rollout.table import kind_name
 from serinus.store import Store
 
-Decided: TypeAlias = Promoted | RolledBack | Held | ShareChanged | EpochReset
+Decided: TypeAlias = Promoted | RolledBack | Held | Noted | ShareChanged | EpochReset
 """What rests on frozen evidence, and names it."""
 
 
@@ -117,8 +121,8 @@ _WORDS: Mapping[type[Body], str] = {
 
 def what(body: Body, version: Version | None) -> str:
     """What happened, in a few words. `version`: the one it is about."""
-    if isinstance(body, ImportRejected):
-        return f"a model from elsewhere was not imported ({body.code})"
+    if isinstance(body, ImportRejected | EditionSaved | Lost):
+        return _noted(body)
     match body:
         case Published(initial=initial, source=source):
             words = "imported from elsewhere" if source else "published"
@@ -132,8 +136,8 @@ def what(body: Body, version: Version | None) -> str:
             words = f"{kind}, {share:.0%} of the requests"
         case Rejected(code=code):
             words = f"rejected before traffic ({code})"
-        case Held(code=code):
-            words = f"held ({code})"
+        case Held(code=code) | Noted(code=code):
+            words = f"{kind_name(type(body))} ({code})"
         case Promoted(override=override):
             words = "promoted by override" if override else "promoted"
         case RolledBack(code=code):
@@ -146,3 +150,14 @@ def what(body: Body, version: Version | None) -> str:
         case _:
             words = _WORDS[type(body)]
     return f"version {version}: {words}"
+
+
+def _noted(body: ImportRejected | EditionSaved | Lost) -> str:
+    """What is about no version."""
+    match body:
+        case ImportRejected(code=code):
+            return f"a model from elsewhere was not imported ({code})"
+        case EditionSaved(what=what, name=name, edition=edition):
+            return f"{'golden set' if what is Named.GOLDEN else 'policy'} {name}: edition {edition}"
+        case Lost():
+            return "the event that had this number is lost"

@@ -5,6 +5,7 @@ on from there, so it does not matter which of them decides. The window's clock i
 increments, each clamped, so neither a jump of a clock nor an absence of the controller moves it far.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,10 +13,12 @@ import msgspec
 from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Conflict
 from serinus.core.ids import Clock, Digest
-from serinus.evidence import steps
+from serinus.evidence import pairs, steps
 from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch, restart_split
+from serinus.evidence.answers import Tolerated
 from serinus.evidence.counting import judge_by_counting
 from serinus.evidence.counts import Slice, merge
+from serinus.evidence.pairs import PairCounts, PairEvidence, Tolerance
 from serinus.evidence.steps import StepProof
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.policy import DEFAULT, Policy, Rule
@@ -32,6 +35,8 @@ class Standing(NamedTuple):
     """After it, and after a restart of the evidence that followed it."""
     params: Params
     policy: Policy = DEFAULT
+    shadow: PairEvidence | None = None
+    """What shadow pairs say; None when there were none."""
 
     @property
     def clock(self) -> float:
@@ -62,7 +67,24 @@ def params_of(policy: Policy) -> Params:
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
         latency_floor_seconds=policy.latency_floor_seconds,
+        tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
     )
+
+
+def begun(rollout: Rollout) -> Analysis:
+    """Nothing observed. The past counts requests, so it is none for a policy that counts users."""
+    return begin(params_of(rollout.policy), None if rollout.policy.sticky else rollout.past)
+
+
+def tolerance_of(policy: Policy) -> Tolerance:
+    return Tolerance(below=policy.shadow_agreement, rate=policy.max_disagreement)
+
+
+def with_pairs(before: PairEvidence | None, counts: PairCounts | None, policy: Policy) -> PairEvidence | None:
+    """What shadow pairs say after one more slice, by what the policy tolerates; None without any."""
+    if before is None and counts is None:
+        return None
+    return pairs.observe(before, counts or PairCounts(), tolerance_of(policy))
 
 
 def standing(store: Store, rollout: Rollout) -> Standing:
@@ -70,8 +92,9 @@ def standing(store: Store, rollout: Rollout) -> Standing:
     params = params_of(rollout.policy)
     last = store.last_frozen(rollout.number)
     if last is None:
-        return Standing(None, _of_epoch(begin(params), rollout), params, rollout.policy)
-    return Standing(last, at_slice(last, rollout), params, rollout.policy)
+        return Standing(None, _of_epoch(begun(rollout), rollout), params, rollout.policy)
+    shadow = with_pairs(last.shadow, None, rollout.policy)
+    return Standing(last, at_slice(last, rollout), params, rollout.policy, shadow)
 
 
 def at_slice(frozen: FrozenSlice, rollout: Rollout) -> Analysis:
@@ -159,17 +182,16 @@ class Ledger:
         self._window.look(now, running=running, frozen=at.digest)
         new = self._store.new_observations(rollout.number, {} if at.last is None else at.last.sources)
         counts = merge(slice_ for _, _, slice_ in new)
-        if not counts and not self._worth(rollout, at):
+        shadows = self._new_pairs(rollout, at)
+        if not counts and not shadows and not self._worth(rollout, at):
             return at
         if self._can_wait(rollout, counts, now):
             return at
-        sources = {} if at.last is None else dict(at.last.sources)
-        for replica, n, _ in new:
-            sources[replica] = max(n, sources.get(replica, n))
+        paired = pairs.add(one for _, _, one in shadows) if shadows else None
         frozen = FrozenSlice(
             rollout=rollout.number,
             k=at.k + 1,
-            sources=sources,
+            sources=_seen({} if at.last is None else at.last.sources, new),
             slice=counts,
             clock_increment=self._window.pending,
             clock=at.clock + self._window.pending,
@@ -178,6 +200,9 @@ class Ledger:
             ready=ready,
             tripped=tripped,
             analysis=observe(at.analysis, counts, at.params),
+            pairs=paired,
+            pair_sources=_seen({} if at.last is None else at.last.pair_sources, shadows),
+            shadow=with_pairs(at.shadow, paired, rollout.policy),
             prev=at.digest,
         )
         try:
@@ -187,8 +212,14 @@ class Ledger:
         if won:
             self._window.recorded(frozen.digest)
             self._froze_at = now
-            return Standing(frozen, frozen.analysis, at.params, at.policy)
+            return Standing(frozen, frozen.analysis, at.params, at.policy, frozen.shadow)
         return standing(self._store, rollout)
+
+    def _new_pairs(self, rollout: Rollout, at: Standing) -> list[tuple[str, int, PairCounts]]:
+        """Nobody is asked where the policy wants no shadows and there were none before."""
+        seen = {} if at.last is None else at.last.pair_sources
+        wanted = rollout.policy.shadow_share > 0 or seen
+        return self._store.new_pairs(rollout.number, seen) if wanted else []
 
     def _can_wait(self, rollout: Rollout, counts: Slice, now: float) -> bool:
         """Whether the counts stay where they are for now: a hold may last for days, a slice is a file.
@@ -204,3 +235,8 @@ class Ledger:
         window, pending = rollout.policy.window_seconds, self._window.pending
         ends = at.clock < window <= at.clock + pending
         return pending > 0 and (ends or pending >= self._clock_slice)
+
+
+def _seen(before: Mapping[str, int], new: Sequence[tuple[str, int, object]]) -> dict[str, int]:
+    """The highest number per replica; `new` is in the order of the numbers."""
+    return {**before, **{replica: n for replica, n, _ in new}}

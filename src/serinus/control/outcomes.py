@@ -3,8 +3,8 @@
 from serinus.control.ledger import Standing
 from serinus.evidence.steps import StepProof
 from serinus.evidence.verdict import Verdict
-from serinus.rollout.decide import Advance, Decision, Hold, Promote, ResetEpoch, RollBack, Suspend
-from serinus.rollout.events import Body, EpochReset, Held, Promoted, RolledBack, ShareChanged
+from serinus.rollout.decide import Advance, Decision, Hold, Note, Promote, ResetEpoch, RollBack, Suspend
+from serinus.rollout.events import Body, EpochReset, Held, Noted, Promoted, RolledBack, ShareChanged
 from serinus.rollout.state import Rollout
 
 
@@ -25,8 +25,9 @@ def body_of(
             return RolledBack(
                 rollout=number, version=version, code=code, numbers=numbers, evidence=evidence, policy=policy
             )
-        case Suspend(code=code):
-            return Held(rollout=number, code=code, k=at.k, numbers=numbers, evidence=evidence, policy=policy)
+        case Suspend(code=code) | Note(code=code):
+            held = Held(rollout=number, code=code, k=at.k, numbers=numbers, evidence=evidence, policy=policy)
+            return held if isinstance(decision, Suspend) else _noted(held)
         case ResetEpoch():
             return EpochReset(
                 rollout=number, k=at.k, clock=at.clock, numbers=numbers, evidence=evidence, policy=policy
@@ -42,6 +43,16 @@ def body_of(
                 evidence=evidence,
                 policy=policy,
             )
+
+
+def _noted(instead_of: Held) -> Noted:
+    return Noted(
+        rollout=instead_of.rollout,
+        code=instead_of.code,
+        numbers=instead_of.numbers,
+        evidence=instead_of.evidence,
+        policy=instead_of.policy,
+    )
 
 
 def numbers_of(
@@ -60,6 +71,7 @@ def numbers_of(
     return {
         **verdict.numbers,
         **proof,
+        **({} if at.shadow is None else at.shadow.numbers),
         "k": float(at.k),
         "share": rollout.share,
         "clock": at.clock,

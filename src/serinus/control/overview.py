@@ -2,7 +2,8 @@
 
 import msgspec
 
-from serinus.control.ledger import Standing, standing
+from serinus.control.ledger import standing
+from serinus.control.pairs import PairsView, classes_of, pairs_view
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Digest, Version
 from serinus.rollout.state import Rollout, State
@@ -35,8 +36,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The evidence suffices for a promotion (the window apart)."""
     evidence: str
     """What the evidence says, in words."""
+    answers: str
+    """What the versions' answers say of each other and of the past, in words; empty before any."""
     blockers: tuple[str, ...]
     numbers: dict[str, float]
+    pairs: PairsView | None
+    """What shadow pairs say; None where there were none."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +61,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 def overview(store: Store) -> Overview:
     """Reads the store once. Raises Corrupt, naming a damaged file."""
     state = store.state()
-    active = None if state.rollout is None else _progress(state.rollout, standing(store, state.rollout))
-    last = None if state.last is None else _progress(state.last, standing(store, state.last))
+    active = None if state.rollout is None else _progress(store, state.rollout)
+    last = None if state.last is None else _progress(store, state.last)
     canary = state.canary
     return Overview(
         seq=state.seq,
@@ -74,7 +79,8 @@ def _served(state: State, version: Version | None) -> Served | None:
     return None if version is None else Served(version=version, digest=state.versions[version].digest)
 
 
-def _progress(rollout: Rollout, at: Standing) -> Progress:
+def _progress(store: Store, rollout: Rollout) -> Progress:
+    at = standing(store, rollout)
     verdict = at.verdict()
     return Progress(
         rollout=rollout.number,
@@ -90,8 +96,10 @@ def _progress(rollout: Rollout, at: Standing) -> Progress:
         reason=rollout.reason,
         good=verdict.good,
         evidence=verdict.words,
+        answers=verdict.answers,
         blockers=verdict.blockers,
         numbers=verdict.numbers,
+        pairs=pairs_view(at.shadow, rollout.vouched, classes_of(store, rollout.version, rollout.baseline)),
     )
 
 
@@ -114,4 +122,8 @@ def _active_words(active: Progress) -> list[str]:
     if active.phase in (RolloutPhase.PAUSED, RolloutPhase.HELD):
         lines.append(f"Why: {active.reason}")
     lines.append(f"Evidence: {active.evidence}.")
+    if active.answers:
+        lines.append(f"Answers: {active.answers}.")
+    if active.pairs is not None:
+        lines.append(f"Shadow pairs: {active.pairs.words}")
     return lines

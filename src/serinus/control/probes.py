@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 STRATUM_HEADER = "X-Serinus-Stratum"
 PROBE = "probe"
+GOLDEN_HEADER = "X-Serinus-Golden"
+BUILDINGS = "buildings"
+"""Value of the header where the pair shows buildings, so that an empty answer is a wrong one."""
 _MOST_BEHIND = 5.0
 """Probes that fell behind by more than this many seconds are not caught up on."""
 _GOODBYE_SECONDS = 2.0
@@ -31,6 +34,8 @@ class ProbePair(NamedTuple):
 
     pre: bytes
     post: bytes
+    buildings: bool = False
+    """Whether it is known to show any."""
 
 
 class Prober(Protocol):
@@ -138,6 +143,7 @@ class HttpProber:
             reply = client.post(
                 self._url,
                 params={"overlay": "none"},
+                headers={GOLDEN_HEADER: BUILDINGS} if pair.buildings else None,
                 files={
                     "pre_disaster": ("pre.png", pair.pre, "image/png"),
                     "post_disaster": ("post.png", pair.post, "image/png"),

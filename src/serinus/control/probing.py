@@ -1,11 +1,14 @@
 """When probes are sent, and of what."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from serinus.artifact.files import sha256_bytes
 from serinus.control import recorded
 from serinus.control.probes import ProbePair
 from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.core.errors import Corrupt
 from serinus.core.ids import Digest
 from serinus.evidence.analysis import Analysis
 from serinus.imagery.decode import encode_png
@@ -32,7 +35,8 @@ def rate(rollout: Rollout, analysis: Analysis, users_suffice: int) -> float:
 
 
 def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
-    """Pairs of the golden sets, or, where there are none, those that current brought from its training.
+    """Pairs of the golden sets, or, where there are none, those that current brought from its training: there
+    its own answers tell which of them show buildings.
 
     At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, ModelFault,
     OSError.
@@ -41,12 +45,33 @@ def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
     if golden:
         chosen = golden[:: max(1, len(golden) // _MOST_PAIRS)][:_MOST_PAIRS]
         return [
-            ProbePair((folder / pair.pre).read_bytes(), (folder / pair.post).read_bytes())
+            ProbePair(
+                _genuine(folder / pair.pre, pair.sha256_pre),
+                _genuine(folder / pair.post, pair.sha256),
+                bool(pair.boxes),
+            )
             for folder, pair in chosen
         ]
-    if GOLDEN_RESULTS not in store.manifest(current).files:
+    manifest = store.manifest(current)
+    brought = manifest.files.get(GOLDEN_RESULTS)
+    if brought is None:
         return []
-    images, _ = recorded.read(store.artifact(current))
+    folder = store.artifact(current)
+    _genuine(folder / GOLDEN_RESULTS, brought.sha256)
+    images, detections = recorded.read(folder)
+    shown = (detections[..., 4] > 0) & (detections[..., 4] >= manifest.contract.score_threshold)
     return [
-        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:])) for image in images[:_MOST_PAIRS]
+        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:]), bool(found.any()))
+        for image, found in list(zip(images, shown, strict=False))[:_MOST_PAIRS]
     ]
+
+
+def _genuine(path: Path, sha256: str) -> bytes:
+    """The file's bytes. Raises Corrupt when they are not those that were stored."""
+    data = path.read_bytes()
+    if sha256_bytes(data) != sha256:
+        raise Corrupt(
+            f"{path} is not what was stored: its hash does not match.",
+            remedy="`serinus store check --repair --from BACKUP` restores it from a copy that has it.",
+        )
+    return data

@@ -2,9 +2,13 @@
 
 import msgspec
 
+from serinus.core.errors import Conflict
 from serinus.core.ids import Digest, Version
-from serinus.rollout.retention import plan
-from serinus.store import Store
+from serinus.rollout import retention
+from serinus.rollout.state import State
+from serinus.store import Replica, Store
+
+_ATTEMPTS = 20
 
 
 class Fate(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,22 +35,34 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 def collect(store: Store, *, keep: int, dry_run: bool, actor: str, reason: str = "") -> Collected:
     """Removes what may be removed and is not among the `keep` newest versions.
 
-    `dry_run`: changes nothing. Raises Conflict when a version came to be needed meanwhile; nothing was
-    removed then.
+    What needs no event goes first, which makes room for one. `dry_run`: changes nothing. Raises Conflict when
+    a version came to be needed meanwhile; nothing was removed then.
     """
-    loaded = {digest for replica in store.replicas() for digest in replica.loaded}
-    state = store.state()
-    fates = plan(state, keep=keep, loaded=loaded)
-    sizes = {fate.version: store.artifact_size(fate.digest) for fate in fates}
-    removed = tuple(fate.version for fate in fates if fate.remove)
-    kept = {fate.digest for fate in fates if not fate.remove}
-    if removed and not dry_run:
-        store.remove_versions(
-            removed, actor=actor, reason=reason.strip() or f"only the {keep} newest are kept"
-        )
     gone = store.collect(dry_run=dry_run)
+    state, fates = _choose(store, keep)
+    sizes = {fate.version: store.artifact_size(fate.digest) for fate in fates}
+    for _ in range(_ATTEMPTS):
+        removed = tuple(fate.version for fate in fates if fate.remove)
+        if not removed or dry_run:
+            break
+        try:
+            store.remove_versions(
+                removed,
+                actor=actor,
+                reason=reason.strip() or f"only the {keep} newest are kept",
+                expect=state.seq,
+            )
+            break
+        except Conflict:
+            # What was loaded meanwhile was begun by an event, so the choice is made anew.
+            state, fates = _choose(store, keep)
+    else:
+        raise Conflict("The journal moves on too fast.", remedy="Try again.")
+    kept = {fate.digest for fate in fates if not fate.remove}
     if dry_run:
         gone |= {f.digest: sizes[f.version] for f in fates if f.remove and f.digest not in kept}
+    else:
+        gone |= store.collect()
     known = {record.digest for record in state.versions.values()}
     return Collected(
         dry_run=dry_run,
@@ -56,10 +72,41 @@ def collect(store: Store, *, keep: int, dry_run: bool, actor: str, reason: str =
                 digest=fate.digest,
                 remove=fate.remove,
                 why=fate.why,
-                bytes=sizes[fate.version],
+                bytes=sizes.get(fate.version, 0),
             )
             for fate in fates
         ),
         orphans=tuple(digest for digest in gone if digest not in known),
         bytes_freed=sum(gone.values()),
     )
+
+
+def _choose(store: Store, keep: int) -> tuple[State, list[retention.Fate]]:
+    """The fates by the state of now. The heartbeats are read after it: what they do not say yet, an event of
+    later began, and the removal, which expects this state, is refused.
+    """
+    state = store.state()
+    held: dict[Digest, str] = {}
+    for replica in store.replicas():
+        held |= dict.fromkeys(_may_hold(store, state, replica), f"{replica.replica} may have loaded it since")
+        held |= dict.fromkeys(replica.loading, "a replica is loading it")
+        held |= dict.fromkeys(replica.loaded, "a replica has it loaded")
+    unreadable = store.unreadable_replicas()
+    unknown = ""
+    if unreadable:
+        unknown = (
+            f"a replica may have it loaded: {unreadable[0]} cannot be read. If that replica is gone, "
+            "`serinus store check --repair` puts it aside"
+        )
+    return state, retention.plan(state, keep=keep, held=held, unknown=unknown)
+
+
+def _may_hold(store: Store, state: State, replica: Replica) -> set[Digest]:
+    """What a replica whose heartbeat is of an older event may have loaded since."""
+    if replica.seq >= state.seq:
+        return set()
+    return {
+        state.versions[version].digest
+        for version in retention.loaded_since(store.newest_events(), replica.seq)
+        if version in state.versions
+    }

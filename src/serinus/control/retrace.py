@@ -12,13 +12,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from serinus.control.ledger import Standing, params_of
+from serinus.control.ledger import Standing, begun, params_of, with_pairs
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.evidence import steps
-from serinus.evidence.analysis import Analysis, Params, begin, observe, reset_epoch, restart_split
+from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, restart_split
 from serinus.evidence.outage import Aftermath
+from serinus.evidence.pairs import PairEvidence
 from serinus.evidence.replay import ReplayDecision
 from serinus.rollout.decide import Situation, decide
 from serinus.rollout.events import (
@@ -36,7 +37,8 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
-from serinus.rollout.transitions import IllegalTransition, apply
+from serinus.rollout.table import IllegalTransition
+from serinus.rollout.transitions import apply
 from serinus.store import FrozenSlice, Store
 
 _BY_EVIDENCE = frozenset(
@@ -44,12 +46,15 @@ _BY_EVIDENCE = frozenset(
         ReasonCode.EVIDENCE_GOOD,
         ReasonCode.ERRORS,
         ReasonCode.LATENCY,
+        ReasonCode.SIGNALS,
+        ReasonCode.DRIFT,
         ReasonCode.INSUFFICIENT,
         ReasonCode.SHARED_FAILURE,
         ReasonCode.ASSIGNMENT,
+        ReasonCode.DISAGREEMENT,
     }
 )
-_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.LATENCY})
+_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.SIGNALS, ReasonCode.LATENCY})
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +136,8 @@ class _Course:
         }
         assert state.rollout is not None
         self._policy = state.rollout.policy
-        self._analysis = self._step_began = begin(self._params)
+        self._analysis = self._step_began = begun(state.rollout)
+        self._shadow: PairEvidence | None = None
         self._aftermath = Aftermath()
         self._position = 0
         self._last: FrozenSlice | None = None
@@ -151,6 +157,7 @@ class _Course:
         self._last = frozen
         self._position += sum(cell.successes + cell.failures for cell in frozen.slice)
         self._analysis = observe(self._analysis, frozen.slice, self._params)
+        self._shadow = with_pairs(self._shadow, frozen.pairs, self._policy)
         if self._state.rollout.phase is RolloutPhase.HELD:
             self._aftermath.add(frozen.slice)
         self._decide(frozen)
@@ -171,7 +178,7 @@ class _Course:
             policy=ended.policy,
             decision=decision,
             position=self._position if decision is ReplayDecision.ROLLBACK else None,
-            why=last.code if last and last.code in _BLAMES else None,
+            why=last.code if last and decision is ReplayDecision.ROLLBACK and last.code in _BLAMES else None,
             slice=self._standing.k,
             clock=self._standing.clock,
             words=last.reason if last else self._verdict.words,
@@ -183,7 +190,7 @@ class _Course:
 
     @property
     def _standing(self) -> Standing:
-        return Standing(self._last, self._analysis, self._params, self._policy)
+        return Standing(self._last, self._analysis, self._params, self._policy, self._shadow)
 
     @property
     def _params(self) -> Params:
@@ -203,9 +210,11 @@ class _Course:
             ready=frozen.ready or noted is not None,
             tripped=frozen.tripped and noted is None,
             outage_over=self._aftermath.over(rollout.policy.max_error_rate),
+            vouched=rollout.vouched,
             step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
             if rollout.policy.steps
             else None,
+            disagreement="" if self._shadow is None else self._shadow.objection,
         )
         decision = decide(self._state, situation)
         body = body_of(decision, rollout, at, self._verdict, situation.step)
@@ -247,6 +256,7 @@ class _Course:
                 self._step_began = self._analysis
             self._policy = self._state.rollout.policy
             self._analysis = _carried(self._analysis, before, self._state.rollout)
+            self._shadow = with_pairs(self._shadow, None, self._policy)
 
 
 def _carried(analysis: Analysis, before: Rollout, after: Rollout) -> Analysis:

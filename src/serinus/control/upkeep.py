@@ -34,6 +34,9 @@ _OBSERVATIONS_SECONDS = 24 * 3600.0
 _PREDICTIONS_SECONDS = 7 * 24 * 3600.0
 """Answers of a process that is gone can be judged this long."""
 
+_GALLERY_SECONDS = 30 * 24 * 3600.0
+"""Disagreements of a rollout that is over can be looked at this long."""
+
 
 class Upkeep:
     """Does it when something changed, and now and then anyway: somebody may have meddled with the files.
@@ -74,6 +77,7 @@ class Upkeep:
             self._forget_replicas(active)
             self._store.forget_observations(keep=active, before=self._clock() - _OBSERVATIONS_SECONDS)
             self._store.predictions.forget(before=self._clock() - _PREDICTIONS_SECONDS)
+            self._store.gallery.forget(keep=active, before=self._clock() - _GALLERY_SECONDS)
             self._healed = now
 
     def _assert_routes(self, routes: Routes) -> None:

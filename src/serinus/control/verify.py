@@ -32,6 +32,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     report: dict[str, Any]
     """`checks`: each with name, failed, words, numbers."""
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was measured and is not clearly worse than current."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +65,11 @@ def outcome_of(made: list[Check]) -> Outcome:
     last = made[-1]
     if last.failed is not None:
         return Outcome(failed=last.failed, reason=f"Check of {last.name}: {last.words}", report=report)
-    gates = [check.words for check in made if check.name.startswith("golden set ")]
-    reason = f"All {len(made)} checks before traffic passed." + "".join(f" {words}" for words in gates)
-    return Outcome(failed=None, reason=reason, report=report)
+    gates = [check for check in made if check.name.startswith("golden set ")]
+    reason = f"All {len(made)} checks before traffic passed." + "".join(f" {gate.words}" for gate in gates)
+    # A gate that had nothing to measure has no numbers, and says nothing for the candidate.
+    vouched = tuple(gate.name for gate in gates if gate.numbers)
+    return Outcome(failed=None, reason=reason, report=report, vouched=vouched)
 
 
 class Verifier:

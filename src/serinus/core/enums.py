@@ -28,6 +28,17 @@ class FailureKind(StrEnum):
     """The version's worker is restarting or its queue is full."""
 
 
+class Signal(StrEnum):
+    """What an answer is like: of each signal an answered request is in one category."""
+
+    DETECTIONS = "detections"
+    """Bands of the number of detections."""
+    DOMINANT_CLASS = "dominant_class"
+    """The class that most detections have."""
+    GOLDEN = "golden"
+    """Only of probes whose pair shows buildings: `found` or `empty`."""
+
+
 class VersionState(StrEnum):
     PUBLISHED = "published"
     VERIFYING = "verifying"
@@ -58,6 +69,10 @@ class ReasonCode(StrEnum):
     EVIDENCE_GOOD = "evidence_good"
     ERRORS = "errors"
     LATENCY = "latency"
+    SIGNALS = "signals"
+    """Rolled back: invalid answers. Held or noted: the canary answers differently from current."""
+    DRIFT = "drift"
+    """Both versions answer differently from the past: the pictures are others."""
     LOAD_FAILURE = "load_failure"
     VERIFY_FAILED = "verify_failed"
     QUALITY_GATE = "quality_gate"
@@ -66,9 +81,24 @@ class ReasonCode(StrEnum):
     SHARED_FAILURE = "shared_failure"
     INSUFFICIENT = "insufficient"
     ASSIGNMENT = "assignment"
+    DISAGREEMENT = "disagreement"
+    """The versions answer too many pictures differently, and nothing vouches for the canary."""
     MANUAL = "manual"
     SUPERSEDED = "superseded"
     INITIAL = "initial"
+
+
+class ShadowDrop(StrEnum):
+    """Why a picture that was to be asked of both versions was not."""
+
+    LOAD = "load"
+    """A user waited for a worker."""
+    FULL = "full"
+    """As many as may wait did already."""
+    UNREADY = "unready"
+    """The worker for it was not ready."""
+    GONE = "gone"
+    """The rollout ended, or the process did."""
 
 
 class ImportRefusal(StrEnum):
@@ -88,6 +118,13 @@ class ImportRefusal(StrEnum):
     """The import took more time or memory than it may."""
     BROKEN = "broken"
     """It was read, and then failed its trial run."""
+
+
+class Named(StrEnum):
+    """What has editions under a name; the values are folders of the store."""
+
+    GOLDEN = "golden"
+    POLICY = "policies"
 
 
 class SignatureStanding(StrEnum):

@@ -84,6 +84,14 @@ class Misconfigured(SerinusError):
     fault = Fault.OPERATOR
 
 
+class Unwritable(Misconfigured):
+    """A volume cannot be written (read-only, forbidden, a limit); what is there can still be read."""
+
+
+class VolumeFull(Unwritable):
+    """There is no space left on a volume, or the quota is used up."""
+
+
 class Cancelled(SerinusError):
     """Somebody cancelled the job; nothing half-done was kept."""
 

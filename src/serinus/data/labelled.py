@@ -45,8 +45,8 @@ def write_archive(
             for number, pair in enumerate(pairs):
                 stem = f"{disaster}_{number:08d}"
                 post = f"{stem}_post_disaster"
-                file = f"train/images/{post}.{_ending(pair.post)}"
-                archive.writestr(f"train/images/{stem}_pre_disaster.{_ending(pair.pre)}", pair.pre)
+                file = f"train/images/{post}.{ending_of(pair.post)}"
+                archive.writestr(f"train/images/{stem}_pre_disaster.{ending_of(pair.pre)}", pair.pre)
                 archive.writestr(file, pair.post)
                 for half, labelled in (("pre", False), ("post", True)):
                     label = _label(pair, classes, disaster, f"{stem}_{half}_disaster", labelled=labelled)
@@ -71,7 +71,8 @@ def write_archive(
     return len(images)
 
 
-def _ending(data: bytes) -> str:
+def ending_of(data: bytes) -> str:
+    """What the name of such a picture ends with."""
     return next((ending for magic, ending in _ENDINGS.items() if data.startswith(magic)), "png")
 
 
@@ -85,7 +86,7 @@ def _label(
                 subtype=classes[label] if labelled else None,
                 uid=f"{pair.name}-{number}",
             ),
-            wkt=_polygon(*box),
+            wkt=polygon(*box),
         )
         for number, (box, label) in enumerate(zip(pair.boxes, pair.classes, strict=True))
     )
@@ -101,7 +102,8 @@ def _label(
     )
 
 
-def _polygon(left: float, top: float, right: float, bottom: float) -> str:
+def polygon(left: float, top: float, right: float, bottom: float) -> str:
+    """A box as WKT, in pixels."""
     corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
     return "POLYGON ((" + ", ".join(f"{x:g} {y:g}" for x, y in corners) + "))"
 

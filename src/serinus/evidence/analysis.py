@@ -14,7 +14,9 @@ import msgspec
 
 from serinus.core.enums import Stratum
 from serinus.evidence import stratum
-from serinus.evidence.counts import Slice, latency_bin
+from serinus.evidence.answers import Tolerated
+from serinus.evidence.counts import Categories, Slice, latency_bin
+from serinus.evidence.families import families
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
 from serinus.evidence.verdict import Verdict, read, verdict_of
@@ -31,6 +33,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the latency tests run. Must stay the same from `begin` on."""
     latency_floor_seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 0.01
     """Latencies below this are all alike."""
+    tolerated: Tolerated = Tolerated()
+    """How much of what no version should answer is no reason to blame the canary."""
     threshold_scale: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
     """Multiplies the limits of rollback: a replica that judges alone has this many siblings that do."""
 
@@ -50,21 +54,21 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     current: Tally = Tally()
 
 
-def begin(params: Params) -> Analysis:
-    """Nothing observed."""
+def begin(params: Params, past: Categories | None = None) -> Analysis:
+    """Nothing observed. `past`: what users were answered before the rollout, for the test of drift."""
     return Analysis(
-        users=stratum.start(judge_latency=params.judge_latency),
+        users=stratum.start(judge_latency=params.judge_latency, past=past),
         probes=stratum.start(judge_latency=params.judge_latency),
     )
 
 
 def observe(analysis: Analysis, slice_: Slice, params: Params) -> Analysis:
     """The analysis after one more slice."""
-    p0, floor = params.max_error_rate, latency_bin(params.latency_floor_seconds)
+    p0, odd, floor = params.max_error_rate, params.tolerated, latency_bin(params.latency_floor_seconds)
     canary, current = stratum.tallies(slice_)
     return Analysis(
-        users=stratum.observe(analysis.users, _of(slice_, Stratum.USERS), p0, floor),
-        probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0, floor),
+        users=stratum.observe(analysis.users, _of(slice_, Stratum.USERS), p0, odd, floor),
+        probes=stratum.observe(analysis.probes, _of(slice_, Stratum.PROBES), p0, odd, floor),
         slices=analysis.slices + 1,
         split_restarts=analysis.split_restarts,
         epochs=analysis.epochs,
@@ -108,7 +112,8 @@ def judge(analysis: Analysis, params: Params, in_flight: int = 0) -> Verdict:
     p0 = params.max_error_rate
     users = read(Stratum.USERS, analysis.users, p0, params.threshold_scale, in_flight)
     probes = read(Stratum.PROBES, analysis.probes, p0, params.threshold_scale, 0)
-    return verdict_of(users, probes, canary=analysis.canary, current=analysis.current)
+    told = families(analysis.users, analysis.probes, params.threshold_scale)
+    return verdict_of(users, probes, told, canary=analysis.canary, current=analysis.current)
 
 
 def _of(slice_: Slice, which: Stratum) -> Slice:

@@ -7,12 +7,12 @@ override is no evidence). Slices of several processes add up.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeAlias
 
 import msgspec
 
-from serinus.core.enums import Arm, FailureKind, Stratum
+from serinus.core.enums import Arm, FailureKind, Signal, Stratum
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -27,6 +27,25 @@ LAST_BIN = 255
 Bin = Annotated[int, msgspec.Meta(ge=0, le=LAST_BIN)]
 
 
+Categories: TypeAlias = dict[Signal, dict[str, Count]]
+"""Signal -> category -> requests that were answered so."""
+
+
+Answer: TypeAlias = tuple[str, str, str]
+"""The category of one answer, signal by signal, in the order of `Signal`; empty where it has none."""
+
+
+def categories(answers: Mapping[Answer, int]) -> Categories:
+    """Counts of whole answers, signal by signal."""
+    found: Categories = {}
+    for answer, requests in answers.items():
+        for signal, category in zip(Signal, answer, strict=True):
+            if category:
+                counts = found.setdefault(signal, {})
+                counts[category] = counts.get(category, 0) + requests
+    return found
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of one slice for one arm, stratum and share."""
 
@@ -37,6 +56,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     ok: dict[Bin, Count] = {}
     """Latency bin -> successes."""
     failed: dict[FailureKind, Count] = {}
+    signals: Categories = {}
+    """What the successes were like."""
 
     @property
     def successes(self) -> int:
@@ -64,10 +85,12 @@ def merge(slices: Iterable[Slice]) -> Slice:
     """Adds slices up. The order is canonical and nothing is zero: equal content gives equal bytes."""
     ok: dict[tuple[Stratum, Arm, float], Counter[int]] = {}
     failed: dict[tuple[Stratum, Arm, float], Counter[FailureKind]] = {}
+    signals: dict[tuple[Stratum, Arm, float], list[Categories]] = {}
     for cell in (cell for one in slices for cell in one):
         key = (cell.stratum, cell.arm, cell.share)
         ok.setdefault(key, Counter()).update(cell.ok)
         failed.setdefault(key, Counter()).update(cell.failed)
+        signals.setdefault(key, []).append(cell.signals)
     cells = (
         Cell(
             stratum=key[0],
@@ -75,7 +98,20 @@ def merge(slices: Iterable[Slice]) -> Slice:
             share=key[2],
             ok={bin_: n for bin_, n in sorted(ok[key].items()) if n},
             failed={kind: n for kind, n in sorted(failed[key].items()) if n},
+            signals=added(signals[key]),
         )
         for key in sorted(ok)
     )
-    return tuple(cell for cell in cells if cell.ok or cell.failed)
+    return tuple(cell for cell in cells if cell.ok or cell.failed or cell.signals)
+
+
+def added(parts: Iterable[Categories]) -> Categories:
+    """The sum of what was counted, in canonical order and without zeros."""
+    total: dict[Signal, Counter[str]] = {}
+    for signal, categories in (item for part in parts for item in part.items()):
+        total.setdefault(signal, Counter()).update(categories)
+    found = {
+        signal: {category: n for category, n in sorted(total[signal].items()) if n}
+        for signal in sorted(total)
+    }
+    return {signal: categories for signal, categories in found.items() if categories}

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import msgspec
 
-from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
+from serinus.core.enums import Arm, FailureKind, ReasonCode, Signal, Stratum
 from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch
 from serinus.evidence.counts import Cell, Share, Slice, latency_bin, merge
 from serinus.evidence.outage import Aftermath
-from serinus.evidence.units import Units
+from serinus.evidence.units import Units, number_of
 from serinus.evidence.verdict import Verdict
 
 
@@ -30,7 +30,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Canary probability in force."""
     stratum: Stratum = Stratum.USERS
     unit: str | None = None
-    """The pinned user, with sticky routing: only the first request of each is an observation."""
+    """The pinned user, with sticky routing: he counts once for each toss (see `units`)."""
+    failure: FailureKind = FailureKind.EXCEPTION
+    """How it failed, unless it is ok."""
+    signals: dict[Signal, str] = {}
+    """What the answer was like: its category of each signal."""
 
 
 class ReplayDecision(StrEnum):
@@ -63,7 +67,6 @@ class Course:
         self.analysis: Analysis = begin(params)
         self.verdict: Verdict = judge(self.analysis, params)
         self.clock = 0
-        self.epochs = 0
         self._held: Aftermath | None = None
 
     @property
@@ -84,7 +87,7 @@ class Course:
             return None
         self._held.add(slice_)
         if self._held.over(self.params.max_error_rate):
-            self._held, self.epochs = None, self.epochs + 1
+            self._held = None
             self.analysis = reset_epoch(self.analysis, self.params)
             self.verdict = judge(self.analysis, self.params)
         return None
@@ -97,24 +100,23 @@ def replay(rows: Iterable[Row], params: Params, slice_seconds: float | None = No
     """
     course = Course(params)
     position = 0
-    units, epoch = Units(), 0
-    for slice_, requests in _slices(rows, slice_seconds, units):
+    for slice_, requests in _slices(rows, slice_seconds, Units()):
         position += requests
         if blame := course.add(slice_):
             return Outcome(
                 decision=ReplayDecision.ROLLBACK, position=position, why=blame, verdict=course.verdict
             )
-        if course.epochs != epoch:
-            epoch = course.epochs
-            units.forget()
     decision = ReplayDecision.PROMOTE if course.good else ReplayDecision.EXTEND
     return Outcome(decision=decision, verdict=course.verdict)
 
 
 def slice_of(row: Row) -> Slice:
     """The slice that holds this one request."""
-    outcome = {"ok": {latency_bin(row.latency): 1}} if row.ok else {"failed": {FailureKind.EXCEPTION: 1}}
-    return (Cell(arm=row.arm, stratum=row.stratum, share=row.p, **outcome),)
+    if not row.ok:
+        return (Cell(arm=row.arm, stratum=row.stratum, share=row.p, failed={row.failure: 1}),)
+    signals = {signal: {category: 1} for signal, category in row.signals.items()}
+    ok = {latency_bin(row.latency): 1}
+    return (Cell(arm=row.arm, stratum=row.stratum, share=row.p, ok=ok, signals=signals),)
 
 
 def _slices(rows: Iterable[Row], seconds: float | None, units: Units) -> Iterator[tuple[Slice, int]]:
@@ -139,7 +141,10 @@ def _slices(rows: Iterable[Row], seconds: float | None, units: Units) -> Iterato
 
 
 def _observed(row: Row, units: Units) -> Slice:
-    return slice_of(row) if units.is_observation(row.unit) else ()
+    if row.unit is None:
+        return slice_of(row)
+    share = units.toss(number_of(row.unit), row.arm, row.p)
+    return () if share is None else slice_of(msgspec.structs.replace(row, p=share))
 
 
 _MERGE_EVERY = 1000

@@ -13,10 +13,19 @@ mirrored below lo; else 1. At P = hi its mean is q_k + (1 - q_k) = 1, and it fal
 against every P in the null (a plug-in likelihood ratio against the nearest point of the null; Waudby-Smith
 and Ramdas, *Estimating means by betting*, 2023; the arm given the outcome as in `errors`).
 
+Shares may change, and with sticky units each has its own. So what is remembered of a category is by how much
+its odds differ from those of the coins, with X_k the sum of the shares of its requests:
+
+    o_k = (C_k + 10 p)/(B_k + 10 (1 - p)) / [(X_k + 10 p)/(C_k + B_k - X_k + 10 (1 - p))]
+    q_k = p o_k/(p o_k + 1 - p)
+
+With one share all along that is the q_k above.
+
 **Drift of one arm**, per signal. The same bet on the frequency P_k of each category against its frequency f_k
 in the past: null P_k's odds within a factor r of f_k's, guess (N_k + 10 f_k)/(N + 10); the e-values of the
-categories are averaged. f_k is taken as known, so the past should hold many times more than 1/f_k requests;
-r leaves room for what it does not know. Both arms drift: the smaller of their e-values (intersection-union).
+categories are averaged. f_k is known from counts only: the null takes in all frequencies that a confidence
+sequence (`interval`) at 1e-4 does not exclude, so a short past has little power and does no harm. Both arms
+drift: the smaller of their e-values (intersection-union).
 
 The family of signals has one limit of 400 (alpha 0.0025) for the *average* of its e-values, which is an
 e-value whatever the dependence between them (Vovk and Wang, *E-values: calibration, combination and
@@ -33,6 +42,8 @@ import msgspec
 from serinus.core.enums import Arm
 from serinus.evidence import wealth
 from serinus.evidence.counts import Count, Share
+from serinus.evidence.interval import interval
+from serinus.evidence.promotion import Tally
 from serinus.evidence.wealth import Mixture, Wealth
 
 LIMIT = 400.0
@@ -41,7 +52,11 @@ MARGIN = 1.5
 PRIOR = 10.0
 """Requests that the first guess weighs as much as."""
 OTHER = "other"
-"""Category of everything that the past did not know."""
+"""Category of everything that the past did not know, and of what comes after the first `MOST`."""
+MOST = 100
+"""Categories of a signal that are told apart: the state stays small, whatever a model answers."""
+PAST_ALPHA = 1e-4
+"""Chance that a category's true frequency in the past lies outside of what its counts allow."""
 
 ONE_BET = Mixture((1.0,))
 
@@ -54,38 +69,55 @@ class Categories(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, Count]
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """The requests of one category."""
+
+    canary: Count = 0
+    current: Count = 0
+    coins: float = 0.0
+    """X: the sum of their shares, which is how many of them the coins meant for the canary."""
+
+    def plus(self, arm: Arm, share: float, requests: int) -> "Seen":
+        canary, current = (requests, 0) if arm is Arm.CANARY else (0, requests)
+        return Seen(self.canary + canary, self.current + current, self.coins + share * requests)
+
+    def guess(self, share: float) -> float:
+        """The probability that the category's next request, at this share, is the canary's."""
+        more, rest = PRIOR * share, PRIOR * (1.0 - share)
+        odds = (self.canary + more) / (self.current + rest)
+        # A sum of floats may end a hair above what it cannot exceed.
+        meant_for_current = max(0.0, self.canary + self.current - self.coins)
+        ratio = odds / ((self.coins + more) / (meant_for_current + rest))
+        return share * ratio / (share * ratio + 1.0 - share)
+
+
 class Shift(msgspec.Struct, frozen=True, kw_only=True):
     """The evidence that the arms differ in one signal."""
 
     wealth: Wealth = wealth.start(ONE_BET)
-    canary: dict[str, Count] = {}
-    current: dict[str, Count] = {}
+    seen: dict[str, Seen] = {}
 
     @property
     def e_shift(self) -> float:
         return wealth.value(self.wealth, ONE_BET)
 
 
-def observe_shift(evidence: Shift, slice_: Iterable[Categories]) -> Shift:
-    """The evidence after one slice."""
+def observe_shift(evidence: Shift, slice_: Iterable[Categories], *, bet: bool = True) -> Shift:
+    """The evidence after one slice. Without `bet` it only counts."""
     log, count = 0.0, 0
-    canary, current = Counter(evidence.canary), Counter(evidence.current)
+    seen = dict(evidence.seen)
     for part in slice_:
-        (canary if part.arm is Arm.CANARY else current).update(part.counts)
         if not 0.0 < part.share < 1.0:
             continue  # nobody tossed a coin
         low, high = _margins(part.share)
         for category, requests in part.counts.items():
-            of_canary = evidence.canary.get(category, 0)
-            seen = of_canary + evidence.current.get(category, 0)
-            guess = (of_canary + PRIOR * part.share) / (seen + PRIOR)
+            name = category if category in seen or len(seen) < MOST else OTHER
+            seen[name] = seen.get(name, Seen()).plus(part.arm, part.share, requests)
+            guess = evidence.seen.get(name, Seen()).guess(part.share)
             log += requests * _log_factor(part.arm is Arm.CANARY, guess, low, high)
             count += requests
-    return Shift(
-        wealth=wealth.step(evidence.wealth, ONE_BET, [log], count),
-        canary=dict(sorted(canary.items())),
-        current=dict(sorted(current.items())),
-    )
+    after = wealth.step(evidence.wealth, ONE_BET, [log], count) if bet else evidence.wealth
+    return Shift(wealth=after, seen=dict(sorted(seen.items())))
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +125,8 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
     past: dict[str, float]
     """Category -> its frequency, with `OTHER`; they add up to 1 and none is 0."""
+    allowed: dict[str, tuple[float, float]]
+    """Category -> the frequencies that are no drift."""
     wealths: dict[str, Wealth]
     seen: dict[str, Count] = {}
 
@@ -103,10 +137,23 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 def begin_drift(past: Mapping[str, int]) -> Drift:
     """`past`: requests per category, counted before the rollout."""
-    names = sorted({*past, OTHER})
-    total = sum(past.values()) + PRIOR
-    frequencies = {name: (past.get(name, 0) + PRIOR / len(names)) / total for name in names}
-    return Drift(past=frequencies, wealths={name: wealth.start(ONE_BET) for name in names})
+    frequent = sorted(past, key=lambda name: (-past[name], name))[: MOST - 1]
+    counts = {name: past[name] for name in frequent if name != OTHER}
+    counts[OTHER] = sum(past.values()) - sum(counts.values())
+    names = sorted(counts)
+    requests = sum(counts.values())
+    total = requests + PRIOR
+    return Drift(
+        past={name: (counts[name] + PRIOR / len(names)) / total for name in names},
+        allowed={name: _allowed(Tally(requests, counts[name])) for name in names},
+        wealths={name: wealth.start(ONE_BET) for name in names},
+    )
+
+
+def restart_drift(evidence: Drift) -> Drift:
+    """The same past, nothing observed."""
+    fresh = {name: wealth.start(ONE_BET) for name in evidence.past}
+    return msgspec.structs.replace(evidence, wealths=fresh, seen={})
 
 
 def observe_drift(evidence: Drift, counts: Mapping[str, int]) -> Drift:
@@ -118,23 +165,29 @@ def observe_drift(evidence: Drift, counts: Mapping[str, int]) -> Drift:
     before = sum(evidence.seen.values())
     wealths = {}
     for category, frequency in evidence.past.items():
-        low, high = _margins(frequency)
+        low, high = evidence.allowed[category]
         guess = (evidence.seen.get(category, 0) + PRIOR * frequency) / (before + PRIOR)
         hit, miss = (_log_factor(is_hit, guess, low, high) for is_hit in (True, False))
         log = known[category] * hit + (count - known[category]) * miss
         wealths[category] = wealth.step(evidence.wealths[category], ONE_BET, [log], count)
     seen = Counter(evidence.seen) + known
-    return Drift(past=evidence.past, wealths=wealths, seen=dict(sorted(seen.items())))
+    return msgspec.structs.replace(evidence, wealths=wealths, seen=dict(sorted(seen.items())))
 
 
-def e_family(shifts: Iterable[Shift]) -> float:
+def e_family(e_values: Iterable[float]) -> float:
     """The average of the signals' e-values; 1 without any."""
-    return fmean([one.e_shift for one in shifts] or [1.0])
+    return fmean([*e_values] or [1.0])
 
 
 def e_data_drift(canary: Iterable[Drift], current: Iterable[Drift]) -> float:
     """The evidence that *both* arms drift away from the past; 1 without signals."""
-    return min(fmean([one.e_drift for one in arm] or [1.0]) for arm in (canary, current))
+    return min(e_family(one.e_drift for one in arm) for arm in (canary, current))
+
+
+def _allowed(tally: Tally) -> tuple[float, float]:
+    """The frequencies with odds within the margin of one that the past does not exclude."""
+    least, most = interval(tally, PAST_ALPHA)
+    return _margins(least)[0], _margins(most)[1]
 
 
 def _margins(probability: float) -> tuple[float, float]:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.evidence import assignment, errors, latency, outage, promotion
-from serinus.evidence.counts import Bin, Cell
+from serinus.evidence import answers, assignment, errors, latency, outage, promotion
+from serinus.evidence.answers import AnswerEvidence, Tolerated
+from serinus.evidence.counts import Bin, Categories, Cell
 from serinus.evidence.errors import ErrorEvidence
 from serinus.evidence.latency import LatencyEvidence
 from serinus.evidence.promotion import Recent, Tally
@@ -37,10 +38,13 @@ class StratumEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """Canary; what the promotion test looks at a second time."""
     newest_current: Recent = Recent()
     """Current; what tells a shared failure from the canary's own."""
+    answers: AnswerEvidence = AnswerEvidence()
 
 
-def start(*, judge_latency: bool) -> StratumEvidence:
+def start(*, judge_latency: bool, past: Categories | None = None) -> StratumEvidence:
+    """`past`: what current answered before the rollout."""
     return StratumEvidence(
+        answers=answers.start(past or {}),
         errors=errors.start(),
         split=assignment.start(),
         latency=latency.start() if judge_latency else None,
@@ -51,20 +55,27 @@ def restart(evidence: StratumEvidence, *, judge_latency: bool) -> StratumEvidenc
     """Fresh wealths with limits doubled. The split's evidence stays: its null does not depend on failures."""
     fresh = start(judge_latency=judge_latency)
     return msgspec.structs.replace(
-        fresh, split=evidence.split, control=evidence.control, restarts=evidence.restarts + 1
+        fresh,
+        split=evidence.split,
+        control=evidence.control,
+        restarts=evidence.restarts + 1,
+        answers=answers.restart(evidence.answers),
     )
 
 
 def restart_split(evidence: StratumEvidence) -> StratumEvidence:
-    """Fresh evidence about the split, and about latency, which compares the arms through the split.
+    """Fresh evidence about the split, and about what compares the arms through it: latency and shifts.
 
     What counts the canary's own failures stays: no split makes it wrong.
     """
     speed = latency.start() if evidence.latency else None
-    return msgspec.structs.replace(evidence, split=assignment.start(), latency=speed)
+    compared = answers.restart_shifts(evidence.answers)
+    return msgspec.structs.replace(evidence, split=assignment.start(), latency=speed, answers=compared)
 
 
-def observe(evidence: StratumEvidence, cells: Cells, p0: float, floor: Bin = 0) -> StratumEvidence:
+def observe(
+    evidence: StratumEvidence, cells: Cells, p0: float, tolerated: Tolerated, floor: Bin = 0
+) -> StratumEvidence:
     """The evidence after one slice. `cells` are of this stratum; `floor`: see `latency.observe`.
 
     Where nobody tossed a coin nothing is learned: cells at share 0, and current's at share 1, are left out.
@@ -75,7 +86,7 @@ def observe(evidence: StratumEvidence, cells: Cells, p0: float, floor: Bin = 0) 
     designs = ((split, True), (alone, False))
     for part, control in designs if evidence.control else reversed(designs):
         if part:
-            evidence = _observe(_under(evidence, control), part, p0, floor)
+            evidence = _observe(_under(evidence, control), part, p0, tolerated, floor)
     return evidence
 
 
@@ -87,9 +98,12 @@ def _under(evidence: StratumEvidence, control: bool) -> StratumEvidence:
     return msgspec.structs.replace(evidence, control=control)
 
 
-def _observe(evidence: StratumEvidence, cells: Cells, p0: float, floor: Bin) -> StratumEvidence:
+def _observe(
+    evidence: StratumEvidence, cells: Cells, p0: float, tolerated: Tolerated, floor: Bin
+) -> StratumEvidence:
     canary, current = tallies(cells)
     canary_so_far = evidence.canary + canary
+    failing = outage.fails(evidence.recent, p0) or outage.fails(evidence.newest_current, p0)
     return StratumEvidence(
         errors=errors.observe(evidence.errors, cells, p0),
         split=assignment.observe(evidence.split, cells),
@@ -100,6 +114,7 @@ def _observe(evidence: StratumEvidence, cells: Cells, p0: float, floor: Bin) -> 
         current=evidence.current + current,
         recent=promotion.remember(evidence.recent, canary, promotion.recent_of(canary_so_far.requests)),
         newest_current=promotion.remember(evidence.newest_current, current, outage.OVER_AFTER),
+        answers=answers.observe(evidence.answers, cells, tolerated, compare=not failing),
     )
 
 

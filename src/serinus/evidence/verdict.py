@@ -5,14 +5,14 @@ only while the users' own requests have not contradicted them. Pooled, a canary 
 three users a minute would be promoted by its probes.
 """
 
-import math
-
 import msgspec
 
 from serinus.core.enums import ReasonCode, Stratum
 from serinus.evidence import assignment, errors, latency, outage, promotion
+from serinus.evidence.families import Families
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
+from serinus.evidence.wealth import in_words
 
 ALARM = 10.0
 """Evidence against the canary at which it is not promoted, long before it is blamed."""
@@ -25,7 +25,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the evidence says now; the window, pauses and holds are `rollout.decide`'s business."""
 
     blame: ReasonCode | None = None
-    """ERRORS or LATENCY: roll back now."""
+    """ERRORS, SIGNALS or LATENCY: roll back now."""
     good: bool = False
     """The promotion rule holds (the window apart)."""
     alarm: bool = False
@@ -34,6 +34,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The canary fails, and so does current: hold."""
     mismatch: bool = False
     """The traffic is not split as declared."""
+    shift: str = ""
+    """The canary answers differently from current, in words; empty while that is not shown."""
+    drift: str = ""
+    """Both versions answer differently from the past, in words; empty while that is not shown."""
+    answers: str = ""
+    """What the versions' answers say of each other and of the past, in words."""
     blockers: tuple[str, ...] = ()
     """Why it is not good, in words for people."""
     on_probes: bool = False
@@ -134,28 +140,35 @@ def read(stratum: Stratum, evidence: StratumEvidence, p0: float, scale: float, i
     )
 
 
-def verdict_of(users: Reading, probes: Reading, *, canary: Tally, current: Tally) -> Verdict:
-    """Weighs the strata. `canary` and `current` are the totals for people."""
+def verdict_of(users: Reading, probes: Reading, told: Families, *, canary: Tally, current: Tally) -> Verdict:
+    """Weighs the strata. `told`: what their answers say; `canary` and `current`: the totals for people."""
     strata = (users, probes)
     missplit = sorted((one for one in strata if one.mismatch), key=lambda one: -one.e_split)
     mismatch = bool(missplit)
-    blamed = _blamed(strata, mismatch)
+    blamed = _blamed(strata, told, mismatch)
     shared = [one for one in strata if one.shared_failure]
     vouching = _vouching(users, probes)
-    blockers = _blockers(strata, vouching, mismatch)
+    blockers = _blockers(strata, vouching, told, mismatch)
     good = blamed is None and not blockers
     deciding = blamed[0] if blamed else next(iter((*shared, *missplit)), vouching)
     on_probes = good and vouching is probes
     return Verdict(
         blame=blamed[1] if blamed else None,
         good=good,
-        alarm=any(one.alarm for one in strata) or (users.contradicts and not users.proved),
+        alarm=any(one.alarm for one in strata)
+        or told.e_blame >= ALARM
+        or (users.contradicts and not users.proved),
         shared_failure=bool(shared),
         mismatch=mismatch,
+        shift="" if mismatch else told.shift,
+        drift=told.drift,
+        answers=told.words,
         blockers=blockers,
         on_probes=on_probes,
-        numbers=_numbers(strata, deciding, canary, current),
-        words=_words(deciding, blamed[1] if blamed else None, bool(shared), mismatch, blockers),
+        numbers=_numbers(strata, deciding, canary, current) | told.numbers,
+        words=_blame_words(deciding, told, blamed[1])
+        if blamed
+        else _words(deciding, shared=bool(shared), mismatch=mismatch, blockers=blockers),
     )
 
 
@@ -166,33 +179,40 @@ def _vouching(users: Reading, probes: Reading) -> Reading:
     return probes if probes.proof > users.proof else users
 
 
-def _blamed(strata: tuple[Reading, ...], mismatch: bool) -> tuple[Reading, ReasonCode] | None:
+def _blamed(strata: tuple[Reading, ...], told: Families, mismatch: bool) -> tuple[Reading, ReasonCode] | None:
     """The stratum that blames the canary, and for what. A wrong split suspends the blame for latency."""
     failing = [one for one in strata if one.errors_blamed]
     if failing:
         return max(failing, key=lambda one: one.e_errors), ReasonCode.ERRORS
+    if told.blamed:
+        return next(one for one in strata if one.stratum is told.accuser), ReasonCode.SIGNALS
     slow = [one for one in strata if one.slower and not mismatch]
     return (slow[0], ReasonCode.LATENCY) if slow else None
 
 
-def _blockers(strata: tuple[Reading, ...], vouching: Reading, mismatch: bool) -> tuple[str, ...]:
+def _blockers(
+    strata: tuple[Reading, ...], vouching: Reading, told: Families, mismatch: bool
+) -> tuple[str, ...]:
     found: list[str] = []
     if mismatch:
         found.append("the traffic is not split between the versions as declared")
     for one in strata:
         if one.e_abs >= ALARM:
-            found.append(f"{_failed(one)} (alarm {_e(one.e_abs)}, must be below {_e(ALARM)})")
+            found.append(f"{_failed(one)} (alarm {in_words(one.e_abs)}, must be below {in_words(ALARM)})")
         if one.e_slower is not None and one.e_slower >= ALARM:
-            found.append(f"the canary seems slower for {one.stratum} (alarm {_e(one.e_slower)})")
+            found.append(f"the canary seems slower for {one.stratum} (alarm {in_words(one.e_slower)})")
+    if told.e_blame >= ALARM:
+        found.append(f"{told.blame_words} (alarm {in_words(told.e_blame)})")
     if vouching.proof < vouching.limit_good:
         waiting = f", {vouching.in_flight} in flight" if vouching.in_flight else ""
         found.append(
-            f"too little proof of health: {_e(vouching.proof)} of {_e(vouching.limit_good)} needed"
-            f" ({_failed(vouching)}{waiting})"
+            f"too little proof of health: {in_words(vouching.proof)} of {in_words(vouching.limit_good)}"
+            f" needed ({_failed(vouching)}{waiting})"
         )
     if vouching.e_proved is not None and vouching.e_proved < vouching.limit_proved:
         found.append(
-            f"too little proof of speed: {_e(vouching.e_proved)} of {_e(vouching.limit_proved)} needed"
+            f"too little proof of speed: {in_words(vouching.e_proved)} of {in_words(vouching.limit_proved)}"
+            " needed"
         )
     return tuple(found)
 
@@ -239,19 +259,22 @@ def _evidence(one: Reading) -> dict[str, float]:
     return numbers
 
 
-def _words(
-    one: Reading, blame: ReasonCode | None, shared: bool, mismatch: bool, blockers: tuple[str, ...]
-) -> str:
+def _blame_words(one: Reading, told: Families, blame: ReasonCode) -> str:
     if blame is ReasonCode.ERRORS:
         control = f" ({_of(one.current)} of current)" if one.control else ""
-        return (
-            f"{_failed(one)}{control}; evidence {_e(one.e_errors)} against a limit of {_e(one.limit_errors)}"
+        words, e_value, limit = f"{_failed(one)}{control}", one.e_errors, one.limit_errors
+    elif blame is ReasonCode.SIGNALS:
+        words, e_value, limit = told.blame_words, told.e_blame, told.limit_blame
+    else:
+        words, e_value, limit = (
+            "the canary is slower than 1.2 times current",
+            one.e_slower or 0.0,
+            one.limit_latency,
         )
-    if blame is ReasonCode.LATENCY and one.e_slower is not None:
-        return (
-            "the canary is slower than 1.2 times current;"
-            f" evidence {_e(one.e_slower)} against a limit of {_e(one.limit_latency)}"
-        )
+    return f"{words}; evidence {in_words(e_value)} against a limit of {in_words(limit)}"
+
+
+def _words(one: Reading, *, shared: bool, mismatch: bool, blockers: tuple[str, ...]) -> str:
     if shared:
         return f"{_failed(one)}, but so did {_of(one.current)} of current: the canary is not to blame alone"
     if mismatch:
@@ -262,7 +285,9 @@ def _words(
     if blockers:
         return "; ".join(blockers)
     by = " (on probes)" if one.stratum is Stratum.PROBES else ""
-    return f"{_failed(one)}; proof of health {_e(one.proof)} against {_e(one.limit_good)} needed{by}"
+    return (
+        f"{_failed(one)}; proof of health {in_words(one.proof)} against {in_words(one.limit_good)} needed{by}"
+    )
 
 
 def _failed(one: Reading) -> str:
@@ -272,10 +297,3 @@ def _failed(one: Reading) -> str:
 
 def _of(tally: Tally) -> str:
     return f"{tally.failures} of {tally.requests}"
-
-
-def _e(value: float) -> str:
-    """An e-value for people: cut, never rounded up to its limit."""
-    if value >= 1e6:
-        return f"{value:.0e}"
-    return f"{math.floor(value * 10) / 10:g}" if value < 100 else f"{math.floor(value)}"

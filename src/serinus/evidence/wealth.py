@@ -82,6 +82,13 @@ def value(wealth: Wealth, mixture: Mixture) -> float:
     return math.fsum(wealth.bets) + reserve_after(mixture, wealth.steps)
 
 
+def in_words(e_value: float) -> str:
+    """An e-value for people: cut, never rounded up to its limit."""
+    if e_value >= 1e6:
+        return f"{e_value:.0e}"
+    return f"{math.floor(e_value * 10) / 10:g}" if e_value < 100 else f"{math.floor(e_value)}"
+
+
 def _grow(bet: float, log_factor: float) -> float:
     if bet == 0.0 or log_factor == -math.inf:
         return 0.0

@@ -6,7 +6,7 @@ ignored everywhere: the labels of a data set are in the coordinates of the store
 """
 
 import io
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -25,6 +25,14 @@ _ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
 _TRUNCATED = "Send the whole file again; it was probably cut off on its way."
 
 
+class Header(NamedTuple):
+    """What a picture's header claims."""
+
+    format: str
+    width: int
+    height: int
+
+
 def decode(data: Data, *, max_pixels: int) -> NDArray[np.uint8]:
     """The picture in `data` as RGB uint8, shape [H, W, 3].
 
@@ -32,7 +40,12 @@ def decode(data: Data, *, max_pixels: int) -> NDArray[np.uint8]:
     first counts. Raises TooLarge for more than `max_pixels` pixels (nothing is decoded then) and InvalidInput
     for anything that is no whole picture of an accepted format.
     """
-    name, width, height = _measured(data, max_pixels)
+    return decode_measured(data, measure(data, max_pixels=max_pixels))
+
+
+def decode_measured(data: Data, header: Header) -> NDArray[np.uint8]:
+    """`decode`, of a picture whose header has been read."""
+    name, width, height = header
     if not _is_whole(name, memoryview(data)):
         raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
     try:
@@ -44,10 +57,19 @@ def decode(data: Data, *, max_pixels: int) -> NDArray[np.uint8]:
     return _rgb8(pixels)
 
 
-def pixels_of(data: Data, *, max_pixels: int) -> int:
-    """How many pixels the header claims. Raises like `decode`, as far as the header tells."""
-    _, width, height = _measured(data, max_pixels)
-    return width * height
+def measure(data: Data, *, max_pixels: int) -> Header:
+    """What the header claims, within the limit. Raises like `decode`, as far as the header tells."""
+    if not len(data):
+        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
+    header = _header(data)
+    if header.width * header.height > max_pixels:
+        raise TooLarge(
+            f"The picture has {header.width} x {header.height} = "
+            f"{header.width * header.height / 1e6:.1f} million pixels; "
+            f"the limit is {max_pixels / 1e6:.1f} million.",
+            remedy="Cut it into tiles or scale it down.",
+        )
+    return header
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -68,25 +90,10 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     return encoded.tobytes()
 
 
-def _measured(data: Data, max_pixels: int) -> tuple[str, int, int]:
-    """Format and size (width, height), within the limit."""
-    if not len(data):
-        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
-    name, width, height = _header(data)
-    if width * height > max_pixels:
-        raise TooLarge(
-            f"The picture has {width} x {height} = {width * height / 1e6:.1f} million pixels; "
-            f"the limit is {max_pixels / 1e6:.1f} million.",
-            remedy="Cut it into tiles or scale it down.",
-        )
-    return name, width, height
-
-
-def _header(data: Data) -> tuple[str, int, int]:
-    """Format and size (width, height) as the header claims them."""
+def _header(data: Data) -> Header:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return str(picture.format), picture.width, picture.height
+            return Header(str(picture.format), picture.width, picture.height)
     except Image.DecompressionBombError as error:
         raise TooLarge("The picture has far too many pixels.", remedy="Cut it into tiles.") from error
     except (
@@ -132,7 +139,7 @@ def _jpeg_is_whole(data: memoryview) -> bool:
             at += 1
             continue
         if data[at + 1] == 0xDA:
-            return bytes(data[at:]).find(b"\xff\xd9") >= 0
+            return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[at:]).find(b"\xff\xd9") >= 0
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
 

@@ -20,6 +20,7 @@ Here they also darken with the damage, and each class has a mark and a thickness
 """
 MIN_SIDE = 512
 """Pixels of the longest side; smaller pictures are enlarged so that boxes and marks can be read."""
+PREVIEW_SIDE = 1024
 NOTICE = "Decision support, verify on the ground"
 _STRIP: Colour = (18, 22, 28)
 _TEXT: Colour = (236, 239, 243)
@@ -68,6 +69,22 @@ def overlay(
         )
     image = np.concatenate([picture, strip])
     return encode_png(image) if wanted is OverlayFormat.PNG else encode_jpeg(image)
+
+
+def preview(
+    post: NDArray[np.uint8],
+    detections: NDArray[np.float32],
+    classes: tuple[str, ...],
+    *,
+    longest: int = PREVIEW_SIDE,
+) -> bytes:
+    """`overlay` as JPEG, of a picture that is at most `longest` pixels wide and high."""
+    scale = min(1.0, longest / max(post.shape[:2]))
+    if scale < 1.0:
+        size = (max(1, round(post.shape[1] * scale)), max(1, round(post.shape[0] * scale)))
+        post = np.asarray(cv2.resize(post, size, interpolation=cv2.INTER_AREA), np.uint8)
+        detections = detections * np.array([scale] * 4 + [1.0, 1.0], np.float32)
+    return overlay(post, detections, classes, format=OverlayFormat.JPEG)
 
 
 def colour_of(label: int) -> Colour:

@@ -1,4 +1,4 @@
-"""Hot-path counters that become evidence: a request costs two dictionary look-ups under a lock.
+"""Hot-path counters that become evidence: a request costs a few dictionary look-ups under a lock.
 
 A request belongs to the slice of time of its *arrival*. A slice is closed when its time is over and each of
 its requests is settled or past the deadline, which is a failure: slow requests are never missing. Slices
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serinus.core.enums import Arm, FailureKind, Stratum
-from serinus.evidence.counts import Cell, Slice, latency_bin, merge
-from serinus.observe.units import Units
+from serinus.evidence.counts import Answer, Cell, Slice, categories, latency_bin, merge
+from serinus.evidence.units import Units
+from serinus.observe.past import Past
 
 
 class Ticket:
@@ -45,6 +46,7 @@ class _Counts:
     def __init__(self) -> None:
         self.ok: dict[int, int] = defaultdict(int)
         self.failed: dict[FailureKind, int] = defaultdict(int)
+        self.answers: dict[Answer, int] = defaultdict(int)
 
 
 class _Open:
@@ -73,6 +75,8 @@ class Counters:
         self._deadline = deadline_seconds
         self._lock = threading.Lock()
         self._open: dict[int, _Open] = defaultdict(_Open)
+        self.past = Past()
+        """What users were answered while no version was on trial."""
         self._units = Units()
         self._units_of = -1
 
@@ -95,12 +99,14 @@ class Counters:
             self._open[slot].waiting.add(ticket)
         return ticket
 
-    def succeed(self, ticket: Ticket) -> float:
+    def succeed(self, ticket: Ticket, answer: Answer) -> float:
         """The version answered well, just now. Gives the latency: seconds since arrival."""
         seconds = self._monotonic() - ticket.arrived
         with self._lock:
             if slice_ := self._settle(ticket):
-                slice_.count(ticket).ok[latency_bin(seconds)] += 1
+                counts = slice_.count(ticket)
+                counts.ok[latency_bin(seconds)] += 1
+                counts.answers[answer] += 1
         return seconds
 
     def fail(self, ticket: Ticket, kind: FailureKind) -> float:
@@ -160,6 +166,13 @@ class Counters:
 def _closed(slice_: _Open) -> list[Closed]:
     by_rollout: dict[int, list[Cell]] = defaultdict(list)
     for (rollout, arm, stratum, share), counts in slice_.counts.items():
-        cell = Cell(arm=arm, stratum=stratum, share=share, ok=dict(counts.ok), failed=dict(counts.failed))
+        cell = Cell(
+            arm=arm,
+            stratum=stratum,
+            share=share,
+            ok=dict(counts.ok),
+            failed=dict(counts.failed),
+            signals=categories(counts.answers),
+        )
         by_rollout[rollout].append(cell)
     return [Closed(rollout, merge([tuple(by_rollout[rollout])])) for rollout in sorted(by_rollout)]

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TextIO
 
+from serinus.core.text import visible
+
 _REQUEST_ID: ContextVar[str] = ContextVar("serinus_request_id", default="")
 
 
@@ -100,7 +102,7 @@ class TextFormatter(logging.Formatter):
         # A client's file name must not be able to start a line of its own.
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
         line = f"{_utc(record.created)} {record.levelname} {record.name}: {message}{members}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return visible(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
 def _members(record: logging.LogRecord) -> Mapping[str, Any]:

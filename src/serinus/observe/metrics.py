@@ -22,6 +22,7 @@ KEPT_VERSIONS = 16
 """Versions that keep their label values; the oldest are forgotten."""
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
+_F1_BUCKETS = tuple(n / 10 for n in range(11))
 _LABELS = ("role", "model_version")
 
 
@@ -62,6 +63,24 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self.pairs = Counter(
+            "serinus_shadow_pairs",
+            "Pictures that both versions were asked; outcome: agreed, disagreed, failed.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.dropped = Counter(
+            "serinus_shadow_dropped",
+            "Pictures for a shadow pair that were dropped; reason: load, full, unready, gone.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.f1 = Histogram(
+            "serinus_shadow_agreement_f1",
+            "Agreement F1 of both versions on one picture.",
+            buckets=_F1_BUCKETS,
+            registry=self.registry,
+        )
         self.share = Gauge(
             "serinus_canary_share", "Share of requests that the canary gets.", registry=self.registry
         )
@@ -88,6 +107,11 @@ class Metrics:
         self.requests.labels(role.value, str(version), "failed").inc()
         self.errors.labels(role.value, str(version), kind.value).inc()
         self.seconds.labels(role.value, str(version)).observe(seconds)
+
+    def paired(self, f1: float, *, disagrees: bool) -> None:
+        """Both versions answered one picture."""
+        self.pairs.labels("disagreed" if disagrees else "agreed").inc()
+        self.f1.observe(f1)
 
     def serving(self, current: Version | None, canary: Version | None, share: float) -> None:
         """What serves now."""

@@ -16,7 +16,7 @@ from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Version
 from serinus.evidence.analysis import Verdict
 from serinus.evidence.steps import StepProof
-from serinus.rollout.policy import OnInsufficient, OnNewVersion, share_of_step
+from serinus.rollout.policy import OnInsufficient, OnNewVersion, OnShift, share_of_step
 from serinus.rollout.state import Rollout, State
 
 
@@ -37,8 +37,12 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """All replicas have the canary loaded."""
     outage_over: bool = False
     """Both versions are well again since the rollout was held for a shared failure."""
+    vouched: tuple[str, ...] = ()
+    """Who vouches for the canary's answers: names of golden sets."""
     step: StepProof | None = None
     """What the canary's requests of the step in force prove; None where nothing was observed in it."""
+    disagreement: str = ""
+    """What shadow pairs say against the canary, in words; empty while they say nothing."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -66,6 +70,13 @@ class Suspend(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Note(msgspec.Struct, frozen=True):
+    """Answers changed, and that is explained (the event `noted`): the rollout goes on."""
+
+    code: ReasonCode
+    reason: str
+
+
 class ResetEpoch(msgspec.Struct, frozen=True):
     """A shared failure is over: back to canary with fresh evidence (`evidence.analysis.reset_epoch`)."""
 
@@ -80,7 +91,7 @@ class Advance(msgspec.Struct, frozen=True):
     step: int | None = None
 
 
-Decision: TypeAlias = Hold | Promote | RollBack | Suspend | ResetEpoch | Advance
+Decision: TypeAlias = Hold | Promote | RollBack | Suspend | Note | ResetEpoch | Advance
 
 _NOTHING_OBSERVED = Verdict(blockers=("nothing was observed yet",), words="nothing was observed yet")
 
@@ -143,9 +154,8 @@ def _held(rollout: Rollout, situation: Situation) -> Decision:
 
 
 def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decision:
-    if verdict.shared_failure or verdict.mismatch:
-        code = ReasonCode.SHARED_FAILURE if verdict.shared_failure else ReasonCode.ASSIGNMENT
-        return Suspend(code, verdict.words)
+    if strange := _strange(verdict) or _other_answers(rollout, situation, verdict):
+        return strange
     window = rollout.policy.window_seconds
     blockers = _blockers(situation, verdict)
     if not blockers and (advance := _advance(rollout, situation.step)):
@@ -160,6 +170,37 @@ def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decisio
     if situation.clock - rollout.evaluate_from >= rollout.policy.max_evaluation * window:
         return _insufficient(rollout, blockers, missing)
     return Hold(f"extended: {missing}", situation.now)
+
+
+def _strange(verdict: Verdict) -> Suspend | None:
+    """What makes the comparison of the versions worthless."""
+    if verdict.shared_failure or verdict.mismatch:
+        code = ReasonCode.SHARED_FAILURE if verdict.shared_failure else ReasonCode.ASSIGNMENT
+        return Suspend(code, verdict.words)
+    return None
+
+
+def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> Suspend | Note | None:
+    """Changed answers never condemn a canary: they are explained and noted, or a person is asked.
+
+    A golden set explains why versions differ. It is of the past, so it explains no drift.
+    """
+    policy = rollout.policy
+    found = (
+        (ReasonCode.DRIFT, verdict.drift, policy.on_drift, ()),
+        (ReasonCode.SIGNALS, verdict.shift, policy.on_shift, situation.vouched),
+        (ReasonCode.DISAGREEMENT, situation.disagreement, policy.on_shift, situation.vouched),
+    )
+    for code, words, then, vouched in found:
+        if not words or code in rollout.explained:
+            continue
+        if vouched:
+            return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
+        if then is OnShift.NOTE:
+            return Note(code, f"{words}; the policy lets it pass")
+        missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
+        return Suspend(code, f"{words}{missing}")
+    return None
 
 
 def steps_left(rollout: Rollout) -> bool:

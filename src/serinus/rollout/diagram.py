@@ -1,6 +1,6 @@
 """The transition table as a picture, so that the documentation cannot differ from the code."""
 
-from serinus.rollout.transitions import TERMINAL, TRANSITIONS, Phase, kind_name
+from serinus.rollout.table import TERMINAL, TRANSITIONS, Phase, kind_name
 
 
 def mermaid() -> str:

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from serinus.core.enums import ImportRefusal, ReasonCode
+from serinus.core.enums import ImportRefusal, Named, ReasonCode
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.policy import Policy
 
 
@@ -52,6 +53,10 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     rollout: int
     share: float
     report: dict[str, Any] = {}
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was measured and is not clearly worse than current."""
+    past: Categories = {}
+    """What current answered to users before: what the test of data drift compares with."""
 
 
 class Rejected(_Body, frozen=True, kw_only=True, tag="rejected"):
@@ -71,7 +76,8 @@ class Paused(_Body, frozen=True, kw_only=True, tag="paused"):
 class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
     """Ends a pause or a hold. After a hold, `max_evaluation` counts anew from `clock`.
 
-    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh.
+    After one because of the split (ASSIGNMENT) the evidence about the split starts afresh. After one because
+    of other answers (SIGNALS, DRIFT, DISAGREEMENT) these count as explained.
     """
 
     rollout: int
@@ -85,6 +91,16 @@ class Held(_Body, frozen=True, kw_only=True, tag="held"):
     code: ReasonCode
     k: int = -1
     """The newest frozen slice then; what came after it tells whether a shared failure is over."""
+    numbers: dict[str, float] = {}
+    evidence: str = ""
+    policy: str = ""
+
+
+class Noted(_Body, frozen=True, kw_only=True, tag="noted"):
+    """Answers changed (SIGNALS, DRIFT); golden sets vouch for that, or the policy lets it pass. Once each."""
+
+    rollout: int
+    code: ReasonCode
     numbers: dict[str, float] = {}
     evidence: str = ""
     policy: str = ""
@@ -175,7 +191,34 @@ class Removed(_Body, frozen=True, kw_only=True, tag="removed"):
     versions: tuple[Version, ...]
 
 
-Aside: TypeAlias = Published | Undone | Removed | ImportRejected
+class EditionSaved(_Body, frozen=True, kw_only=True, tag="edition_saved"):
+    """A golden set's or a policy's name means something else from now on.
+
+    The edition is a file of its own, which counts as soon as it is there; this tells when it is lost.
+    """
+
+    what: Named
+    name: str
+    edition: int
+    """1, 2, 3 ..."""
+    sha256: Digest
+    """Of the edition's file."""
+
+
+class Lost(_Body, frozen=True, kw_only=True, tag="lost"):
+    """Stands in for an event with this number that happened and is not there any more.
+
+    What it did is not known. It may have given out a version's and a rollout's number, so one of each is
+    skipped.
+    """
+
+    through: int
+    """The last event that is known to have been lost."""
+    witness: str
+    """What names it."""
+
+
+Aside: TypeAlias = Published | Undone | Removed | ImportRejected | EditionSaved | Lost
 """What belongs to no rollout."""
 
 Body: TypeAlias = (
@@ -187,6 +230,7 @@ Body: TypeAlias = (
     | Paused
     | Resumed
     | Held
+    | Noted
     | ShareChanged
     | PolicyChanged
     | EpochReset
@@ -194,6 +238,8 @@ Body: TypeAlias = (
     | RolledBack
     | Undone
     | Removed
+    | EditionSaved
+    | Lost
 )
 
 

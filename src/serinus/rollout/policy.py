@@ -13,6 +13,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Rate = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 Margin = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -25,6 +26,13 @@ class OnInsufficient(StrEnum):
     HOLD = "hold"
     PROMOTE = "promote"
     ROLLBACK = "rollback"
+
+
+class OnShift(StrEnum):
+    """What to do when answers change and nothing explains it."""
+
+    HOLD = "hold"
+    NOTE = "note"
 
 
 class OnNewVersion(StrEnum):
@@ -104,10 +112,32 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the latency test may roll back and must pass before promotion."""
     latency_floor_seconds: NotNegative = 0.01
     """Latencies below this are all alike to the latency test, in seconds."""
+    max_invalid_rate: Rate = 0.01
+    """Tolerated rate of answers that nobody may see: NaN, a box outside the picture. A canary above it, and
+    above current, is rolled back."""
+    max_empty_rate: Rate = 0.2
+    """The same of empty answers to probes whose golden pair shows buildings."""
+    on_shift: OnShift = OnShift.HOLD
+    """What follows when the canary answers differently from current and no golden set vouches for it: hold
+    and ask a person, or note it in the history and go on."""
+    on_drift: OnShift = OnShift.HOLD
+    """What follows when both versions answer differently from the time before the rollout (data drift)."""
     require_signature: bool = False
     """Whether a version must be signed with a trusted key before it gets traffic."""
     map50_margin: Margin = 0.05
     """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
+    shadow_share: Part = 0.0
+    """Share of the users' requests that the other version is asked too, after the answer was sent. Takes one
+    more worker of each version; dropped first under load."""
+    shadow_agreement: Part = 0.5
+    """A picture on which the agreement F1 of both versions lies below this is a disagreement; in steps of
+    0.05."""
+    max_disagreement: Rate = 0.2
+    """p0 of the test of shadow pairs: disagreements above this rate hold the rollout, unless a golden set
+    vouches for the canary. They never roll it back."""
+    keep_inputs: bool = False
+    """Whether the worst disagreements are kept with the pictures as they were sent; both answers and both
+    overlays always are."""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -151,13 +181,20 @@ def same_null(one: Policy, other: Policy) -> bool:
     """Whether evidence gathered under one policy is evidence under the other.
 
     The null hypotheses are about the error rate p0 of an observation, which is a request or a pinned user,
-    and about latency where that is judged. All else changes what follows from the evidence, or how it comes.
+    about the rates of odd answers, and about latency where that is judged. All else changes what follows from
+    the evidence, or how it comes.
     """
-    return (one.max_error_rate, one.judge_latency, one.latency_floor_seconds, one.sticky) == (
-        other.max_error_rate,
-        other.judge_latency,
-        other.latency_floor_seconds,
-        other.sticky,
+    return _null(one) == _null(other)
+
+
+def _null(policy: Policy) -> tuple[object, ...]:
+    return (
+        policy.max_error_rate,
+        policy.max_invalid_rate,
+        policy.max_empty_rate,
+        policy.judge_latency,
+        policy.latency_floor_seconds,
+        policy.sticky,
     )
 
 

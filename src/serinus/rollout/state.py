@@ -4,6 +4,7 @@ import msgspec
 
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.rollout.policy import Policy
 
 
@@ -53,8 +54,21 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0
     """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
+    past: Categories = {}
+    """What current answered to users before the rollout."""
+    vouched: tuple[str, ...] = ()
+    """Golden sets on which it was measured and not worse than current."""
+    explained: tuple[ReasonCode, ...] = ()
+    """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
     code: ReasonCode | None = None
     reason: str = ""
+
+
+class Edition(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest edition of a name, as far as events tell: older versions of Serinus did not write them."""
+
+    number: int
+    sha256: Digest
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,14 +87,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     last: Rollout | None = None
     """The last rollout that ended."""
     rollouts: int = 0
-    """How many rollouts were started."""
+    """How many rollouts were started, lost ones among them."""
+    skipped: int = 0
+    """Version numbers up to here may have been given by events that were lost."""
+    editions: dict[str, Edition] = {}
+    """By folder, `golden/<name>` or `policies/<name>`."""
     refused: tuple[str, ...] = ()
     """The newest folders of `incoming/` that were not imported, so that none is refused twice."""
 
     @property
     def next_version(self) -> Version:
         # The newest comes last: versions are published in the order of their numbers and never forgotten.
-        return Version(next(reversed(self.versions), 0) + 1)
+        return Version(max(next(reversed(self.versions), 0), self.skipped) + 1)
 
     @property
     def kept(self) -> set[Digest]:
@@ -107,3 +125,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         ):
             return None
         return self.versions[self.rollout.version]
+
+
+def once_current(state: State) -> list[VersionRecord]:
+    """Versions that served as current before and well, the previous one first, then the newest first."""
+    first = [] if state.previous is None else [state.versions[state.previous]]
+    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
+    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
+    return first + sorted(retired, key=lambda record: -record.version)

@@ -1,24 +1,22 @@
-"""What may happen when, as one table; and `apply`, which folds the journal with it.
+"""`apply`, which folds the journal: what the state is after an event that `table` allows.
 
-The table is the life of one rollout: its phase, an event, its next phase. None is the time when no rollout
-is active. A `rollout_started` that supersedes takes two rows: it ends the active rollout, then starts the
-new one. Whatever the table does not list is refused before it is written. Pure: no clock, no files.
+Pure: no clock, no files.
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import msgspec
 
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
-from serinus.core.errors import Conflict
 from serinus.core.ids import Version
 from serinus.rollout.events import (
-    Body,
+    EditionSaved,
     EpochReset,
     Event,
     Held,
     ImportRejected,
+    Lost,
+    Noted,
     Paused,
     PolicyChanged,
     Promoted,
@@ -33,102 +31,24 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.policy import Policy, share_of_step
-from serinus.rollout.state import Rollout, State, VersionRecord
-
-Phase: TypeAlias = RolloutPhase | None
-Kind: TypeAlias = type[Body]
-
-_VERIFYING, _CANARY = RolloutPhase.VERIFYING, RolloutPhase.CANARY
-_PAUSED, _HELD = RolloutPhase.PAUSED, RolloutPhase.HELD
-
-TRANSITIONS: Mapping[tuple[Phase, Kind], Phase] = {
-    (None, Published): None,
-    (None, Undone): None,
-    (None, Removed): None,
-    (None, RolloutStarted): _VERIFYING,
-    (_VERIFYING, Published): _VERIFYING,
-    (_VERIFYING, Removed): _VERIFYING,
-    (_VERIFYING, PolicyChanged): _VERIFYING,
-    (_VERIFYING, Verified): _CANARY,
-    (_VERIFYING, Rejected): RolloutPhase.REJECTED,
-    (_VERIFYING, RolledBack): RolloutPhase.ROLLED_BACK,
-    (_VERIFYING, RolloutStarted): RolloutPhase.SUPERSEDED,
-    (_CANARY, Published): _CANARY,
-    (_CANARY, Removed): _CANARY,
-    (_CANARY, ShareChanged): _CANARY,
-    (_CANARY, PolicyChanged): _CANARY,
-    (_CANARY, Paused): _PAUSED,
-    (_CANARY, Held): _HELD,
-    (_CANARY, Promoted): RolloutPhase.PROMOTED,
-    (_CANARY, RolledBack): RolloutPhase.ROLLED_BACK,
-    (_CANARY, RolloutStarted): RolloutPhase.SUPERSEDED,
-    (_PAUSED, Published): _PAUSED,
-    (_PAUSED, Removed): _PAUSED,
-    (_PAUSED, ShareChanged): _PAUSED,
-    (_PAUSED, PolicyChanged): _PAUSED,
-    (_PAUSED, Resumed): _CANARY,
-    (_PAUSED, Promoted): RolloutPhase.PROMOTED,
-    (_PAUSED, RolledBack): RolloutPhase.ROLLED_BACK,
-    (_PAUSED, RolloutStarted): RolloutPhase.SUPERSEDED,
-    (_HELD, Published): _HELD,
-    (_HELD, Removed): _HELD,
-    (_HELD, ShareChanged): _HELD,
-    (_HELD, PolicyChanged): _HELD,
-    (_HELD, Resumed): _CANARY,
-    (_HELD, EpochReset): _CANARY,
-    (_HELD, Promoted): RolloutPhase.PROMOTED,
-    (_HELD, RolledBack): RolloutPhase.ROLLED_BACK,
-    (_HELD, RolloutStarted): RolloutPhase.SUPERSEDED,
-    **{(phase, ImportRejected): phase for phase in (None, _VERIFYING, _CANARY, _PAUSED, _HELD)},
-}
+from serinus.rollout.state import Edition, Rollout, State, VersionRecord
+from serinus.rollout.table import (
+    LOOK_AGAIN,
+    STARTABLE,
+    VERBS,
+    IllegalTransition,
+    Phase,
+    active,
+    either,
+    following,
+    situation,
+)
 
 FOLD = 1
 """Changes whenever `apply` gives another state for the same events: older snapshots are then left out."""
 
-TERMINAL = frozenset(
-    {RolloutPhase.PROMOTED, RolloutPhase.ROLLED_BACK, RolloutPhase.REJECTED, RolloutPhase.SUPERSEDED}
-)
-
 _REFUSED_KEPT = 100
 """A folder is moved away right after its event; so many are never on the way at once."""
-
-STARTABLE = frozenset({VersionState.PUBLISHED, VersionState.RETIRED, VersionState.REJECTED})
-"""Version states from which a rollout may start."""
-
-_VERBS: Mapping[Kind, str] = {
-    Published: "publish",
-    ImportRejected: "reject an import",
-    RolloutStarted: "start a rollout",
-    Verified: "make it the canary",
-    Rejected: "reject it",
-    Paused: "pause",
-    Resumed: "resume",
-    Held: "hold",
-    ShareChanged: "change the share",
-    PolicyChanged: "change the policy",
-    EpochReset: "restart the evidence",
-    Promoted: "promote",
-    RolledBack: "roll back",
-    Undone: "undo",
-    Removed: "remove versions",
-}
-
-_PHASE_WORDS: Mapping[Phase, str] = {
-    None: "no rollout is active",
-    _VERIFYING: "is being verified",
-    _CANARY: "is a canary",
-    _PAUSED: "is paused",
-    _HELD: "is held",
-}
-
-
-class IllegalTransition(Conflict):
-    """The state does not allow this event; nothing was written."""
-
-
-def kind_name(kind: Kind) -> str:
-    """The name of an event kind as it stands in the journal, such as `rolled_back`."""
-    return str(kind.__struct_config__.tag)
 
 
 def apply(state: State, event: Event, digest: str) -> State:
@@ -147,10 +67,10 @@ def apply(state: State, event: Event, digest: str) -> State:
 
 def _after(state: State, event: Event) -> State:
     body = event.body
-    phase = _following(state, type(body))
+    phase = following(state, type(body))
     match body:
-        case Published() | ImportRejected():
-            after = _arrive(state, body, event)
+        case Published() | ImportRejected() | EditionSaved() | Lost():
+            after = _noted(state, body, event)
         case RolloutStarted():
             after = _start(state, body, event)
         case Undone():
@@ -158,16 +78,17 @@ def _after(state: State, event: Event) -> State:
         case Removed():
             after = _remove(state, body, event)
         case Promoted() | RolledBack():
-            rollout = _active(state, body.rollout, type(body))
+            rollout = active(state, body.rollout, type(body))
             if body.version != rollout.version:
                 raise IllegalTransition(
-                    f"Cannot {_VERBS[type(body)]} version {body.version}: {_now(state)}.", remedy=_LOOK_AGAIN
+                    f"Cannot {VERBS[type(body)]} version {body.version}: {situation(state)}.",
+                    remedy=LOOK_AGAIN,
                 )
             after = _end(state, rollout, event, phase, body.code)
         case Rejected():
-            after = _end(state, _active(state, body.rollout, Rejected), event, phase, body.code)
+            after = _end(state, active(state, body.rollout, Rejected), event, phase, body.code)
         case _:
-            rollout = _active(state, body.rollout, type(body))
+            rollout = active(state, body.rollout, type(body))
             if isinstance(body, PolicyChanged):
                 moved = _under_policy(rollout, body)
             elif isinstance(body, ShareChanged):
@@ -185,25 +106,22 @@ def _after(state: State, event: Event) -> State:
     return after
 
 
-def _following(state: State, kind: Kind) -> Phase:
-    phase = state.rollout.phase if state.rollout else None
-    if (phase, kind) in TRANSITIONS:
-        return TRANSITIONS[phase, kind]
-    raise IllegalTransition(f"Cannot {_VERBS[kind]}: {_now(state)}.", remedy=_possible(state, kind))
-
-
-def _active(state: State, number: int, kind: Kind) -> Rollout:
-    if state.rollout is None or state.rollout.number != number:
-        raise IllegalTransition(
-            f"Cannot {_VERBS[kind]}: this was meant for rollout {number}, but {_now(state)}.",
-            remedy=_LOOK_AGAIN,
-        )
-    return state.rollout
-
-
-def _arrive(state: State, body: Published | ImportRejected, event: Event) -> State:
-    """A model became a version, or did not; the rollout goes on."""
-    return _publish(state, body, event) if isinstance(body, Published) else _refuse_import(state, body)
+def _noted(state: State, body: Published | ImportRejected | EditionSaved | Lost, event: Event) -> State:
+    """Something is there, or is there no more; the rollout goes on."""
+    match body:
+        case Published():
+            return _publish(state, body, event)
+        case ImportRejected():
+            return _refuse_import(state, body)
+        case EditionSaved(edition=edition, sha256=sha256):
+            folder = f"{body.what}/{body.name}"
+            known = state.editions.get(folder)
+            if known is not None and known.number >= edition:
+                return state  # of two that were saved at once, the later one was told of first
+            editions = {**state.editions, folder: Edition(number=edition, sha256=sha256)}
+            return msgspec.structs.replace(state, editions=editions)
+        case Lost():
+            return msgspec.structs.replace(state, skipped=state.next_version, rollouts=state.rollouts + 1)
 
 
 def _publish(state: State, body: Published, event: Event) -> State:
@@ -237,7 +155,7 @@ def _publish(state: State, body: Published, event: Event) -> State:
 def _refuse_import(state: State, body: ImportRejected) -> State:
     if body.source in state.refused:
         raise IllegalTransition(
-            f"Cannot reject the import of {body.source}: that was done already.", remedy=_LOOK_AGAIN
+            f"Cannot reject the import of {body.source}: that was done already.", remedy=LOOK_AGAIN
         )
     return msgspec.structs.replace(state, refused=(*state.refused, body.source)[-_REFUSED_KEPT:])
 
@@ -270,16 +188,16 @@ def _check_start(state: State, body: RolloutStarted) -> None:
     if active != body.supersedes:
         if active is None:
             raise IllegalTransition(
-                f"{cannot} in place of rollout {body.supersedes}: that one is over.", remedy=_LOOK_AGAIN
+                f"{cannot} in place of rollout {body.supersedes}: that one is over.", remedy=LOOK_AGAIN
             )
         raise IllegalTransition(
-            f"{cannot}: {_now(state)}.",
+            f"{cannot}: {situation(state)}.",
             remedy=f"Wait for its end, roll it back first, or supersede rollout {active}.",
         )
     if body.rollout != state.rollouts + 1:
         raise IllegalTransition(
             f"{cannot} as rollout {body.rollout}: the next number is {state.rollouts + 1}.",
-            remedy=_LOOK_AGAIN,
+            remedy=LOOK_AGAIN,
         )
     record = state.versions.get(body.version)
     if record is None:
@@ -287,7 +205,7 @@ def _check_start(state: State, body: RolloutStarted) -> None:
     if record.state not in STARTABLE:
         raise IllegalTransition(
             f"{cannot}: its state is {record.state}.",
-            remedy=f"A rollout starts from a version that is {_either(sorted(STARTABLE))}.",
+            remedy=f"A rollout starts from a version that is {either(sorted(STARTABLE))}.",
         )
     _check_policy(body.policy, cannot)
 
@@ -301,7 +219,7 @@ def _check_policy(policy: Policy, cannot: str) -> None:
 
 def _step(
     rollout: Rollout,
-    body: Verified | Paused | Resumed | Held | EpochReset,
+    body: Verified | Paused | Resumed | Held | Noted | EpochReset,
     event: Event,
 ) -> Rollout:
     """A move within a rollout; the phase apart."""
@@ -310,16 +228,26 @@ def _step(
         case Verified():
             if body.share == 0.0:
                 raise IllegalTransition("Cannot make it the canary with a share of 0.", remedy=_SHARE)
-            return replace(rollout, share=_share(body.share), canary_at=event.time, reason=event.reason)
+            return replace(
+                rollout,
+                share=_share(body.share),
+                canary_at=event.time,
+                vouched=body.vouched,
+                past=body.past,
+                reason=event.reason,
+            )
         case Paused():
             return replace(rollout, reason=event.reason)
         case Held():
             return replace(rollout, held_at=event.time, held_k=body.k, code=body.code, reason=event.reason)
+        case Noted():
+            return _explained(rollout, body.code)
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
-            counted_from = body.clock if rollout.phase is _HELD else rollout.evaluate_from
+            counted_from = body.clock if rollout.phase is RolloutPhase.HELD else rollout.evaluate_from
+            seen = rollout.code if rollout.code in _EXPLAINED_BY_HAND else None
             return replace(
-                _back_to_canary(rollout),
+                _back_to_canary(_explained(rollout, seen)),
                 evaluate_from=counted_from,
                 split_restarts=rollout.split_restarts + (rollout.code is ReasonCode.ASSIGNMENT),
                 reason=event.reason,
@@ -332,6 +260,16 @@ def _step(
                 evaluate_from=body.clock,
                 reason=event.reason,
             )
+
+
+_EXPLAINED_BY_HAND = (ReasonCode.SIGNALS, ReasonCode.DRIFT, ReasonCode.DISAGREEMENT)
+"""Who resumes such a hold has seen it."""
+
+
+def _explained(rollout: Rollout, code: ReasonCode | None) -> Rollout:
+    if code is None or code in rollout.explained:
+        return rollout
+    return msgspec.structs.replace(rollout, explained=(*rollout.explained, code))
 
 
 def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:
@@ -400,7 +338,7 @@ def _undo(state: State, body: Undone, event: Event) -> State:
         raise IllegalTransition(
             f"Cannot undo version {body.undone} in favour of {body.version}:"
             f" current is version {state.current}, before it was {state.previous}.",
-            remedy=_LOOK_AGAIN,
+            remedy=LOOK_AGAIN,
         )
     after = _replace_current(state, body.version, event, previous=None)
     undone = msgspec.structs.replace(after.versions[body.undone], served=False)
@@ -411,7 +349,7 @@ def _remove(state: State, body: Removed, event: Event) -> State:
     versions = state.versions
     for version in body.versions:
         if (why := needed(state, version)) is not None:
-            raise IllegalTransition(f"Cannot remove version {version}: {why}.", remedy=_LOOK_AGAIN)
+            raise IllegalTransition(f"Cannot remove version {version}: {why}.", remedy=LOOK_AGAIN)
         versions = _with(versions, version, VersionState.REMOVED, event.reason)
     return msgspec.structs.replace(state, versions=versions)
 
@@ -455,25 +393,4 @@ def _with(
     return {**versions, version: changed}
 
 
-_LOOK_AGAIN = "Look at the state again, then decide."
 _SHARE = "A share is at least 0 and at most 1; a canary starts above 0."
-
-
-def _now(state: State) -> str:
-    if state.rollout is None:
-        return _PHASE_WORDS[None]
-    rollout = state.rollout
-    return f"rollout {rollout.number} (version {rollout.version}) {_PHASE_WORDS[rollout.phase]}"
-
-
-def _possible(state: State, kind: Kind) -> str:
-    """When it would be possible, and the way there if there is one step."""
-    phases = [phase for phase, possible in TRANSITIONS if possible is kind]
-    if phases == [None]:
-        number = state.rollout.number if state.rollout else 0
-        return f"Roll back or promote rollout {number} first."
-    return f"That needs a rollout that {_either([_PHASE_WORDS[phase] for phase in phases])}."
-
-
-def _either(words: list[str]) -> str:
-    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -14,11 +14,13 @@ from time import monotonic
 import msgspec
 
 from serinus.core.enums import Arm
-from serinus.core.errors import SerinusError, Unavailable
+from serinus.core.errors import SerinusError, Unavailable, Unwritable
 from serinus.core.ids import Clock
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
+from serinus.evidence.answers import Tolerated
 from serinus.evidence.counts import Slice, merge
+from serinus.evidence.pairs import PairCounts
 from serinus.observe.counters import Closed, Counters
 from serinus.observe.logs import fields
 from serinus.observe.metrics import Metrics
@@ -28,6 +30,7 @@ from serinus.serving.copies import Copies
 from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.shadowing import Shadows
 from serinus.store import Replica, Store
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class Agent:
         settings: InferenceSettings,
         *,
         recorder: Recorder,
+        shadows: Shadows,
         clock: Clock,
         boot: str,
     ) -> None:
@@ -63,6 +67,7 @@ class Agent:
         self._trips: frozenset[int] = frozenset()
         self._judge: _Judge | None = None
         self._reports = _Reports(store, self.name)
+        self._pairs = _PairReports(store, self.name, shadows, settings.shadow_report_seconds)
         self._copies = Copies(store)
         self._beat: Replica | None = None
         self._beat_at = 0.0
@@ -100,6 +105,7 @@ class Agent:
         self._copies.stop()
         self._reports.add(self._counters.close(everything=True))
         self._with_store(self._reports.send)
+        self._with_store(self._pairs.send)
         self._with_store(self._recorder.send)
         rollout = self._state.rollout
         if rollout is not None and rollout.number in self._trips:
@@ -126,7 +132,8 @@ class Agent:
             errors.append(self._with_store(self._reports.send))
             errors.append(self._with_store(self._send_heartbeat))
             errors.append(self._with_store(self._recorder.send))
-        self._note(next((error for error in errors if error is not None), None))
+            errors.append(self._with_store(self._pairs.send_when_due))
+        self._note(errors)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -167,18 +174,25 @@ class Agent:
     def _send_heartbeat(self) -> None:
         snapshot = self._residency.snapshot
         rollout = snapshot.rollout
+        past_of, past = self._counters.past.read()
         beat = Replica(
             replica=self.name,
             time=self._clock(),
             seq=snapshot.seq,
             loaded=self._residency.loaded,
+            loading=self._residency.loading,
             failed=self._residency.failed,
             trips=tuple(sorted(self._trips)),
             in_flight=self._counters.in_flight(Arm.CANARY, rollout) if rollout is not None else 0,
             share=snapshot.share,
             url=self._settings.url,
+            past=past,
+            past_of=past_of,
         )
-        same = self._beat is not None and msgspec.structs.replace(self._beat, time=beat.time) == beat
+        # What grows with every request waits for the next heartbeat that is due.
+        same = self._beat is not None and beat == msgspec.structs.replace(
+            self._beat, time=beat.time, past=past, past_of=past_of
+        )
         if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
             return
         self._store.put_replica(beat)
@@ -192,12 +206,15 @@ class Agent:
             return error
         return None
 
-    def _note(self, error: OSError | SerinusError | None) -> None:
-        """Says once that the store went away, and once that it came back."""
+    def _note(self, errors: list[OSError | SerinusError | None]) -> None:
+        """Says once that the store went away, and once that it came back. `errors[0]`: of reading it."""
+        error = next((error for error in errors if error is not None), None)
         if error is not None and self._store_ok:
             words = "The store cannot be used; this replica goes on with what is loaded."
-            away = isinstance(error, Unavailable)
-            log.error(words, exc_info=None if away else error, extra=fields(cause=str(error)))
+            if errors[0] is None:
+                words = "The store takes no heartbeat, no counts, no answers; this replica goes on serving."
+            told = isinstance(error, Unavailable | Unwritable)  # their words say all there is
+            log.error(words, exc_info=None if told else error, extra=fields(cause=str(error)))
         elif error is None and not self._store_ok:
             log.info("The store can be used again.")
         self._store_ok = error is None
@@ -233,6 +250,7 @@ def _params(policy: Policy) -> Params:
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
         latency_floor_seconds=policy.latency_floor_seconds,
+        tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
         threshold_scale=float(policy.max_replicas),
     )
 
@@ -262,3 +280,34 @@ class _Reports:
             self._store.put_observation(rollout, self._replica, self._next[rollout], slice_)
             self._next[rollout] += 1
             self._waiting.popleft()
+
+
+class _PairReports:
+    """What shadow pairs said, on its way to the store, numbered from 0 for each rollout."""
+
+    def __init__(self, store: Store, replica: str, shadows: Shadows, seconds: float) -> None:
+        self._store = store
+        self._replica = replica
+        self._shadows = shadows
+        self._seconds = seconds
+        self._waiting: dict[int, PairCounts] = {}
+        self._next: dict[int, int] = defaultdict(int)
+        self._sent_at = 0.0
+
+    def send_when_due(self) -> None:
+        """Now and then: nothing is decided in a hurry on pairs."""
+        if monotonic() - self._sent_at >= self._seconds:
+            self.send()
+
+    def send(self) -> None:
+        """Writes what was counted. What may have been written in part before stays the same."""
+        self._sent_at = monotonic()
+        self._write()
+        self._waiting = self._shadows.take()
+        self._write()
+
+    def _write(self) -> None:
+        for rollout, counts in list(self._waiting.items()):
+            self._store.put_pairs(rollout, self._replica, self._next[rollout], counts)
+            self._next[rollout] += 1
+            del self._waiting[rollout]

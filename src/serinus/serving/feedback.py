@@ -6,7 +6,7 @@ import msgspec
 
 from serinus.core.errors import InvalidInput, NotFound
 from serinus.core.ids import Clock, Version
-from serinus.store import Feedback, Store
+from serinus.store import Feedback, Store, volume_errors
 from serinus.store.predictions import Box
 
 _MOST_BOXES = 10_000
@@ -61,7 +61,8 @@ def take(store: Store, truth: GroundTruth, *, clock: Clock) -> Taken:
     boxes = tuple(
         _inside(number, box, answered.width, answered.height) for number, box in enumerate(truth.boxes)
     )
-    store.feedback.put(Feedback(answered=answered, time=clock(), boxes=boxes, classes=classes), pair)
+    with volume_errors("keep the ground truth", store.root):
+        store.feedback.put(Feedback(answered=answered, time=clock(), boxes=boxes, classes=classes), pair)
     return Taken(
         request_id=truth.request_id,
         version=answered.version,

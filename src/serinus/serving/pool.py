@@ -49,6 +49,7 @@ class _Task(NamedTuple):
     image: npt.NDArray[np.uint8]
     start_by: float
     wait_for_worker: bool
+    rescue: bool
     answer: "Future[Rows]"
 
 
@@ -75,6 +76,8 @@ class Pool:
         self._start_limit = start_limit
         self._queue_size = queue_size
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._rescues = 0
+        """How many of them another version failed before."""
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._state = PoolState.LOADING
@@ -103,6 +106,11 @@ class Pool:
         with self._lock:
             return [worker.pid for worker in self._ready]
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a worker."""
+        return self._tasks.qsize()
+
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
     ) -> "Future[Rows]":
@@ -110,9 +118,10 @@ class Pool:
 
         A worker must be free before `start_by` (monotonic seconds); from then on the model's own time counts.
         Nobody looks at that clock while all workers are being started: who waits cancels the future itself.
-        `wait_for_worker`: wait also when all workers are being restarted. `rescue`: wait also in a full
-        queue, since the request was admitted before and another version failed it. Raises VersionFailed
-        (`unavailable`) when the queue is full or nobody can take the request.
+        `wait_for_worker`: wait also when all workers are being restarted. `rescue`: wait
+        also in a full queue, since the request was admitted before and another version failed it; it takes no
+        place from the version's own, so that a bad version does not make a good one refuse. Raises
+        VersionFailed (`unavailable`) when the queue is full or nobody can take the request.
         """
         if self._state not in (PoolState.READY, PoolState.LOADING):
             raise VersionFailed(FailureKind.UNAVAILABLE, f"version {self.version} is not loaded.")
@@ -120,8 +129,8 @@ class Pool:
             raise VersionFailed(FailureKind.UNAVAILABLE, _RESTARTING)
         if not rescue and self._is_full():
             raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
-        task = _Task(image, start_by, wait_for_worker, Future())
-        self._tasks.put(task)
+        task = _Task(image, start_by, wait_for_worker, rescue, Future())
+        self._put(task)
         # It may have ended, or lost its last worker, between the looks above and the put.
         if self._closing.is_set():
             self._refuse_all()
@@ -172,7 +181,8 @@ class Pool:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
-        urgent = spec._replace(nice=0)  # from here on requests wait for whoever starts
+        # From here on requests wait for whoever starts.
+        urgent = spec if spec.background else spec._replace(nice=0)
         for _ in range(self._workers - 1):
             self._begin(lambda: self._serve(urgent, None))
         self._serve(urgent, worker)
@@ -288,6 +298,7 @@ class Pool:
                 task = self._tasks.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
                 continue
+            self._taken(task)
             if not task.answer.set_running_or_notify_cancel():
                 continue
             try:
@@ -315,11 +326,25 @@ class Pool:
         if failures > 0:
             self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS))
 
+    def _put(self, task: _Task) -> None:
+        if task.rescue:
+            with self._lock:
+                self._rescues += 1
+        self._tasks.put(task)
+
+    def _taken(self, task: _Task) -> None:
+        if task.rescue:
+            with self._lock:
+                self._rescues -= 1
+
     def _is_full(self) -> bool:
-        if self._tasks.qsize() < self._queue_size:
+        if self._own() < self._queue_size:
             return False
         self._sift()
-        return self._tasks.qsize() >= self._queue_size
+        return self._own() >= self._queue_size
+
+    def _own(self) -> int:
+        return self._tasks.qsize() - self._rescues
 
     def _fail(self, words: str) -> None:
         """The version cannot be used: all workers stop, who waits is told."""
@@ -345,7 +370,7 @@ class Pool:
             if task.answer.cancelled():
                 continue
             if task.wait_for_worker or self._ready:
-                self._tasks.put(task)
+                self._put(task)
             else:
                 _refuse(task, _RESTARTING)
         if self._closing.is_set():
@@ -356,6 +381,7 @@ class Pool:
         with contextlib.suppress(queue.Empty):
             while True:
                 taken.append(self._tasks.get_nowait())
+                self._taken(taken[-1])
         return taken
 
     def _fields(self, error: BaseException) -> dict[str, dict[str, object]]:

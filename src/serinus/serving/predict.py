@@ -9,69 +9,50 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from time import monotonic
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm, FailureKind, Stratum
-from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
-from serinus.core.ids import Coin
+from serinus.core.errors import InvalidInput, ModelFault, SerinusError, Unavailable
+from serinus.core.ids import Coin, Version
 from serinus.engine import output
-from serinus.imagery.decode import Data, decode, pixels_of
-from serinus.imagery.stack import Fitted, check_pair, fit, to_original
+from serinus.imagery.decode import Data
+from serinus.imagery.stack import Fitted, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
+from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
+from serinus.serving.pictures import Fits, Pictures, decode_pair, fit_all, split_pair
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
+from serinus.serving.prediction import Prediction, Shadow, Timing
 from serinus.serving.residency import Lease, Residency, Seat
-from serinus.serving.routing import Target
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import VersionFailed
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Fits: TypeAlias = dict[tuple[int, int], Fitted]
-"""The pair as networks want it, by the contract's size and stride."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time went, milliseconds."""
-
-    decode: float
-    model: float
-    """From the assignment of an arm to a checked answer: queue, model and fall-back."""
+class _LeftBehind(asyncio.CancelledError):
+    """The client left while a worker was at its request; who counts the outcome is the worker's thread."""
 
 
-class Prediction(NamedTuple):
-    """A checked answer."""
+class _Asked(NamedTuple):
+    """What a version was asked, and when (monotonic seconds)."""
 
-    detections: npt.NDArray[np.float32]
-    """[K, 6]: x1, y1, x2, y2 in original pixels, confidence (above the contract's threshold), class id."""
-    post: npt.NDArray[np.uint8] | None
-    """The post picture, RGB [H, W, 3], if it was to be kept."""
-    size: tuple[int, int]
-    """(width, height) of the pictures, in pixels."""
-    contract: Contract
-    target: Target
-    """The version that answered."""
-    role: Arm
-    """Its role."""
-    assigned: Arm
-    rollout: int | None
-    """The rollout in which it was assigned, if there was one."""
-    override: bool
-    """A tester asked for this arm; the request is no evidence."""
-    fallback: bool
-    """The assigned version could not, and the other one answered."""
-    timing: Timing
+    arm: Arm
+    seat: Seat
+    fitted: Fitted
+    at: float
 
 
 class Predictor:
@@ -105,29 +86,73 @@ class Predictor:
         post: Data,
         *,
         stratum: Stratum = Stratum.USERS,
+        golden: bool = False,
         caller: Caller = NOBODY,
         keep_post: bool = False,
+        shadowed: bool = False,
     ) -> Prediction:
         """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
-        `keep_post`: with the post picture, to draw on.
+        `golden`: a probe whose pair shows buildings. `keep_post`: with the post picture, to draw on.
+        `shadowed`: the other version may be asked later, where policy and coin say so; the pair is then part
+        of the answer.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
         """
+        return await self._find(
+            lambda: decode_pair(pre, post, self._pixels, max_pixels=self._settings.max_image_pixels),
+            stratum=stratum,
+            golden=golden,
+            caller=caller,
+            keep_post=keep_post,
+            shadowed=shadowed,
+        )
+
+    async def infer(
+        self,
+        pair: npt.NDArray[np.uint8],
+        *,
+        version: Version | None = None,
+        stratum: Stratum = Stratum.USERS,
+        caller: Caller = NOBODY,
+    ) -> Prediction:
+        """Detections of a pair that is decoded already: uint8 [H, W, 6], as `stack6` makes it.
+
+        `version`: the one that is asked, and no other in its place; such a request is no evidence. Raises
+        NotFound when it is not loaded, and what `predict` raises.
+        """
+        return await self._find(
+            lambda: split_pair(pair, self._pixels), stratum=stratum, caller=caller, version=version
+        )
+
+    async def _find(
+        self,
+        load: Callable[[], Pictures],
+        *,
+        stratum: Stratum,
+        caller: Caller,
+        golden: bool = False,
+        keep_post: bool = False,
+        shadowed: bool = False,
+        version: Version | None = None,
+    ) -> Prediction:
+        """`load` gives the pictures; they are freed as soon as they are fitted."""
         started = monotonic()
         try:
-            pictures = await self.in_thread(self._decode_pair, pre, post)
+            pictures = await self.in_thread(load)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
         except Unavailable:
             self._metrics.refused.labels("busy").inc()
             raise
-        height, width = pictures.post.shape[:2]
+        size = pictures.size
         decoded = monotonic()
-        with self._residency.lease() as lease:
+        with self._residency.lease(version) as lease:
             who = caller if stratum is Stratum.USERS else NOBODY
             assigned = assign(lease.snapshot, who, self._coin)
+            if version is not None:
+                assigned = assigned._replace(override=True)
             arm, rollout = assigned.arm, lease.snapshot.rollout
             ticket = (
                 self._counters.arrive(rollout, arm, stratum, lease.snapshot.share, assigned.unit)
@@ -136,13 +161,26 @@ class Predictor:
             )
             try:
                 # What waits for a model is small; the full pictures go now.
-                fits = await self.in_thread(self._fit_all, pictures, lease)
+                fits = await self.in_thread(
+                    fit_all, pictures, [seat.contract for seat in lease.seats.values()]
+                )
                 kept = pictures.post if keep_post else None
                 del pictures
-                role, detections = await self._answer(lease, arm, fits, ticket)
+                role, detections = await self._answer(lease, arm, fits, ticket, golden=golden)
+                shadow = None
+                if shadowed and stratum is Stratum.USERS and role is arm and not assigned.override:
+                    shadow = self._shadow(lease, arm, fits)
+            except _LeftBehind:
+                ticket = None  # settled when the worker is done
+                raise
             finally:
                 if ticket is not None:
                     self._counters.discard(ticket)
+        if rollout is None and version is None and stratum is Stratum.USERS and role is Arm.CURRENT:
+            seat = lease.seats[role]
+            self._counters.past.note(
+                seat.target.digest, answer_of(detections, seat.contract.classes, golden=False)
+            )
         timing = Timing(decode=_ms(decoded - started), model=_ms(monotonic() - decoded))
         seat = lease.seats[role]
         log.info(
@@ -160,7 +198,7 @@ class Predictor:
         return Prediction(
             detections=detections,
             post=kept,
-            size=(width, height),
+            size=size,
             contract=seat.contract,
             target=seat.target,
             role=role,
@@ -169,7 +207,22 @@ class Predictor:
             override=assigned.override,
             fallback=role is not arm,
             timing=timing,
+            shadow=shadow,
         )
+
+    def _shadow(self, lease: Lease, answered: Arm, fits: Fits) -> Shadow | None:
+        """What the other version is to be asked, when the coin says so and both are here."""
+        shadowing, rollout = lease.snapshot.shadowing, lease.snapshot.rollout
+        arm = Arm.CURRENT if answered is Arm.CANARY else Arm.CANARY
+        if shadowing is None or rollout is None or arm not in lease.seats:
+            return None
+        if shadowing.share < 1.0 and self._coin() >= shadowing.share:
+            return None
+        seat = lease.seats[arm]
+        if seat.contract.classes != lease.seats[answered].contract.classes:
+            return None  # class ids of the one say nothing about those of the other
+        fitted = fits[seat.contract.size, seat.contract.stride]
+        return Shadow(arm, seat.target, seat.contract, fitted, rollout, shadowing)
 
     async def in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs `work` in the threads for pictures."""
@@ -180,7 +233,7 @@ class Predictor:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _answer(
-        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None
+        self, lease: Lease, arm: Arm, fits: Fits, ticket: Ticket | None, *, golden: bool
     ) -> tuple[Arm, npt.NDArray[np.float32]]:
         """Who answered, and what. The first try decides what is counted; fall-back and retry are not."""
         seat = lease.seats.get(arm)
@@ -188,7 +241,7 @@ class Predictor:
             return Arm.CANARY, await self._stand_in(lease, arm, fits, ticket)
         asked = monotonic()
         try:
-            detections = await self._ask(seat, arm, fits)
+            detections = await self._ask(seat, arm, fits, ticket)
         except VersionFailed as error:
             if ticket is not None:
                 self._counters.fail(ticket, error.kind)
@@ -201,13 +254,13 @@ class Predictor:
                 self._metrics.fallbacks.inc()
         else:
             if ticket is not None:
-                self._counters.succeed(ticket)
+                self._counters.succeed(ticket, answer_of(detections, seat.contract.classes, golden=golden))
             self._metrics.ok(arm, seat.target.version, monotonic() - asked)
             return arm, detections
         return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], fits)
 
     async def _stand_in(
-        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None
+        self, lease: Lease, arm: Arm, fits: Fits, ticket: Ticket | None
     ) -> npt.NDArray[np.float32]:
         """The canary's answer while current, which the coin chose, is not loaded: counted against current.
 
@@ -227,7 +280,7 @@ class Predictor:
             _log_failure(Arm.CANARY, canary, error)
             raise _for_user(error) from error
 
-    async def _rescue(self, current: Seat, fits: _Fits) -> npt.NDArray[np.float32]:
+    async def _rescue(self, current: Seat, fits: Fits) -> npt.NDArray[np.float32]:
         """Current's answer to what the canary failed or a crash took; asked once, for the pair may kill."""
         try:
             return await self._ask(current, Arm.CURRENT, fits, rescue=True)
@@ -236,27 +289,39 @@ class Predictor:
             raise _for_user(error) from error
 
     async def _ask(
-        self, seat: Seat, arm: Arm, fits: _Fits, *, rescue: bool = False
+        self, seat: Seat, arm: Arm, fits: Fits, ticket: Ticket | None = None, *, rescue: bool = False
     ) -> npt.NDArray[np.float32]:
-        """Checked detections [K, 6] in original pixels. Raises VersionFailed."""
+        """Checked detections [K, 6] in original pixels. Raises VersionFailed.
+
+        When the client leaves meanwhile, what waits is given up. What a worker has begun is no longer worth
+        stopping, and its outcome counts: else a version that is so slow that people leave had no failures.
+        """
         contract = seat.contract
         fitted = fits[contract.size, contract.stride]
-        start_by = monotonic() + self._settings.predict_timeout_seconds
+        asked = monotonic()
+        start_by = asked + self._settings.predict_timeout_seconds
         future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        found = await self._answered(future, start_by)
-        _, height, width, _ = fitted.image.shape
         try:
-            output.check(
-                found,
-                width=width,
-                height=height,
-                classes=len(contract.classes),
-                max_detections=contract.max_detections,
-            )
-        except ModelFault as error:
-            raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
-        shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
-        return to_original(shown, fitted)
+            found = await self._answered(future, start_by)
+        except asyncio.CancelledError as left:
+            if ticket is None or future.cancel():
+                raise
+            future.add_done_callback(partial(self._settle, ticket, _Asked(arm, seat, fitted, asked)))
+            raise _LeftBehind from left
+        return checked(found, contract, fitted)
+
+    def _settle(self, ticket: Ticket, asked: _Asked, future: "Future[Rows]") -> None:
+        """Counts what came of a request whose client has left; mostly in a worker's thread."""
+        arm, seat, fitted, at = asked
+        try:
+            found = checked(future.result(), seat.contract, fitted)
+        except VersionFailed as error:
+            self._counters.fail(ticket, error.kind)
+            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - at)
+        else:
+            # Nobody who leaves knows the truth of his pair.
+            self._counters.succeed(ticket, answer_of(found, seat.contract.classes, golden=False))
+            self._metrics.ok(arm, seat.target.version, monotonic() - at)
 
     async def _answered(self, future: "Future[Rows]", start_by: float) -> Rows:
         """Waits until `start_by` for a worker, then as long as a worker may take. Raises VersionFailed."""
@@ -274,46 +339,22 @@ class Predictor:
         finally:
             answer.cancel()
 
-    def _decode_pair(self, pre: Data, post: Data) -> "_Pictures":
-        """Raises InvalidInput, TooLarge, Unavailable when there is no room for its pixels."""
-        limit = self._settings.max_image_pixels
-        sizes = _of_both(lambda data: pixels_of(data, max_pixels=limit), pre, post)
-        self._pixels.take(sum(sizes))
-        try:
-            pictures = _Pictures(*_of_both(lambda data: decode(data, max_pixels=limit), pre, post))
-            check_pair(*pictures)
-        except BaseException:
-            self._pixels.give_back(sum(sizes))
-            raise
-        for pixels, picture in zip(sizes, pictures, strict=True):
-            self._pixels.tie(pixels, picture)
-        return pictures
 
-    def _fit_all(self, pictures: "_Pictures", lease: Lease) -> _Fits:
-        """The pair for every version that may be asked."""
-        wanted = {(seat.contract.size, seat.contract.stride) for seat in lease.seats.values()}
-        return {key: fit(*pictures, size=key[0], stride=key[1]) for key in wanted}
-
-
-class _Pictures(NamedTuple):
-    """RGB uint8 [H, W, 3] each."""
-
-    pre: npt.NDArray[np.uint8]
-    post: npt.NDArray[np.uint8]
-
-
-def _of_both(work: Callable[[Data], _T], pre: Data, post: Data) -> tuple[_T, _T]:
-    """`work` on both pictures; its errors say on which."""
-
-    def one(name: str, data: Data) -> _T:
-        try:
-            return work(data)
-        except TooLarge as error:
-            raise TooLarge(f"{name}: {error.message}", remedy=error.remedy) from error
-        except InvalidInput as error:
-            raise InvalidInput(f"{name}: {error.message}", remedy=error.remedy) from error
-
-    return one("pre_disaster", pre), one("post_disaster", post)
+def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.float32]:
+    """What is shown of a version's answer: [K, 6] in original pixels. Raises VersionFailed."""
+    _, height, width, _ = fitted.image.shape
+    try:
+        output.check(
+            found,
+            width=width,
+            height=height,
+            classes=len(contract.classes),
+            max_detections=contract.max_detections,
+        )
+    except ModelFault as error:
+        raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
+    shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
+    return to_original(shown, fitted)
 
 
 def _log_failure(arm: Arm, seat: Seat, error: VersionFailed) -> None:

@@ -6,11 +6,13 @@ bound; probes are not remembered, for their truth is known.
 
 import threading
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from serinus.core.ids import Clock
 from serinus.imagery.decode import Data
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 from serinus.store import Answered, Keeper, Pair, Store
 
 _MOST_WAITING = 2000
@@ -30,19 +32,19 @@ class Recorder:
         self._pairs: dict[str, Pair] = {}
         self._bytes = 0
 
-    def note(self, request_id: str, prediction: Prediction, pre: Data, post: Data) -> None:
-        """Remembers an answer, with its pictures where they are kept and there is room."""
+    def note(self, request_id: str, prediction: Prediction, pre: Data = b"", post: Data = b"") -> None:
+        """Remembers an answer, with its pictures where they are kept, were sent as such, and have room."""
         if self._keeper is None:
             return
         size = len(pre) + len(post)
         with self._lock:
             if len(self._waiting) >= _MOST_WAITING:
                 return
-            keeps = self._pictures and self._bytes + size <= _MOST_PICTURE_BYTES
+            keeps = self._pictures and size > 0 and self._bytes + size <= _MOST_PICTURE_BYTES
             if keeps:
                 self._pairs[request_id] = Pair(pre=bytes(pre), post=bytes(post))
                 self._bytes += size
-            self._waiting.append(_answered(request_id, prediction, self._clock(), keeps))
+            self._waiting.append(answered_of(request_id, prediction, self._clock(), pictures=keeps))
 
     def send(self) -> None:
         """Writes what waits. Raises what the store raises; then it goes on waiting."""
@@ -62,20 +64,30 @@ class Recorder:
                     self._bytes -= len(pair.pre) + len(pair.post)
 
 
-def _answered(request_id: str, prediction: Prediction, now: float, pictures: bool) -> Answered:
-    rows = np.round(prediction.detections.astype(np.float64), 4)
-    width, height = prediction.size
-    return Answered(
-        request_id=request_id,
-        time=now,
-        version=prediction.target.version,
-        digest=prediction.target.digest,
-        role=prediction.role,
-        rollout=prediction.rollout,
-        width=width,
-        height=height,
+def answered_of(request_id: str, prediction: Prediction, now: float, *, pictures: bool = False) -> Answered:
+    """An answer as it is kept. `now`: UTC seconds."""
+    return recorded(
+        Answered(
+            request_id=request_id,
+            time=now,
+            version=prediction.target.version,
+            digest=prediction.target.digest,
+            role=prediction.role,
+            rollout=prediction.rollout,
+            width=prediction.size[0],
+            height=prediction.size[1],
+            pictures=pictures,
+        ),
+        prediction.detections,
+    )
+
+
+def recorded(answered: Answered, detections: npt.NDArray[np.float32]) -> Answered:
+    """`answered` with these detections, [K, 6]."""
+    rows = np.round(detections.astype(np.float64), 4)
+    return msgspec.structs.replace(
+        answered,
         boxes=tuple((row[0], row[1], row[2], row[3]) for row in rows[:, :4].tolist()),
         scores=tuple(rows[:, 4].tolist()),
         classes=tuple(int(label) for label in rows[:, 5].tolist()),
-        pictures=pictures,
     )

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm
-from serinus.core.ids import Clock, Digest
+from serinus.core.errors import NotFound
+from serinus.core.ids import Clock, Digest, Version
 from serinus.rollout.state import State
 from serinus.serving.pool import Pool, PoolState
 from serinus.serving.routing import RouteSnapshot, Target, route, wanted
@@ -28,6 +29,8 @@ class Seat(NamedTuple):
     target: Target
     pool: Pool
     contract: Contract
+    shadow: Pool | None = None
+    """The worker for shadow pairs, where there are any."""
 
 
 class Lease(NamedTuple):
@@ -46,6 +49,9 @@ class _Resident:
         self.contract: Contract | None = None
         """Known once the artifact is checked, which is before the pool is ready."""
         self.pool = make(self)
+        self.shadow: Pool | None = None
+        """One more worker, for shadow pairs: users never wait for them, and nothing that they do to it hurts
+        those who answer users."""
 
 
 class _Failure(NamedTuple):
@@ -78,9 +84,25 @@ class Residency:
         return tuple(sorted(d for d, r in self._residents.items() if r.pool.state is PoolState.READY))
 
     @property
+    def loading(self) -> tuple[Digest, ...]:
+        """Digests that are being read, in canonical order."""
+        states = {PoolState.READY, PoolState.FAILED}
+        return tuple(sorted(d for d, r in self._residents.items() if r.pool.state not in states))
+
+    @property
     def failed(self) -> dict[Digest, str]:
         """Versions that do not load or stay alive here, with the reason in words."""
         return {digest: failure.words for digest, failure in self._failed.items()}
+
+    @property
+    def crowded(self) -> bool:
+        """A request waits for a worker."""
+        return any(resident.pool.waiting for resident in list(self._residents.values()))
+
+    def shadow_pids(self, digest: Digest) -> list[int]:
+        """Process ids of a version's worker for shadow pairs."""
+        resident = self._residents.get(digest)
+        return [] if resident is None or resident.shadow is None else resident.shadow.pids
 
     def pids(self, digest: Digest) -> list[int]:
         """Process ids of a version's workers."""
@@ -103,14 +125,22 @@ class Residency:
             idle = [d for d, r in self._residents.items() if d not in keep and r.users == 0]
             gone = [self._residents.pop(digest) for digest in idle]
         for resident in gone:
-            resident.pool.close()
+            _close(resident)
+        self._shadow(snapshot)
         return snapshot
 
-    @contextmanager
-    def lease(self) -> Iterator[Lease]:
-        """The snapshot of now, held."""
+    def seats(self) -> list[Seat]:
+        """Every version that can be asked now, the newest first."""
         with self._lock:
-            snapshot = self._snapshot
+            ready = [r for r in self._residents.values() if r.pool.state is PoolState.READY]
+        found = [Seat(r.target, r.pool, r.contract) for r in ready if r.contract is not None]
+        return sorted(found, key=lambda seat: -seat.target.version)
+
+    @contextmanager
+    def lease(self, version: Version | None = None) -> Iterator[Lease]:
+        """The snapshot of now, held. `version`: one with that version alone; NotFound if it is not loaded."""
+        with self._lock:
+            snapshot = self._snapshot if version is None else self._alone(version)
             residents = {
                 arm: self._residents[target.digest]
                 for arm in Arm
@@ -120,7 +150,7 @@ class Residency:
                 resident.users += 1
         try:
             seats = {
-                arm: Seat(target, resident.pool, resident.contract)
+                arm: Seat(target, resident.pool, resident.contract, resident.shadow)
                 for arm, resident in residents.items()
                 if resident.contract is not None and (target := snapshot.target(arm)) is not None
             }
@@ -130,6 +160,18 @@ class Residency:
                 for resident in residents.values():
                     resident.users -= 1
 
+    def _alone(self, version: Version) -> RouteSnapshot:
+        """What only stands by for an undo counts as current, which it was."""
+        for resident in self._residents.values():
+            target = resident.target
+            if target.version == version and resident.pool.state is PoolState.READY:
+                if target == self._snapshot.canary and target != self._snapshot.current:
+                    return RouteSnapshot(seq=self._snapshot.seq, canary=target, share=1.0)
+                return RouteSnapshot(seq=self._snapshot.seq, current=target)
+        raise NotFound(
+            f"Version {version} is not loaded here.", remedy="Ask for one that the model's metadata names."
+        )
+
     def close(self) -> None:
         """Unloads everything."""
         with self._lock:
@@ -137,7 +179,18 @@ class Residency:
             residents = list(self._residents.values())
             self._residents.clear()
         for resident in residents:
-            resident.pool.close()
+            _close(resident)
+
+    def _shadow(self, snapshot: RouteSnapshot) -> None:
+        """Workers for shadow pairs where both versions are here and the policy wants some; else none."""
+        both = snapshot.current is not None and snapshot.canary is not None
+        wanted = _digests(snapshot) if both and snapshot.shadowing is not None else set()
+        for digest, resident in self._residents.items():
+            if digest in wanted and resident.shadow is None:
+                resident.shadow = self._load(resident, shadow=True)
+            elif digest not in wanted and resident.shadow is not None:
+                superfluous, resident.shadow = resident.shadow, None
+                superfluous.close()
 
     def _collect_failures(self, state: State) -> None:
         """Remembers what failed; current is tried again after a while, a canary in its next rollout."""
@@ -160,9 +213,9 @@ class Residency:
         with self._lock:
             again = self._residents.pop(digest, None)
         if again is not None:
-            again.pool.close()
+            _close(again)
 
-    def _load(self, resident: _Resident) -> Pool:
+    def _load(self, resident: _Resident, *, shadow: bool = False) -> Pool:
         settings = self._settings
 
         def prepare() -> WorkerSpec:
@@ -173,7 +226,8 @@ class Residency:
                 model=self._store.artifact(digest) / _MODEL,
                 contract=resident.contract,
                 threads=settings.worker_threads,
-                nice=0 if self._snapshot.current is None else settings.worker_nice,
+                nice=settings.shadow_nice if shadow else self._nice(),
+                background=shadow,
                 memory_bytes=settings.worker_memory_bytes,
                 load_seconds=settings.load_timeout_seconds,
                 infer_seconds=settings.predict_timeout_seconds,
@@ -182,10 +236,20 @@ class Residency:
         return Pool(
             resident.target.version,
             prepare,
-            workers=settings.workers,
+            workers=1 if shadow else settings.workers,
             queue_size=settings.queue_size,
             start_limit=settings.start_limit,
         )
+
+    def _nice(self) -> int:
+        """While nobody serves there is nobody whom a load could slow down."""
+        return 0 if self._snapshot.current is None else self._settings.worker_nice
+
+
+def _close(resident: _Resident) -> None:
+    if resident.shadow is not None:
+        resident.shadow.close()
+    resident.pool.close()
 
 
 def _digests(snapshot: RouteSnapshot) -> set[Digest]:

@@ -7,10 +7,10 @@ from collections.abc import Container
 
 import msgspec
 
-from serinus.core.enums import Arm, VersionState
+from serinus.core.enums import Arm
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy, Sticky
-from serinus.rollout.state import State, VersionRecord
+from serinus.rollout.state import State, VersionRecord, once_current
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +20,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     published_at: float
     """Seconds since 1970-01-01 UTC."""
+
+
+class Shadowing(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the other version is asked, too, after the answer."""
+
+    share: float
+    """Probability, in (0, 1]."""
+    keep_inputs: bool
+    """Whether the worst disagreements are kept with their pictures."""
+    below: float
+    """Agreement F1 below which a pair disagrees."""
 
 
 class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +50,8 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Header in which testers ask for an arm."""
     salt: str = ""
     """What makes the places of pinned users another draw in each rollout."""
+    shadowing: Shadowing | None = None
+    """None: no request is asked twice."""
 
     def assign(self, coin: float) -> Arm:
         """The arm for a coin uniform in [0, 1)."""
@@ -59,7 +72,7 @@ def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target,
     if state.current is not None:
         records.append(state.versions[state.current])
         if records[0].digest in failed:
-            records += [record for record in _once_current(state) if record.digest not in failed][:1]
+            records += [record for record in once_current(state) if record.digest not in failed][:1]
     if state.canary is not None:
         records.append(state.canary)
     if state.previous is not None:
@@ -90,7 +103,14 @@ def route(
         sticky=rollout.policy.sticky,
         override_header=rollout.policy.override_header,
         salt=f"{rollout.number}:{canary.digest}",
+        shadowing=None if rollout.number in tripped else _shadowing(rollout.policy),
     )
+
+
+def _shadowing(policy: Policy) -> Shadowing | None:
+    if policy.shadow_share == 0.0:
+        return None
+    return Shadowing(share=policy.shadow_share, keep_inputs=policy.keep_inputs, below=policy.shadow_agreement)
 
 
 def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> Target | None:
@@ -101,15 +121,7 @@ def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> 
         return _target(record)
     if before.current is not None and before.current.digest in loaded:
         return before.current
-    return next((_target(record) for record in _once_current(state) if record.digest in loaded), None)
-
-
-def _once_current(state: State) -> list[VersionRecord]:
-    """Versions that served as current before and well, the previous one first, then the newest first."""
-    first = [] if state.previous is None else [state.versions[state.previous]]
-    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
-    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
-    return first + sorted(retired, key=lambda record: -record.version)
+    return next((_target(record) for record in once_current(state) if record.digest in loaded), None)
 
 
 def _target(record: VersionRecord) -> Target:

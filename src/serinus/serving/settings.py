@@ -17,6 +17,9 @@ class InferenceSettings:
     url: str = ""
     """Where this replica can be asked, for heartbeats; empty when unknown."""
 
+    model_name: str = "xview"
+    """Name of the model in the Open Inference Protocol (setting MODEL_NAME)."""
+
     poll_seconds: float = 0.5
     """How often the journal is read, seconds."""
     slice_seconds: float = 1.0
@@ -41,9 +44,22 @@ class InferenceSettings:
     start_limit: int = 4
     """So many starts of a version's workers that fail in a row are a load failure."""
     queue_size: int = 64
-    """Requests that may wait for one version's workers."""
-    max_requests: int = 128
-    """Requests that may be in the service at once, uploads included; more get 503."""
+    """Requests that may wait for one version's workers, beside those that another version failed."""
+    shadow_nice: int = 19
+    """Niceness of the workers for shadow pairs, which nobody waits for."""
+    shadow_queue: int = 4
+    """Answered requests that may wait for their shadow; more are dropped."""
+    shadow_queue_bytes: int = 64 << 20
+    """What they may hold, bytes."""
+    shadow_report_seconds: float = 2.0
+    """How often what shadow pairs said is written to the store, seconds."""
+    max_requests: int = 256
+    """Requests that may be in the service at once, uploads included; more get 503. Twice the queues of two
+    versions, so that one whose queue is full leaves room for the other's."""
+    max_bytes_held: int = 1000 * MEGABYTE
+    """Bytes of bodies in memory at once; more get 503. A body without a length counts as the longest."""
+    max_batches: int = 4
+    """Batches that may be worked on at once, uploads included; more get 503."""
     decode_threads: int = 2
     """Threads that decode, fit and draw pictures."""
 
@@ -73,3 +89,9 @@ class InferenceSettings:
     def deadline_seconds(self) -> float:
         """A request that is not settled after this many seconds is a failure of its arm."""
         return 2 * self.predict_timeout_seconds + 1.0
+
+    @property
+    def longest_seconds(self) -> float:
+        """Every admitted request of a pair is answered after so many seconds: its version's time and, where
+        that failed, the other one's."""
+        return 2 * self.deadline_seconds

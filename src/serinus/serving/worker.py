@@ -42,6 +42,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Threads that one picture may use."""
     nice: int
     """Added to the niceness while loading, so that a load does not slow down who serves."""
+    background: bool = False
+    """Nobody waits for this worker: it stays as nice as it is while loading."""
     memory_bytes: int
     """What the model may allocate; an allocation over it fails as the model's exception."""
 
@@ -50,6 +52,8 @@ def main(arguments: list[str]) -> int:
     """Serves until the parent hangs up; 1 when the version does not load."""
     orders = msgspec.json.decode(arguments[0], type=Orders)
     _live_and_die_with_parent(orders.parent)
+    if orders.background:
+        os.setpriority(os.PRIO_PROCESS, 0, orders.nice)  # of this thread, and of all that it starts
     channel = socket.socket(fileno=orders.channel)
     loading = _Loading(orders)
     loading.start()

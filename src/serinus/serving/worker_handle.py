@@ -49,6 +49,8 @@ class WorkerSpec(NamedTuple):
     """How long loading and the first run may take."""
     infer_seconds: float
     """How long one picture may take."""
+    background: bool = False
+    """Nobody waits for it: it stays as nice as it is while loading."""
 
 
 class WorkerProcess:
@@ -65,6 +67,7 @@ class WorkerProcess:
             contract=spec.contract,
             threads=spec.threads,
             nice=spec.nice,
+            background=spec.background,
             memory_bytes=spec.memory_bytes,
         )
         command = [sys.executable, "-P", "-m", "serinus.serving.worker", msgspec.json.encode(orders).decode()]

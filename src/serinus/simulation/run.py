@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from serinus.evidence.analysis import Params
+from serinus.evidence.answers import Tolerated
 from serinus.evidence.errors import LIMIT
 from serinus.rollout.policy import Policy
 from serinus.simulation.cells import Cell, Looks, Metric
@@ -124,6 +125,7 @@ def _chunk(
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
         latency_floor_seconds=policy.latency_floor_seconds,
+        tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
     )
     looks = {Looks.WINDOW: window, Looks.NEVER: None, Looks.ALWAYS: 1}[cell.looks]
     judged = {SERINUS: judge(streams, params, window=looks, tick=tick)}

@@ -137,7 +137,3 @@ class Backend(Protocol):
     def chunks(self, key: str) -> Iterator[bytes]:
         """The bytes of a file, in pieces. Raises NotFound."""
         ...
-
-    def sweep(self, *, before: float) -> None:
-        """Removes what killed writers left, untouched since `before` (UTC seconds)."""
-        ...

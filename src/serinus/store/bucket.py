@@ -3,8 +3,8 @@
 - put-if-absent is `If-None-Match: *`. A request whose answer was lost is sent again and then meets its own
   success: what counts is what lies there, so it is read back and compared.
 - A tree has no rename to appear by. Its files go straight under its key, which nobody reads before the index
-  document is there, and that is written last, if absent. Files that are there already are what a cut transfer
-  left: the key is the hash of all content, so they are the same.
+  document is there, and that is written last, if absent. Files that a cut transfer left there are compared
+  byte by byte before they count.
 - Trees are fetched into the local `cache`, several parts at a time, going on where a cut transfer stopped;
   nothing is used before its hashes were checked.
 - Every request is tried again for as long as `Patience` lasts; then the answer is Unavailable.
@@ -159,9 +159,9 @@ class Bucket:
         if self.exists(f"{key}/{index}"):
             return False
         files = regular_files(folder)
-        there = self.files(key)
         sizes = {name: path.stat().st_size for name, path in files.items() if name != index}
-        lacking = {name: size for name, size in sizes.items() if there.get(name) != size}
+        kept = self._kept(key, files, sizes)
+        lacking = {name: size for name, size in sizes.items() if name not in kept}
         progress = Progress("Sending", self.name(key), lacking, moved)
         for name, size in lacking.items():
             self._transfers.upload(files[name], self._item(key, name, size), progress.file(name))
@@ -169,6 +169,20 @@ class Bucket:
         progress.finish()
         self._cache.add(folder, key)
         return won
+
+    def _kept(self, key: str, files: dict[str, Path], sizes: dict[str, int]) -> set[str]:
+        """Files that a cut transfer left whole. They are read back: the same size may hold other bytes, and
+        what servers say of an object's hash depends on the server and on how it was sent."""
+        there = self.files(key)
+        alike = {name: size for name, size in sizes.items() if there.get(name) == size}
+        if not alike:
+            return set()
+        progress = Progress("Comparing", self.name(key), alike, ignore)
+        return {
+            name
+            for name, size in alike.items()
+            if self._transfers.holds(self._item(key, name, size), files[name], progress.file(name))
+        }
 
     def has_tree(self, key: str, *, index: str) -> bool:
         return self.exists(f"{key}/{index}")
@@ -256,9 +270,6 @@ class Bucket:
         with in_our_words(self.name(key)):
             for piece in stream:
                 yield bytes(piece)
-
-    def sweep(self, *, before: float) -> None:
-        self._disk.sweep_all(before=before)
 
     @property
     def _lister(self) -> "S3Store":

@@ -6,12 +6,12 @@ path may still be reading it. Processes on one MODEL_DIR share the copies; a fil
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from serinus.core.ids import Clock
+from serinus.store.alive import locked
 from serinus.store.local import TEMPORARY, Disk, volume_errors
 
 _FOLDER = "artifacts"
@@ -66,7 +66,8 @@ class Cache:
         partial = final.with_name(f"{TEMPORARY}{final.name}")
         with volume_errors("keep a copy", self._root):
             self._disk.make_folder(final.parent)
-            lock = _locked(self._disk.scratch / final.name)
+            self._disk.make_folder(self._disk.scratch)
+            lock = locked(self._disk.scratch / final.name)
             try:
                 partial.mkdir(exist_ok=True)
                 yield partial
@@ -95,14 +96,3 @@ class Cache:
                 if path.is_dir() and not name.startswith(TEMPORARY):
                     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                     yield path.stat().st_mtime, size, f"{_FOLDER}/{name}"
-
-
-def _locked(path: Path) -> int:
-    """A descriptor that holds the lock of the file `path`, which somebody may sweep away meanwhile."""
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        os.close(lock)

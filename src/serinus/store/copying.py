@@ -1,15 +1,20 @@
 """`serinus store copy`: brings a second store up to what a first one holds: the backup, the way to a bucket.
 
-What events name goes first (artifacts, golden sets, policies, evidence), with the feedback; then the events
-in their order. So the copy is a store at every moment: its journal is a beginning of the other one's, and
-what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already is not sent
-again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source, which may be in
-use.
+What events name goes first (artifacts, golden sets, policies, evidence), with the feedback and the galleries;
+then the events in their order. So the copy is a store at every moment: its journal is a beginning of the
+other one's, and what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already
+is not sent again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source,
+which may be in use.
+
+Nothing that lies in the copy is replaced, but ground truth by newer one: what is damaged there is named by
+the check that follows and healed by its repair; what is sound and another one is a conflict, and is named.
 
 Not copied, since it is passing or generated: heartbeats, `routes.json`, kept answers, observations that
-were not frozen yet, views, `incoming/`, `lost+found/`. Of removed versions the manifests are copied.
+were not frozen yet (of requests and of shadow pairs), views, `incoming/`, `lost+found/`. Of removed versions
+the manifests are copied.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -24,8 +29,11 @@ from serinus.core.errors import Conflict, Corrupt, NotFound
 from serinus.core.ids import Digest
 from serinus.rollout.state import State
 from serinus.store import golden, publish
+from serinus.store.feedback_copy import FeedbackCopy
 from serinus.store.frozen import FrozenEvidence, decode_slice
+from serinus.store.gallery import GALLERY
 from serinus.store.journal import Journal, decode
+from serinus.store.policies import decode_edition
 from serinus.store.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from serinus.store.store import Store
 
 MARK = "copying.json"
+_FEEDBACK = "feedback"
 _EDITIONS = ("golden", "policies")
 _TREES_AT_ONCE = 4
 _AHEAD = 64
@@ -55,6 +64,8 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     left_out: tuple[str, ...]
     """What is damaged in the source, in words that name it."""
+    conflicts: tuple[str, ...] = ()
+    """What the copy holds otherwise and sound, so that it stays, in words that name it."""
 
     @classmethod
     def would_be(cls, plan: "Plan") -> "Copied":
@@ -90,10 +101,13 @@ class Plan(NamedTuple):
 def plan(source: "Store", target: "Store | None") -> Plan:
     """What `target` lacks of `source` as it is now. None: there is nothing yet.
 
-    Raises Conflict when `target` has another history.
+    Raises Conflict when `target` has another history, Corrupt when the source's journal lost its end.
     """
     state = source.state()
+    Journal(source.backend).refuse_loss(state)
     after = _common(source, state, target) if target is not None else 0
+    if target is not None:
+        _compare_evidence(source.backend, target.backend)
     trees = tuple(_trees(source.backend, state, None if target is None else target.backend))
     documents = tuple(_documents(source.backend, state, None if target is None else target.backend))
     sizes = sum(sum(source.backend.files(tree.key).values()) for tree in trees)
@@ -120,6 +134,28 @@ def _common(source: "Store", state: State, target: "Store") -> int:
         f"event {first} differs.",
         remedy="Copy into an empty place. Two histories cannot be joined.",
     )
+
+
+def _compare_evidence(source: "Backend", target: "Backend") -> None:
+    """The last slice of each rollout that both have, which vouches for those before it. Raises Conflict.
+
+    A damaged one says nothing here: the check names it.
+    """
+    there = FrozenEvidence(target)
+    shared = [
+        f"evidence/{rollout}/{max(numbers):010d}.json"
+        for rollout in there.rollouts()
+        if (numbers := {*there.numbers(rollout)} & {*FrozenEvidence(source).numbers(rollout)})
+    ]
+    for (key, one), (_, other) in zip(_read_ahead(source, shared), _read_ahead(target, shared), strict=True):
+        with contextlib.suppress(Corrupt):
+            if one != other:
+                _check_document(key, one, source.name(key))
+                _check_document(key, other, target.name(key))
+                raise Conflict(
+                    f"{target.name(key)} is other evidence than {source.name(key)}.",
+                    remedy="Copy into an empty place. Two histories cannot be joined.",
+                )
 
 
 def _trees(source: "Backend", state: State, target: "Backend | None") -> Iterator[Tree]:
@@ -159,18 +195,28 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
         mark = {"source": source.backend.name(""), "seq": wanted.state.seq, "time": now}
         target.backend.replace(MARK, seal(msgspec.json.encode(mark)), durable=True)
         sender = _Sender(source, target, step, keep_local=keep_local)
-        left_out = sender.trees(wanted)
-        left_out += sender.documents(wanted)
-        left_out += sender.feedback()
-        if source.state().removed - wanted.state.removed and left_out:
+        sender.trees(wanted)
+        sender.documents(wanted)
+        sender.editions()
+        sender.feedback()
+        sender.gallery()
+        if source.state().removed - wanted.state.removed and sender.left_out:
             continue  # what is missing was removed meanwhile: what events name is another now
         sender.events(wanted)
         target.snapshot()
         target.backend.remove(MARK)
         return msgspec.structs.replace(
-            Copied.would_be(wanted), dry_run=False, bytes=sender.sent, left_out=tuple(left_out)
+            Copied.would_be(wanted),
+            dry_run=False,
+            bytes=sender.sent,
+            left_out=tuple(sender.left_out),
+            conflicts=tuple(sender.conflicts),
         )
     raise Conflict("Versions are removed as fast as they are copied.", remedy="Try again.")
+
+
+_TOLD = (".json", ".mark")
+"""Documents of a gallery: they go after the pictures that they name."""
 
 
 class _Sender:
@@ -180,9 +226,11 @@ class _Sender:
         self._step = step
         self._keep_local = keep_local
         self.sent = 0
+        self.left_out: list[str] = []
+        self.conflicts: list[str] = []
 
-    def trees(self, wanted: Plan) -> list[str]:
-        """Sends trees, some at once. Gives what could not be sent because it is damaged or gone."""
+    def trees(self, wanted: Plan) -> None:
+        """Sends trees, some at once, but what is damaged or gone."""
         with ThreadPoolExecutor(_TREES_AT_ONCE, thread_name_prefix="copy") as pool:
             futures = [pool.submit(self._tree, tree) for tree in wanted.trees]
             try:
@@ -190,7 +238,7 @@ class _Sender:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return [words for words in found if words]
+        self.left_out += [words for words in found if words]
 
     def _tree(self, tree: Tree) -> str:
         with self._target.new_tree(tree.key) as folder:
@@ -218,53 +266,83 @@ class _Sender:
                     file.write(piece)
                     self._count(f"{tree.key}/{name}", len(piece))
 
-    def documents(self, wanted: Plan) -> list[str]:
-        """Sends documents in their order, read ahead. Gives what is damaged or gone in the source."""
-        left_out = []
+    def documents(self, wanted: Plan) -> None:
+        """Sends documents in their order, read ahead, but what is damaged or gone."""
         origins = {here: there for there, here in wanted.documents}
-        for here, data in self._read_ahead(origins):
+        for here, data in _read_ahead(self._source, origins):
             there = origins[here]
             try:
                 _check_document(there, data, self._source.name(here))
             except Corrupt as error:
-                left_out.append(error.message)
+                self.left_out.append(error.message)
                 continue
             assert data is not None
             if not self._target.put_if_absent(there, data):
                 raise _written_by_others(self._target.name(there))
             self._count(there, len(data))
-        return left_out
 
-    def feedback(self) -> list[str]:
-        """Sends ground truth that is new or newer. Gives what is damaged in the source."""
-        left_out = []
-        there = self._target.files("feedback")
-        here = self._source.files("feedback")
+    def editions(self) -> None:
+        """Looks at the editions that both have; what was written there since by others is named and stays."""
         keys = [
-            f"feedback/{name}"
-            for name, size in here.items()
-            if name.endswith(".json") or there.get(name) != size  # pictures never change
+            f"{kind}/{name}/{edition}"
+            for kind in _EDITIONS
+            for name in self._target.names(kind)
+            for edition in sorted(
+                {*self._source.names(f"{kind}/{name}")} & {*self._target.names(f"{kind}/{name}")}
+            )
+            if edition.endswith(".json")
         ]
-        for key, data in self._read_ahead(keys):
-            name = key.removeprefix("feedback/")
-            if data is None or (name in there and self._target.read(key) == data):
+        for (key, here), (_, there) in zip(
+            _read_ahead(self._source, keys), _read_ahead(self._target, keys), strict=True
+        ):
+            if here == there:
                 continue
             try:
-                if key.endswith(".json"):
+                _check_document(key, here, self._source.name(key))
+            except Corrupt as error:
+                self.left_out.append(error.message)
+                continue
+            with contextlib.suppress(Corrupt):  # damage in the copy is named by the check that follows
+                _check_document(key, there, self._target.name(key))
+                self.conflicts.append(
+                    f"{self._target.name(key)} differs from {self._source.name(key)}: it stays. "
+                    "Somebody wrote to the copy; copy into a new place."
+                )
+
+    def feedback(self) -> None:
+        """Sends ground truth that is new or newer."""
+        found = FeedbackCopy(self._source, self._target, self._count)
+        found.run()
+        self.left_out += found.damaged
+        self.conflicts += found.conflicts
+
+    def gallery(self) -> None:
+        """Sends disagreements that are new, and what people said of them since."""
+        there = self._target.files(GALLERY)
+        keys = [
+            f"{GALLERY}/{name}"
+            for name in sorted(self._source.files(GALLERY), key=lambda name: name.endswith(_TOLD))
+            if name not in there or name.endswith(".mark")
+        ]
+        for key, data in _read_ahead(self._source, keys):
+            if data is None or (key.removeprefix(f"{GALLERY}/") in there and self._target.read(key) == data):
+                continue
+            try:
+                if key.endswith(_TOLD):
                     unseal(data, self._source.name(key))
             except Corrupt as error:
-                left_out.append(error.message)
+                self.left_out.append(error.message)
                 continue
             self._target.replace(key, data, durable=True)
             self._count(key, len(data))
-        return left_out
 
     def events(self, wanted: Plan) -> None:
         """Appends the events, each to its predecessor."""
         before = wanted.events.start - 1
         entry = Journal(self._target).read(before) if before else None
         head = entry.digest if entry is not None else ""
-        for key, data in self._read_ahead(f"journal/{seq:010d}.json" for seq in wanted.events):
+        keys = (f"journal/{seq:010d}.json" for seq in wanted.events)
+        for key, data in _read_ahead(self._source, keys):
             name = self._source.name(key)
             if data is None:
                 raise Corrupt(f"{name} is missing.", remedy="`serinus store check` says what can be done.")
@@ -276,15 +354,16 @@ class _Sender:
             head = digest
             self._count(key, len(data))
 
-    def _read_ahead(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        rest = iter(keys)
-        with ThreadPoolExecutor(8, thread_name_prefix="read") as pool:
-            while batch := list(islice(rest, _AHEAD)):
-                yield from zip(batch, pool.map(self._source.read, batch), strict=True)
-
     def _count(self, what: str, size: int) -> None:
         self.sent += size
         self._step(what, size)
+
+
+def _read_ahead(place: "Backend", keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    rest = iter(keys)
+    with ThreadPoolExecutor(8, thread_name_prefix="read") as pool:
+        while batch := list(islice(rest, _AHEAD)):
+            yield from zip(batch, pool.map(place.read, batch), strict=True)
 
 
 def _check_tree(folder: Path, tree: Tree) -> None:
@@ -304,6 +383,8 @@ def _check_document(key: str, data: bytes | None, name: str) -> None:
         decode_slice(data, name)
     elif key.startswith("golden/"):
         golden.decode_record(data, name)
+    elif key.startswith("policies/"):
+        decode_edition(data, name, key.split("/")[1], int(key[-15:-5]))
     elif key.startswith("removed/") and sha256_bytes(data) != key[-69:-5]:
         raise Corrupt(f"{name} is not what was published: its hash does not match.")
 

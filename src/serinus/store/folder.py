@@ -100,6 +100,3 @@ class Folder:
                     yield piece
         except FileNotFoundError as error:
             raise NotFound(f"There is no {self._root / key}.") from error
-
-    def sweep(self, *, before: float) -> None:
-        self._disk.sweep_all(before=before)

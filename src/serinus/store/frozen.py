@@ -10,6 +10,7 @@ from serinus.core.errors import Conflict, Corrupt, InvalidInput
 from serinus.core.ids import Digest
 from serinus.evidence.analysis import Analysis
 from serinus.evidence.counts import Slice
+from serinus.evidence.pairs import PairCounts, PairEvidence
 from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
@@ -41,6 +42,12 @@ class FrozenSlice(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A replica had stopped the canary on its own evidence."""
     analysis: Analysis
     """The state of all tests after this slice."""
+    pairs: PairCounts | None = None
+    """Shadow pairs in this slice; None where there were none."""
+    pair_sources: dict[str, int] = {}
+    """Replica -> the highest number of its slices of shadow pairs that is in here or before."""
+    shadow: PairEvidence | None = None
+    """What shadow pairs say after this slice."""
     prev: str
     """`digest` of slice k - 1; empty for k = 0."""
 
@@ -85,10 +92,16 @@ class FrozenEvidence:
         """True: slice k is this one, durably. False: somebody else froze another one; read it and go on from
         it.
 
-        Raises Conflict when `prev` is not the digest of slice k - 1, InvalidInput when a number is not
-        finite.
+        Raises Conflict when `prev` is not the digest of slice k - 1, Corrupt when that one was read and is
+        there no more, InvalidInput when a number is not finite.
         """
         before = self.get(frozen.rollout, frozen.k - 1) if frozen.k > 0 else None
+        read = self._last.get(frozen.rollout)
+        if before is None and read is not None and frozen.prev == read.digest:
+            raise Corrupt(
+                f"{self._name(frozen.rollout, read.k)} is missing: this process has read it.",
+                remedy="Restore it from a backup, or start this process anew: it goes on from what is left.",
+            )
         if frozen.prev != (before.digest if before else "") or (frozen.k > 0 and before is None):
             raise Conflict(
                 f"Slice {frozen.k} of rollout {frozen.rollout} does not follow what is frozen.",

@@ -1,27 +1,22 @@
 """Golden sets: named pictures with known answers, kept for ever.
 
-    golden/<name>/<digest>/          golden.json and the pictures, immutable; named by the hash of golden.json
-    golden/<name>/0000000001.json    which digest the name means since then; put if absent, the commit point
-
-The newest set of a name counts.
+golden/<name>/<digest>/          golden.json and the pictures, immutable; named by the hash of golden.json
+golden/<name>/0000000001.json    an edition (`editions`): which digest the name means since then
 """
 
-import re
 from pathlib import Path
 
 import msgspec
 
 from serinus.artifact.files import check_relative, copy_regular, file_entries, sha256_bytes, sha256_file
-from serinus.core.errors import Corrupt, InvalidInput, NotFound, Unavailable
+from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.core.ids import Clock, Digest, NewId
 from serinus.store.backend import Backend
+from serinus.store.editions import NAME, Editions
 from serinus.store.sealed import seal, unseal
 
 _FOLDER = "golden"
 _INDEX = "golden.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RECORD = re.compile(r"(\d{10})\.json")
-_ATTEMPTS = 100
 _ADD_AGAIN = "Restore it from a backup, or move that folder away and add the set again."
 
 
@@ -67,8 +62,9 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class GoldenSets:
     """`golden/`. Any number of processes may share it."""
 
-    def __init__(self, backend: Backend, *, clock: Clock, new_id: NewId) -> None:
+    def __init__(self, backend: Backend, editions: Editions, *, clock: Clock, new_id: NewId) -> None:
         self._backend = backend
+        self._editions = editions
         self._clock = clock
         self._new_id = new_id
 
@@ -77,7 +73,7 @@ class GoldenSets:
 
         Raises InvalidInput for a bad name, an unreadable index, a picture that is missing or another one.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise InvalidInput(
                 f"{name!r} cannot name a golden set.",
                 remedy="Use up to 64 letters, digits, dots, underscores and dashes.",
@@ -117,27 +113,21 @@ class GoldenSets:
         return digest
 
     def _record(self, name: str, digest: Digest, actor: str) -> None:
-        for _ in range(_ATTEMPTS):
+        def make(_number: int) -> bytes:
             record = _Record(id=self._new_id(), digest=digest, time=self._clock(), actor=actor)
-            key = f"{_FOLDER}/{name}/{self._last_number(name) + 1:010d}.json"
-            if self._backend.put_if_absent(key, seal(msgspec.json.encode(record))):
-                return
-        raise Unavailable(f"Too many sets are added to {name} at once.", remedy="Try again.")
+            return seal(msgspec.json.encode(record))
+
+        self._editions.save(name, make, actor=actor, reason=f"set {digest[:12]}")
 
     def list(self, *, verify: bool = False) -> list[GoldenSet]:
         """The newest set of each name, sorted by name; with `verify` every byte is read again.
 
         Raises Corrupt, naming the file that is missing or changed.
         """
-        return [self._newest(name, verify_bytes=verify) for name in self.names()]
-
-    def names(self) -> tuple[str, ...]:
-        """Names that mean a set, sorted."""
-        return tuple(sorted(name for name in self._backend.names(_FOLDER) if self._last_number(name)))
+        return [self._newest(name, verify_bytes=verify) for name in self._editions.names()]
 
     def _newest(self, name: str, *, verify_bytes: bool) -> GoldenSet:
-        key = f"{_FOLDER}/{name}/{self._last_number(name):010d}.json"
-        record = decode_record(self._backend.read(key) or b"", self._backend.name(key))
+        record = decode_record(*self._editions.read(name, self._editions.last(name)))
         path = self._folder(name, record.digest)
         try:
             index = _read_set(path, record.digest, verify_bytes=verify_bytes)
@@ -157,10 +147,6 @@ class GoldenSets:
         except NotFound as error:
             index = self._backend.name(f"{_key(name, digest)}/{_INDEX}")
             raise Corrupt(f"{index} is missing or was changed.", remedy=_ADD_AGAIN) from error
-
-    def _last_number(self, name: str) -> int:
-        matches = map(_RECORD.fullmatch, self._backend.names(f"{_FOLDER}/{name}"))
-        return max((int(match[1]) for match in matches if match), default=0)
 
 
 def _key(name: str, digest: Digest) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Corrupt
 from serinus.core.ids import Digest, Version
+from serinus.evidence.counts import Categories
 from serinus.store.backend import Backend
 from serinus.store.observations import check_replica
 from serinus.store.sealed import seal, unseal
@@ -29,6 +30,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """The journal's number that it obeys."""
     loaded: tuple[Digest, ...] = ()
     """Artifacts that can answer now."""
+    loading: tuple[Digest, ...] = ()
+    """Artifacts that are being read to answer soon."""
     failed: dict[Digest, str] = {}
     """Artifacts that it could not load, and why."""
     trips: tuple[int, ...] = ()
@@ -38,6 +41,10 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.0
     """The canary's share in force here."""
     url: str = ""
+    past: Categories = {}
+    """What users were answered of late while no version was on trial."""
+    past_of: Digest | None = None
+    """The version that answered them."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +83,23 @@ class Heartbeats:
         found = (self._read(f"{_FOLDER}/{name}", Replica) for name in names)
         return [replica for replica in found if replica is not None and replica.time > newer_than]
 
+    def unreadable(self) -> list[str]:
+        """Paths of heartbeats that say nothing (torn, damaged, forbidden), sorted."""
+        names = sorted(name for name in self._backend.names(_FOLDER) if name.endswith(".json"))
+        return [
+            self._backend.name(key) for key in (f"{_FOLDER}/{name}" for name in names) if not self._told(key)
+        ]
+
+    def _told(self, key: str) -> bool:
+        """Whether it can be read, or is gone by now."""
+        try:
+            data = self._backend.read(key)
+            if data is not None:
+                _decode(data, self._backend.name(key), Replica)
+        except (OSError, Corrupt):
+            return False
+        return True
+
     def remove_replica(self, replica: str) -> None:
         """Forgets a replica; one that is not there is fine."""
         self._backend.remove(_key(replica))
@@ -92,10 +116,17 @@ class Heartbeats:
         if data is None:
             return None
         try:
-            return msgspec.json.decode(unseal(data, self._backend.name(key)), type=kind)
-        except (Corrupt, msgspec.DecodeError, UnicodeDecodeError) as error:
+            return _decode(data, self._backend.name(key), kind)
+        except Corrupt as error:
             _LOG.warning("Skipped %s: %s", self._backend.name(key), error)
             return None
+
+
+def _decode(data: bytes, name: str, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(unseal(data, name), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{name} cannot be read: {error}.") from error
 
 
 def _key(replica: str) -> str:

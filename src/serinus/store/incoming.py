@@ -60,20 +60,35 @@ class Incoming:
     def take(self, role: Arm) -> str | None:
         """Moves such a folder to `incoming/`, whole, and gives its id; None when it is gone.
 
-        Raises OSError when this user may not move it (that needs the right to write into it).
+        Another process may take it first and put our own link in its place; so what was carried is looked at,
+        and a link goes back. Raises OSError when this user may not move it (that needs the right to write
+        into it).
         """
+        place = self._root / role
+        if not is_foreign(place):
+            return None
         name = self._new_id()
-        self._disk.make_folder(self._root / INCOMING)
+        carried = self._root / INCOMING / name
+        self._disk.make_folder(carried.parent)
         try:
-            self._disk.rename(self._root / role, self._root / INCOMING / name)
+            self._disk.rename(place, carried)
         except FileNotFoundError:
             return None
-        return name
+        if not carried.is_symlink():
+            return name
+        with contextlib.suppress(FileExistsError):  # a newer link is there by now
+            place.symlink_to(carried.readlink())
+        carried.unlink(missing_ok=True)
+        return None
 
     def waiting(self) -> list[str]:
         """Ids of what is in `incoming/`, the oldest first."""
         folder = self._root / INCOMING
-        names = [n for n in self._disk.names(folder) if n != REJECTED and not n.startswith(".")]
+        names = [
+            name
+            for name in self._disk.names(folder)
+            if name != REJECTED and not name.startswith(".") and not _is_view(folder / name)
+        ]
         return sorted(names, key=lambda name: (_changed(folder / name), name))
 
     def path(self, name: str) -> Path:
@@ -118,6 +133,14 @@ class Incoming:
 def is_foreign(path: Path) -> bool:
     """Whether somebody else's folder lies in the place of one of our links."""
     return path.is_dir() and not path.is_symlink()
+
+
+def _is_view(path: Path) -> bool:
+    """Whether it is one of our own links, which a killed `take` left here; views are made anew."""
+    try:
+        return path.readlink().parts[:1] == ("views",)
+    except OSError:
+        return False
 
 
 def _remove(path: Path) -> None:

@@ -7,10 +7,12 @@ volumes, and takes longer the older the store is).
 A *snapshot*, `snapshots/<seq>.json`, is the state after event `seq`, written by whoever appends a round
 number. It saves a new reader the fold of everything before it and is nothing but a short cut: it counts only
 when it is whole, was made by the same rules (`FOLD`), and names the hash of an event that is really there.
+
+A journal that lost its newest events is sound and shorter. It is read as far as it goes, so serving goes on;
+appending is refused, because the next number was another event's (`witness`).
 """
 
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,17 +22,20 @@ import msgspec
 from serinus.artifact.files import sha256_bytes
 from serinus.core.errors import Conflict, Corrupt, InvalidInput, SerinusError
 from serinus.core.ids import Digest
-from serinus.rollout.events import Event
+from serinus.rollout.events import Event, Lost
 from serinus.rollout.state import State
 from serinus.rollout.transitions import FOLD, apply
+from serinus.store import witness
 from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
 _LOG = logging.getLogger(__name__)
-_NAME = re.compile(r"(\d{10})\.json")
 _RESTORE = "Restore the journal from a backup; nothing is decided or served anew from it meanwhile."
+_FIND = (
+    "Restore them: `serinus store check --repair --from BACKUP`. If no copy has them: "
+    "`serinus store accept-loss --reason TEXT` records the loss and goes on. `serinus store check` says more."
+)
 _FOLDER = "journal"
-_SNAPSHOTS = f"{_FOLDER}/snapshots"
 _EVERY = 500
 """Events between two snapshots."""
 _KEPT = 3
@@ -189,19 +194,47 @@ class Journal:
     def offer(self, state: State, event: Event) -> Event | None:
         """Appends `event`, made for `state`. None: somebody else's event has that number; read on.
 
-        `apply` runs first: raises its Conflict, and nothing is written.
+        `apply` runs first: raises its Conflict, and nothing is written. Raises Corrupt when the number is
+        one that a lost event had.
         """
         data, (stored, digest) = encode(event)
         after = apply(state, stored, digest)
         key, following = _key(event.seq), _key(event.seq + 1)
         if self._backend.exists(following) and not self._backend.exists(key):
             raise self._gap(event.seq, event.seq + 1)
+        if not isinstance(event.body, Lost):
+            self.refuse_loss(state)
         if not self._backend.put_if_absent(key, data):
             return None
         self._settled = event.seq
         if event.seq % _EVERY == 0:
             self._write_snapshot(after)
         return stored
+
+    def refuse_loss(self, state: State) -> None:
+        """Raises Corrupt when events after `state`, or its last one, happened and are not there any more.
+
+        Looks at the witnesses first: whoever appends meanwhile writes the event before any of them.
+        """
+        told = witness.newest(self._backend)
+        if told.seq > state.seq and not self._backend.exists(_key(state.seq + 1)):
+            raise Corrupt(
+                f"The journal ends with event {state.seq}, but {told.name} names event {told.seq}: the "
+                "newest part is lost. Nothing is appended, so that no number is given twice.",
+                remedy=_FIND,
+            )
+        last = self._backend.read(_key(state.seq)) if state.seq > 0 else b""
+        if last is None:
+            raise Corrupt(
+                f"{self._name(state.seq)} is missing: this process has read it, and it was lost since. "
+                "Nothing is appended, so that no number is given twice.",
+                remedy=_FIND,
+            )
+        if state.seq > 0 and sha256_bytes(last) != state.head:
+            raise Corrupt(
+                f"{self._name(state.seq)} is another one than this process has read.",
+                remedy="Run `serinus store check`; when nothing is wrong, start this process anew.",
+            )
 
     # -- snapshots -------------------------------------------------------------------------------------------
 
@@ -214,8 +247,7 @@ class Journal:
 
     def snapshots(self) -> list[int]:
         """Numbers of the snapshots that there are, ascending."""
-        matches = map(_NAME.fullmatch, self._backend.names(_SNAPSHOTS))
-        return sorted(int(match[1]) for match in matches if match)
+        return witness.snapshot_seqs(self._backend)
 
     def read_snapshot(self, seq: int) -> State | None:
         """The state in snapshot `seq`; None when it was made by other rules or is there no more.
@@ -273,7 +305,7 @@ def _key(seq: int) -> str:
 
 
 def _snapshot_key(seq: int) -> str:
-    return f"{_SNAPSHOTS}/{seq:010d}.json"
+    return f"{witness.SNAPSHOTS}/{seq:010d}.json"
 
 
 def _check_link(name: str, event: Event, head: str) -> None:

@@ -13,36 +13,68 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from serinus.core.errors import Misconfigured
+from serinus.core.errors import Unwritable, VolumeFull
 from serinus.core.ids import NewId
+from serinus.store.alive import buried, sign_of_life
 
 _LOG = logging.getLogger(__name__)
 _SCRATCH = ".tmp"
 TEMPORARY = ".tmp-"
-_OPERATORS = {
-    errno.ENOSPC: "The volume is full.",
-    errno.EDQUOT: "The quota of the volume is used up.",
-    errno.EROFS: "The volume is mounted read-only.",
-    errno.EACCES: "The files may not be written by this user.",
-    errno.EPERM: "The files may not be changed by this user.",
+_NOTHING_HALF = "nothing half-written was kept."
+
+
+class _Refusal(NamedTuple):
+    """Why a volume takes no write, in words for its operator."""
+
+    words: str
+    remedy: str
+    kind: type[Unwritable] = Unwritable
+
+
+_ROOM = _Refusal(
+    "The volume is full.",
+    "Free space (`serinus versions gc` removes old versions, also on a full volume), then try again",
+    VolumeFull,
+)
+_REFUSALS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM._replace(words="The quota of the volume is used up."),
+    errno.EROFS: _Refusal(
+        "The volume is mounted read-only.", "Mount it writable, then try again; what only reads works"
+    ),
+    errno.EACCES: _Refusal(
+        "The files may not be written by this user.", "Correct the rights, then try again"
+    ),
+    errno.EPERM: _Refusal("The files may not be changed by this user.", "Correct the rights, then try again"),
+    errno.EFBIG: _Refusal(
+        "A file would be larger than the limit of this process or of the volume.",
+        "Raise the file size limit (`ulimit -f`), then try again",
+    ),
 }
+
+
+def refusal(error: OSError, doing: str, folder: Path) -> Unwritable | None:
+    """What only the operator can mend (full, read-only, forbidden), in words; None for anything else."""
+    found = _REFUSALS.get(error.errno or 0)
+    if found is None:
+        return None
+    return found.kind(
+        f"Could not {doing} in {folder}. {found.words}", remedy=f"{found.remedy}; {_NOTHING_HALF}"
+    )
 
 
 @contextlib.contextmanager
 def volume_errors(doing: str, folder: Path) -> Iterator[None]:
-    """Turns what only the operator can mend (full, read-only, forbidden) into Misconfigured."""
+    """Turns what only the operator can mend into Unwritable."""
     try:
         yield
     except OSError as error:
-        words = _OPERATORS.get(error.errno or 0)
-        if words is None:
+        refused = refusal(error, doing, folder)
+        if refused is None:
             raise
-        raise Misconfigured(
-            f"Could not {doing} in {folder}. {words}",
-            remedy="Free space or correct the rights, then try again; nothing half-written was kept.",
-        ) from error
+        raise refused from error
 
 
 class Disk:
@@ -110,6 +142,7 @@ class Disk:
         temporary = self._scratch / self._new_id()
         try:
             temporary.write_bytes(data)
+            _readable(temporary)
             if durable:
                 self.sync(temporary)
         except BaseException:
@@ -132,6 +165,8 @@ class Disk:
         self.make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
+            if self._root in (folder, *folder.parents):  # what holds the root is the operator's
+                _readable(folder)
         self.sync(folder.parent)
         self._durable.add(folder)
 
@@ -148,15 +183,21 @@ class Disk:
 
     @contextlib.contextmanager
     def temporary_tree(self, final: Path) -> Iterator[Path]:
-        """A new folder beside `final`, removed at the end unless it was published."""
+        """A new folder beside `final`, removed at the end unless it was published.
+
+        Nobody sweeps it meanwhile, however long that takes.
+        """
         self.make_folder(final.parent)
-        temporary = final.parent / f"{TEMPORARY}{self._new_id()}"
-        temporary.mkdir()
-        try:
-            yield temporary
-        finally:
-            if temporary.is_dir():
-                self.remove_tree(temporary)
+        self.make_folder(self._scratch)
+        name = self._new_id()
+        temporary = final.parent / f"{TEMPORARY}{name}"
+        with sign_of_life(self._scratch / name):
+            temporary.mkdir()
+            try:
+                yield temporary
+            finally:
+                if temporary.is_dir():
+                    self.remove_tree(temporary)
 
     def publish_tree(self, temporary: Path, final: Path, *, durable: bool = True) -> bool:
         """Makes the tree read-only (0555/0444) and renames it to `final`, synced when `durable`.
@@ -222,10 +263,22 @@ class Disk:
             ours = name.startswith(TEMPORARY) or folder == self._scratch
             if not ours or touched(path) >= before:
                 continue
-            if path.is_dir() and not path.is_symlink():
-                self.discard_tree(path)
-            else:
-                path.unlink(missing_ok=True)
+            with buried(self._sign(path)) as dead:
+                if dead and path.is_dir() and not path.is_symlink():
+                    self.discard_tree(path)
+                elif dead:
+                    path.unlink(missing_ok=True)
+
+    def abandoned(self, path: Path, *, before: float) -> bool:
+        """Whether a temporary file or tree was untouched since `before`, and nobody is at it."""
+        if touched(path) >= before:
+            return False
+        with buried(self._sign(path)) as dead:
+            return dead
+
+    def _sign(self, path: Path) -> Path:
+        """Whose lock says that somebody is at a temporary file or tree."""
+        return self._scratch / path.name.removeprefix(TEMPORARY)
 
     @property
     def scratch(self) -> Path:
@@ -269,6 +322,17 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _readable(path: Path) -> None:
+    """Lets everybody read what the umask would hide: the store's processes may be those of several users.
+
+    Who must not read it is kept out by the rights of MODEL_DIR itself.
+    """
+    mode = path.stat().st_mode
+    wanted = 0o555 if stat.S_ISDIR(mode) else 0o444
+    if mode & wanted != wanted:
+        path.chmod(stat.S_IMODE(mode) | wanted)
 
 
 def touched(path: Path) -> float:

@@ -1,22 +1,28 @@
 """What replicas report: closed slices, one file each, never changed. The controller merges and freezes them.
 
+    observations/<rollout>/<replica>/<n>.json     counters of requests
+    pairs/<rollout>/<replica>/<n>.json            counters of shadow pairs
+
 Not durable on purpose: a power cut may lose the last seconds of counters, which is less evidence, never wrong
 evidence. A file that a power cut left torn is skipped with a warning.
 """
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
 import msgspec
 
 from serinus.core.errors import Corrupt, InvalidInput
 from serinus.evidence.counts import Slice
+from serinus.evidence.pairs import PairCounts
 from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
 _LOG = logging.getLogger(__name__)
-_FOLDER = "observations"
+OBSERVATIONS, PAIRS = "observations", "pairs"
+_T = TypeVar("_T")
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _NUMBER = re.compile(r"(\d{10})\.json")
 
@@ -25,10 +31,23 @@ class _Observation(msgspec.Struct, frozen=True):
     slice: Slice
 
 
+class _Pairs(msgspec.Struct, frozen=True):
+    pairs: PairCounts
+
+
 def decode_observation(data: bytes, name: str) -> Slice:
     """Raises Corrupt, naming the file `name`."""
+    return _decode(data, name, _Observation).slice
+
+
+def decode_pairs(data: bytes, name: str) -> PairCounts:
+    """Raises Corrupt, naming the file `name`."""
+    return _decode(data, name, _Pairs).pairs
+
+
+def _decode(data: bytes, name: str, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(unseal(data, name), type=_Observation).slice
+        return msgspec.json.decode(unseal(data, name), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"{name} is no observation: {error}.") from error
 
@@ -42,20 +61,29 @@ def check_replica(replica: str) -> str:
     return replica
 
 
-class Observations:
-    """`observations/<rollout>/<replica>/<n>.json`."""
+class Reported(Generic[_T]):
+    """`<folder>/<rollout>/<replica>/<n>.json`; see `observations` and `pairs` below."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        folder: str,
+        encode: Callable[[_T], bytes],
+        decode: Callable[[bytes, str], _T],
+    ) -> None:
         self._backend = backend
+        self._folder = folder
+        self._encode = encode
+        self._decode = decode
 
-    def put(self, rollout: int, replica: str, n: int, slice_: Slice) -> None:
+    def put(self, rollout: int, replica: str, n: int, slice_: _T) -> None:
         """Writes slice `n` of a process; a process counts n = 0, 1, 2 ... and writes them in this order."""
-        key = f"{_folder(rollout)}/{check_replica(replica)}/{_file(n)}"
-        self._backend.replace(key, seal(msgspec.json.encode(_Observation(slice_))), durable=False)
+        key = f"{self._of(rollout)}/{check_replica(replica)}/{_file(n)}"
+        self._backend.replace(key, seal(self._encode(slice_)), durable=False)
 
-    def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, Slice]]:
+    def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, _T]]:
         """Slices of a rollout with n above `seen[replica]` (all, where a replica is not in it), in order."""
-        folder = _folder(rollout)
+        folder = self._of(rollout)
         return [
             (replica, n, slice_)
             for replica in sorted(self._backend.names(folder))
@@ -65,15 +93,15 @@ class Observations:
 
     def forget(self, *, keep: int | None, before: float) -> None:
         """Removes what was reported of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
-        for name in self._backend.names(_FOLDER):
-            folder = f"{_FOLDER}/{name}"
+        for name in self._backend.names(self._folder):
+            folder = f"{self._folder}/{name}"
             if name.isdecimal() and name != str(keep) and self._backend.touched(folder) < before:
                 self._backend.discard(folder)
 
-    def _read(self, key: str) -> Slice | None:
+    def _read(self, key: str) -> _T | None:
         data = self._backend.read(key)
         try:
-            return None if data is None else decode_observation(data, self._backend.name(key))
+            return None if data is None else self._decode(data, self._backend.name(key))
         except Corrupt as error:
             _LOG.warning("Skipped an observation: %s", error)
             return None
@@ -89,14 +117,23 @@ class Observations:
             return []
         return sorted(n for n in self._numbers(folder, above) if n <= highest)
 
+    def _of(self, rollout: int) -> str:
+        return f"{self._folder}/{rollout}"
+
     def _numbers(self, folder: str, above: int) -> list[int]:
         after = _file(above) if above >= 0 else ""
         matches = map(_NUMBER.fullmatch, self._backend.names(folder, after=after))
         return [int(match[1]) for match in matches if match]
 
 
-def _folder(rollout: int) -> str:
-    return f"{_FOLDER}/{rollout}"
+def observations(backend: Backend) -> Reported[Slice]:
+    """What was counted of requests."""
+    return Reported(backend, OBSERVATIONS, lambda s: msgspec.json.encode(_Observation(s)), decode_observation)
+
+
+def pairs(backend: Backend) -> Reported[PairCounts]:
+    """What was counted of shadow pairs."""
+    return Reported(backend, PAIRS, lambda p: msgspec.json.encode(_Pairs(p)), decode_pairs)
 
 
 def _file(n: int) -> str:

@@ -32,6 +32,8 @@ from serinus.store.backend import Backend, Moved, ignore
 FOLDER = "artifacts"
 _REMOVED = "removed"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_RESUMED_SECONDS = 12 * 3600.0
+"""How long what an interrupted publication left may be used: half of the time that orphans are left alone."""
 Sign: TypeAlias = Callable[[Manifest], Manifest]
 """Gives a manifest its signature, always the same one (`artifact.signing.Signer`)."""
 _PUBLISH_AGAIN = "The version cannot be used. Restore the file from a backup, or publish the model again."
@@ -136,23 +138,24 @@ class Artifacts:
         folder: Path,
         *,
         note: str,
-        created: float,
+        now: float,
         state: State,
         sign: Sign = lambda manifest: manifest,
         moved: Moved = ignore,
     ) -> tuple[Digest, Digest]:
         """Copies a draft in, durably; gives the artifact's digest and its content key.
 
-        `created`: now, UTC seconds. An intact artifact of a version of `state` with the same content, signed
-        by the same key if `sign` signs, is shared. Raises InvalidInput (the draft), Misconfigured (the
-        volume), Corrupt (content that lies under this digest already is damaged).
+        `now`: UTC seconds. An intact artifact of a version of `state` with the same content, signed by the
+        same key if `sign` signs, is shared. What an interrupted publication of the same draft left is used.
+        Raises InvalidInput (the draft), Misconfigured (the volume), Corrupt (content that lies under this
+        digest already is damaged).
         """
         draft = read_draft(folder)
         with self._backend.new_tree(key(Digest("new"))) as temporary:
             for name in draft.payload:
                 copy_regular(folder / name, temporary / name)
             manifest = Manifest(
-                created=created,
+                created=_written(folder, now),
                 contract=draft.contract,
                 files=file_entries(temporary),
                 lineage=draft.lineage,
@@ -164,8 +167,7 @@ class Artifacts:
             if shared is not None and self._intact(shared, manifest, sign):
                 return shared, content
             data = encode_manifest(sign(manifest))
-            while (digest := sha256_bytes(data)) in state.removed:
-                # Whoever collects what was removed may take such a tree away at any moment.
+            while self._may_not_be_used(digest := sha256_bytes(data), state, now):
                 manifest = msgspec.structs.replace(
                     manifest, created=math.nextafter(manifest.created, math.inf)
                 )
@@ -174,6 +176,12 @@ class Artifacts:
             if not self._backend.publish_tree(temporary, key(digest), index=MANIFEST, moved=moved):
                 self.verify(digest)
             return digest, content
+
+    def _may_not_be_used(self, digest: Digest, state: State, now: float) -> bool:
+        """Whoever collects may take away what was removed, and orphans that are old, at any moment; and what
+        a version has under this digest was not shared, so it is damaged."""
+        taken = digest in state.removed or digest in state.kept
+        return taken or self._backend.touched(key(digest)) < now - _RESUMED_SECONDS
 
     def _intact(self, digest: Digest, manifest: Manifest, sign: Sign) -> bool:
         """Whether the artifact is what `manifest` would have become at its time, to the byte.
@@ -205,6 +213,13 @@ class Artifacts:
     def size(self, digest: Digest) -> int:
         """Bytes that it takes in the store."""
         return sum(self._backend.files(key(digest)).values())
+
+
+def _written(draft: Path, now: float) -> float:
+    """When the newest file of a draft was written, UTC seconds: a repeated publication gives the same digest,
+    so it goes on with what the one before had sent."""
+    newest = max(path.stat().st_mtime for path in regular_files(draft).values())
+    return min(now, newest)
 
 
 def is_digest(name: str) -> bool:

@@ -10,22 +10,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from serinus.core.errors import Conflict, Unavailable
+from serinus.core.errors import Conflict, Unavailable, VolumeFull
 from serinus.core.ids import Clock, Digest, NewId, Version
+from serinus.core.text import storable
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
+from serinus.store import reserve
 from serinus.store.backend import Moved
 from serinus.store.journal import Journal
 from serinus.store.local import volume_errors
 from serinus.store.publish import Artifacts, Sign
 
+T = TypeVar("T")
 _ATTEMPTS = 500
 _ORPHAN_SECONDS = 24 * 3600.0
 
 
 class Registry:
-    """Appends events and publishes. `root` is for messages; `before` is called before each append."""
+    """Appends events and publishes. `root` is for messages and for the reserve, unless the store is
+    `remote`; `before` is called before each append."""
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class Registry:
         artifacts: Artifacts,
         root: Path,
         *,
+        remote: bool,
         clock: Clock,
         new_id: NewId,
         before: Callable[[], None],
@@ -40,6 +46,7 @@ class Registry:
         self._journal = journal
         self._artifacts = artifacts
         self._root = root
+        self._remote = remote
         self._clock = clock
         self._new_id = new_id
         self._before = before
@@ -83,6 +90,7 @@ class Registry:
         self, draft: Path, *, note: str, actor: str, initial: bool, source: str, sign: Sign, moved: Moved
     ) -> Version:
         """As `Store.publish`."""
+        storable(note, "The note")
         existing = _existing(self._journal.state(), initial, source)
         if existing is not None:
             return existing
@@ -91,7 +99,7 @@ class Registry:
                 digest, content = self._artifacts.add(
                     draft,
                     note=note,
-                    created=self._clock(),
+                    now=self._clock(),
                     state=self._journal.state(),
                     sign=sign,
                     moved=moved,
@@ -122,16 +130,43 @@ class Registry:
             return event.body.version
         raise Unavailable("The version is removed as fast as it is published.", remedy="Try again.")
 
-    def remove(self, versions: tuple[Version, ...], *, actor: str, reason: str) -> Event:
+    def remove(
+        self, versions: tuple[Version, ...], *, actor: str, reason: str, expect: int | None = None
+    ) -> Event:
         """Appends that these versions are removed. Raises Conflict, in words, for one that is needed."""
-        return self.append(lambda _: Removed(versions=versions), actor=actor, reason=lambda _: reason)
+        return self._out_of_full(
+            lambda: self.append(
+                lambda _: Removed(versions=versions), actor=actor, reason=lambda _: reason, expect=expect
+            )
+        )
 
     def collect(self, *, dry_run: bool) -> dict[Digest, int]:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
 
-        Whoever was killed between the event and here is made good by the next call.
+        Whoever was killed between the event and here is made good by the next call. Raises Corrupt where the
+        journal lost its end: what no version has may be what a lost event published.
         """
+        gone = self._out_of_full(lambda: self._collect(dry_run=dry_run))
+        if gone and not dry_run and not self._remote:
+            reserve.keep(self._root)
+        return gone
+
+    def _out_of_full(self, work: Callable[[], T]) -> T:
+        """Does `work`; on a full volume once more, with the room that was set aside for it."""
+        try:
+            return work()
+        except VolumeFull as error:
+            if not reserve.spend(self._root):
+                raise VolumeFull(
+                    f"{error.message} What is set aside for removing versions is used up too.",
+                    remedy="Free some 100 kB by hand, such as in lost+found/ or predictions/ of MODEL_DIR or "
+                    "beside it, then run `serinus versions gc` again.",
+                ) from error
+            return work()
+
+    def _collect(self, *, dry_run: bool) -> dict[Digest, int]:
         state = self._journal.state()
+        self._journal.refuse_loss(state)
         kept, removed = state.kept, state.removed
         old = self._clock() - _ORPHAN_SECONDS
         gone = {}
@@ -139,7 +174,8 @@ class Registry:
             if digest in removed or (digest not in kept and self._artifacts.touched(digest) < old):
                 gone[digest] = self._artifacts.size(digest)
                 if not dry_run:
-                    self._artifacts.discard(digest, keep_manifest=digest in removed)
+                    with volume_errors("remove an artifact", self._root):
+                        self._artifacts.discard(digest, keep_manifest=digest in removed)
         return gone
 
 

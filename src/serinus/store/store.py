@@ -1,53 +1,42 @@
 """The store as every other room sees it: one object over one place, a folder or a bucket."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from serinus.artifact.files import sha256_bytes
 from serinus.artifact.manifest import Manifest
-from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable
+from serinus.core.enums import Named
+from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable, Unwritable
 from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.evidence.counts import Slice
+from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.store import checking, copying
+from serinus.store import checking, copying, opening, witness
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
 from serinus.store.checking.findings import Finding
 from serinus.store.checking.ground import Ground, Step, unseen
 from serinus.store.client import Address, connect
+from serinus.store.editions import Editions
 from serinus.store.folder import Folder
 from serinus.store.frozen import FrozenEvidence, FrozenSlice
+from serinus.store.gallery import Gallery
 from serinus.store.golden import GoldenSet, GoldenSets
 from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.incoming import Incoming
 from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
-from serinus.store.observations import Observations
+from serinus.store.observations import observations, pairs
 from serinus.store.patience import Patience
 from serinus.store.policies import Policies, PolicyRecord
 from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, Sign, key
 from serinus.store.registry import Registry
 from serinus.store.views import Views
-from serinus.store.volume import check_volume
 
-_FOLDERS = (
-    "artifacts",
-    "journal",
-    "observations",
-    "evidence",
-    "replicas",
-    "golden",
-    "policies",
-    "versions",
-    "views",
-    "incoming",
-)
-_LOCAL_FOLDERS = ("artifacts", "golden", "versions", "views", "incoming")
-"""What MODEL_DIR holds when the store lies in a bucket: copies, and what is generated for people."""
 _SWEEP_AFTER_SECONDS = 3600.0
 CACHE_BYTES = 20 * 10**9
 
@@ -80,24 +69,35 @@ class Store:
             )
             self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache, patience)
         self._unchecked = False
+        self.unwritable: Unwritable | None = None
+        """Why nothing could be written when it was opened; what is there can be read all the same."""
         self._journal = Journal(self.backend)
         self._artifacts = Artifacts(self.backend)
-        # Of this bucket: MODEL_DIR may have served another one before.
-        self._last_state = root / f"last-state-{sha256_bytes(self.backend.name('').encode())[:12]}.json"
+        self._last_state = witness.last_state(root, self.backend)
         self._registry = Registry(
-            self._journal, self._artifacts, root, clock=clock, new_id=new_id, before=self._check_place
+            self._journal,
+            self._artifacts,
+            root,
+            remote=self.backend.remote,
+            clock=clock,
+            new_id=new_id,
+            before=self._check_place,
         )
-        self._observations = Observations(self.backend)
+        self._observations = observations(self.backend)
+        self._pairs = pairs(self.backend)
         self._evidence = FrozenEvidence(self.backend)
         self._heartbeats = Heartbeats(self.backend)
         self.predictions = Predictions(self.backend)
         """Answers that were given, kept for a while."""
         self.feedback = Feedbacks(self.backend)
         """Ground truth that came later."""
+        self.gallery = Gallery(self.backend)
+        """The pictures that both versions of a rollout disagree on most."""
         self.incoming = Incoming(root, self._disk, new_id)
         """Models that somebody else left in MODEL_DIR."""
-        self._golden = GoldenSets(self.backend, clock=clock, new_id=new_id)
-        self._policies = Policies(self.backend, clock=clock, new_id=new_id)
+        editions = partial(Editions, backend=self.backend, journal=self._journal, registry=self._registry)
+        self._golden = GoldenSets(self.backend, editions(Named.GOLDEN), clock=clock, new_id=new_id)
+        self._policies = Policies(editions(Named.POLICY), clock=clock, new_id=new_id)
         self._views = Views(
             root,
             self._disk,
@@ -117,31 +117,26 @@ class Store:
         bucket: Address | None = None,
         cache_bytes: int = CACHE_BYTES,
         may_be_away: bool = False,
+        may_be_full: bool = False,
     ) -> "Store":
         """Makes the folders, tests the place, sweeps what killed writers left over an hour ago.
 
         `root`: MODEL_DIR. With `bucket` the store lies there, and `root` holds copies (up to `cache_bytes`)
-        and the views. Raises Misconfigured when the folder cannot be written, its volume lacks link, rename
-        or symlink, or the server does not keep put-if-absent; Unavailable when it does not answer, unless it
+        and the views. Raises Misconfigured when its volume lacks link, rename or symlink, or the server does
+        not keep put-if-absent; Unwritable when the folder cannot be written, unless it `may_be_full` and a
+        store is there (then `unwritable` says why); Unavailable when the server does not answer, unless it
         `may_be_away`: then it is tested before the first event is appended.
         """
         store = cls(
             root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
         )
-        if bucket is not None and (store.root / "journal").exists():
-            raise Misconfigured(
-                f"{store.root} is a store of its own, and STORE_URL names another one.",
-                remedy="Give MODEL_DIR a new folder for the copies; `serinus store copy` moves a store.",
-            )
+        store._refuse_two_stores(bucket)
         try:
-            for name in (store._disk.scratch.name, *(_FOLDERS if bucket is None else _LOCAL_FOLDERS)):
-                store._disk.make_folder(store.root / name)
-        except OSError as error:
-            raise Misconfigured(
-                f"{error.filename or root} cannot be made: {error.strerror or error}.",
-                remedy="Give MODEL_DIR a folder that this user may write.",
-            ) from error
-        check_volume(store._disk.scratch, new_id)
+            store._prepare(new_id)
+        except Unwritable as error:
+            if not (may_be_full and opening.is_there(store.root, remote=bucket is not None)):
+                raise
+            store.unwritable = error
         if bucket is not None:
             store._unchecked = True
             try:
@@ -149,8 +144,18 @@ class Store:
             except Unavailable:
                 if not may_be_away:
                     raise
-        store.backend.sweep(before=clock() - _SWEEP_AFTER_SECONDS)
         return store
+
+    def _prepare(self, new_id: NewId) -> None:
+        before = self._clock() - _SWEEP_AFTER_SECONDS
+        opening.prepare(self._disk, self.root, new_id, remote=self.remote, before=before)
+
+    def _refuse_two_stores(self, bucket: Address | None) -> None:
+        if bucket is not None and (self.root / "journal").exists():
+            raise Misconfigured(
+                f"{self.root} is a store of its own, and STORE_URL names another one.",
+                remedy="Give MODEL_DIR a new folder for the copies; `serinus store copy` moves a store.",
+            )
 
     def _check_place(self) -> None:
         if self._unchecked and isinstance(self.backend, Bucket):
@@ -166,13 +171,20 @@ class Store:
         new_id: NewId,
         bucket: Address | None = None,
         cache_bytes: int = CACHE_BYTES,
+        must_exist: bool = True,
     ) -> "Store":
-        """A store that is there, to be read: makes nothing and tests nothing, so it may be read-only.
+        """A store to be read: makes nothing and tests nothing, so it may be read-only, and its volume full.
 
-        Raises NotFound when there is none, as `open` does when the server does not answer.
+        One that is not there reads as empty, unless it `must_exist`: then it raises NotFound. Raises as
+        `open` does when the server does not answer.
         """
         store = cls(root.absolute(), clock=clock, new_id=new_id, bucket=bucket, cache_bytes=cache_bytes)
-        if not any(store.backend.names(folder) for folder in ("journal", "artifacts", "golden")):
+        store._refuse_two_stores(bucket)
+        if store.root.exists() and not store.root.is_dir():
+            raise Misconfigured(f"{root} is no folder.", remedy="Give MODEL_DIR a folder.")
+        if must_exist and not any(
+            store.backend.names(folder) for folder in ("journal", "artifacts", "golden")
+        ):
             opened = bucket is None and (store.root / "journal").is_dir()
             if not opened:
                 raise NotFound(
@@ -281,12 +293,16 @@ class Store:
         """Hashes every file of an artifact again. Raises NotFound, or Corrupt naming the file."""
         self._artifacts.verify(digest)
 
-    def remove_versions(self, versions: tuple[Version, ...], *, actor: str, reason: str) -> Event:
+    def remove_versions(
+        self, versions: tuple[Version, ...], *, actor: str, reason: str, expect: int | None = None
+    ) -> Event:
         """Appends that these versions are removed; `collect` then takes their artifacts away.
 
-        Raises Conflict, in words, for a version that is needed.
+        `expect`: the `State.seq` that the choice rests on. On a full volume it takes what was set aside for
+        this. Raises Conflict, in words, for a version that is needed or when the journal has moved on;
+        VolumeFull when not even this fits.
         """
-        return self._registry.remove(versions, actor=actor, reason=reason)
+        return self._registry.remove(versions, actor=actor, reason=reason, expect=expect)
 
     def collect(self, *, dry_run: bool = False) -> dict[Digest, int]:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes."""
@@ -314,7 +330,8 @@ class Store:
 
     def put_observation(self, rollout: int, replica: str, n: int, slice: Slice) -> None:
         """Writes closed slice `n` of one process (`replica` = `<name>-<boot>`); atomic, not durable."""
-        self._observations.put(rollout, replica, n, slice)
+        with volume_errors("report what was counted", self.root):
+            self._observations.put(rollout, replica, n, slice)
 
     def new_observations(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, Slice]]:
         """Per replica the slices with n above `seen`, ordered by replica and n."""
@@ -326,6 +343,15 @@ class Store:
         What was frozen of them stays.
         """
         self._observations.forget(keep=keep, before=before)
+        self._pairs.forget(keep=keep, before=before)
+
+    def put_pairs(self, rollout: int, replica: str, n: int, counts: PairCounts) -> None:
+        """Writes slice `n` of one process's shadow pairs; atomic, not durable."""
+        self._pairs.put(rollout, replica, n, counts)
+
+    def new_pairs(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, PairCounts]]:
+        """Per replica the slices of shadow pairs with n above `seen`, ordered by replica and n."""
+        return self._pairs.new(rollout, seen)
 
     def freeze(self, frozen: FrozenSlice) -> bool:
         """Puts slice k if absent. False: somebody else froze another. Raises Conflict on a wrong `prev`."""
@@ -343,17 +369,23 @@ class Store:
     # -- heartbeats ------------------------------------------------------------------------------------------
 
     def put_replica(self, replica: Replica) -> None:
-        self._heartbeats.put_replica(replica)
+        with volume_errors("write a heartbeat", self.root):
+            self._heartbeats.put_replica(replica)
 
     def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
         return self._heartbeats.replicas(newer_than)
 
+    def unreadable_replicas(self) -> list[str]:
+        """Paths of heartbeats that are there and say nothing: what these replicas do is not known."""
+        return self._heartbeats.unreadable()
+
     def remove_replica(self, replica: str) -> None:
         self._heartbeats.remove_replica(replica)
 
     def put_routes(self, routes: Routes) -> None:
-        self._heartbeats.put_routes(routes)
+        with volume_errors("write who serves", self.root):
+            self._heartbeats.put_routes(routes)
 
     def routes(self) -> Routes | None:
         """The last hint, None when there is none."""
@@ -403,16 +435,30 @@ class Store:
         `other`: a copy to heal from. `here`: whether the views, and beside a bucket the local copies, are
         looked at too. `step` is told what is read.
         """
-        ground = Ground(
+        ground = self._ground(other=None if other is None else other.backend, here=here, step=step)
+        return checking.check(ground, self._views, repair=repair)
+
+    def accept_loss(self, *, actor: str, reason: str) -> tuple[Event, ...]:
+        """Goes on without the newest events, which are lost; gives what was appended in their place.
+
+        Raises Conflict when nothing is known to be lost. See `checking.tail`.
+        """
+        ground = self._ground(other=None, here=True, step=unseen)
+        try:
+            return checking.accept_loss(ground, self._journal, self._registry, actor=actor, reason=reason)
+        finally:
+            ground.close()
+
+    def _ground(self, *, other: Backend | None, here: bool, step: Step) -> Ground:
+        return Ground(
             self.backend,
             self._disk,
             root=self.root if here or not self.remote else None,
-            other=None if other is None else other.backend,
+            other=other,
             now=self._clock(),
             new_id=self._new_id,
             step=step,
         )
-        return checking.check(ground, self._views, repair=repair)
 
     def copy_to(self, target: "Store", *, keep_local: bool = False, step: Step = unseen) -> copying.Copied:
         """Brings `target` up to what this one holds now; see `store.copying`. Writes nothing here."""

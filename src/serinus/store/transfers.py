@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from serinus.core.errors import NotFound
 from serinus.store.backend import Moved
 from serinus.store.client import in_our_words
 from serinus.store.patience import Patience
@@ -26,7 +27,7 @@ _MEGABYTE = 1e6
 class Progress:
     """Passes on how a tree's transfer goes, and logs it now and then: a long one must not look like none.
 
-    `doing`: "Fetching", "Sending". `sizes`: bytes of each file that is to be moved.
+    `doing`: "Fetching", "Sending", "Comparing". `sizes`: bytes of each file that is to be moved.
     """
 
     def __init__(self, doing: str, name: str, sizes: dict[str, int], moved: Moved) -> None:
@@ -114,8 +115,26 @@ class Transfers:
 
         Raises what could not be waited out; then `file` holds all parts before the first that is missing.
         """
+        for part in self._parts(source, file.tell()):
+            file.write(part)
+            moved(file.tell())
+
+    def holds(self, item: Item, path: Path, moved: Callable[[int], None]) -> bool:
+        """Whether the object is, byte by byte, the file. Reads it up to the first part that differs."""
+        try:
+            with path.open("rb") as file:
+                for part in self._parts(item, 0):
+                    if part != file.read(len(part)):
+                        return False
+                    moved(file.tell())
+                return not file.read(1)
+        except NotFound:
+            return False  # somebody took it away meanwhile
+
+    def _parts(self, source: Item, begin: int) -> Iterator[bytes]:
+        """The object's bytes from `begin` on, in order, some parts read ahead."""
         threads = ThreadPoolExecutor(_PARTS_AT_ONCE)
-        starts = iter(range(file.tell(), source.size, PART))
+        starts = iter(range(begin, source.size, PART))
         ahead: deque[Future[bytes]] = deque()
         try:
             while True:
@@ -125,8 +144,7 @@ class Transfers:
                         break
                 if not ahead:
                     return
-                file.write(ahead.popleft().result())
-                moved(file.tell())
+                yield ahead.popleft().result()
         finally:
             threads.shutdown(cancel_futures=True)
 

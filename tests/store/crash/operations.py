@@ -103,6 +103,7 @@ def _promoted(place: Place) -> None:
         commands.rollback(store, actor="test", reason="bad")
         store.refresh_views()
     store.publish(place.inputs / "fourth", note="fourth", actor="test")
+    store.put_replica(Replica(replica="infer-0-ab", time=1.0, seq=store.state().seq))
 
 
 def _moved(place: Place) -> None:

@@ -17,36 +17,55 @@ from collections.abc import Iterator
 import msgspec
 
 from serinus.core.errors import SerinusError
-from serinus.store.checking.chronicle import Chronicle, snapshot_problems, snapshots
+from serinus.store import witness
+from serinus.store.checking.chronicle import Chronicle, snapshot_problems
+from serinus.store.checking.editions import golden_problems, policy_problems
 from serinus.store.checking.findings import Finding, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
-from serinus.store.checking.machine import copy_problems, view_problems, view_seqs
+from serinus.store.checking.judged import answer_problems, feedback_problems
+from serinus.store.checking.machine import copy_problems, state_problems, view_problems, view_seqs
 from serinus.store.checking.passing import leftover_problems, passing_problems, stray_problems
-from serinus.store.checking.records import (
-    evidence_problems,
-    feedback_problems,
-    golden_problems,
-    policy_problems,
-)
+from serinus.store.checking.pictures import gallery_problems
+from serinus.store.checking.records import evidence_problems
 from serinus.store.checking.registry import artifact_problems
+from serinus.store.checking.tail import accept_loss
 from serinus.store.checking.trees import Donors
 from serinus.store.copying import MARK
 from serinus.store.journal import Journal
 from serinus.store.views import Views
 
-__all__ = ["Finding", "Kind", "Severity", "check"]
+__all__ = ["Finding", "Kind", "Severity", "accept_loss", "check"]
 
 
 def check(ground: Ground, views: Views, *, repair: bool) -> Iterator[Finding]:
     """Every finding, as it is found; with `repair`, after it was healed or was not."""
     try:
-        for found in _problems(ground, views, repair=repair):
+        for found in _readable_problems(ground, views, repair=repair):
             if repair and found.heal is not None:
                 yield _healed(found)
             else:
                 yield found.finding
     finally:
         ground.close()
+
+
+def _readable_problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem]:
+    """As `_problems`; what this user may not read is called that, and is not taken for damaged."""
+    try:
+        for found in _problems(ground, views, repair=repair):
+            yield _unreadable(found.finding.name) if found.finding.name in ground.denied else found
+    except PermissionError as error:
+        yield _unreadable(str(error.filename), " What would be checked after it was not looked at.")
+
+
+def _unreadable(name: str, more: str = "") -> Problem:
+    return problem(
+        Severity.ERROR,
+        Kind.UNREADABLE,
+        name,
+        f"This user may not read it, so nothing is known about it.{more}",
+        remedy="Run the check as its owner, or let others read it (`chmod -R a+rX MODEL_DIR`).",
+    )
 
 
 def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem]:
@@ -59,8 +78,8 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
             "A copy into this store was interrupted, or is going on.",
             remedy="Run the same `serinus store copy` again; it goes on where it stopped.",
         )
-    listed = snapshots(ground.backend)
-    chronicle = Chronicle(ground, frozenset(listed) | view_seqs(ground.root))
+    listed = witness.snapshot_seqs(ground.backend)
+    chronicle = Chronicle(ground, frozenset(listed) | view_seqs(ground.root), copying=copying)
     yield from chronicle.problems()
     wrong = False
     for found in snapshot_problems(ground, chronicle, listed):
@@ -70,15 +89,18 @@ def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem
         Journal(ground.backend).snapshot()
     donors = Donors(ground)
     yield from artifact_problems(ground, donors, chronicle)
-    yield from evidence_problems(ground, chronicle, copying=copying)
-    yield from golden_problems(ground, donors)
-    yield from policy_problems(ground)
+    yield from evidence_problems(ground, chronicle)
+    yield from golden_problems(ground, donors, chronicle)
+    yield from policy_problems(ground, chronicle)
     yield from feedback_problems(ground)
+    yield from gallery_problems(ground)
     yield from passing_problems(ground, chronicle)
+    yield from answer_problems(ground)
     yield from stray_problems(ground)
     yield from leftover_problems(ground)
     yield from view_problems(ground, chronicle, views)
     yield from copy_problems(ground)
+    yield from state_problems(ground)
 
 
 def _healed(found: Problem) -> Finding:

@@ -8,26 +8,38 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from serinus.core.errors import Conflict, Corrupt
 from serinus.core.ids import Digest
-from serinus.rollout.events import EpochReset, Event, Held, Promoted, Published, RolledBack
+from serinus.rollout.events import (
+    EditionSaved,
+    EpochReset,
+    Event,
+    Held,
+    PolicyChanged,
+    Promoted,
+    Published,
+    RolledBack,
+    ShareChanged,
+)
 from serinus.rollout.state import State
 from serinus.rollout.transitions import apply
+from serinus.store import witness
 from serinus.store.backend import Backend
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
-from serinus.store.journal import Entry, Journal, decode
-from serinus.store.sealed import unseal
+from serinus.store.checking.tail import Claim, claims
+from serinus.store.journal import Entry, decode, decode_snapshot
 
 FOLDER = "journal"
-SNAPSHOTS = f"{FOLDER}/snapshots"
 NUMBERED = re.compile(r"(\d{10})\.json")
 _NO_BACKUP = f"{RESTORE} Nothing after it can be trusted without it."
 _TAIL = (
-    f"{RESTORE} Without a backup: move the file that names it away, and know that what happened then is "
-    "not recorded."
+    f"{RESTORE} Nothing can be appended until then. If no copy has it, `serinus store accept-loss` records "
+    "the loss and goes on; if what names it is not of this store, move it away."
+)
+_AHEAD = (
+    "If events were lost here, stop what runs and let `serinus store copy` bring them over; if somebody "
+    "served from the other store, the two cannot be joined."
 )
 
 
@@ -44,15 +56,24 @@ class Citation(NamedTuple):
 class Chronicle:
     """What the events say. Read it by exhausting `problems`; a healed one is read again and counts."""
 
-    def __init__(self, ground: Ground, keep: frozenset[int]) -> None:
+    def __init__(self, ground: Ground, keep: frozenset[int], *, copying: bool) -> None:
         self._ground = ground
         self._keep = keep
+        self._copying = copying
         self.state = State()
         self.whole = True
         """Whether `state` is the fold of everything; else it ends before the first event that is damaged."""
+        self.lost = False
+        """Whether something names what came after the end."""
+        self.end = 0
+        """The last event that there is."""
         self.states: dict[int, State] = {}
         """After the events that were to be kept, as far as they are there."""
+        self.digests: dict[int, Digest] = {}
+        """sha256 of the files of these events, also beyond damage."""
         self.citations: list[Citation] = []
+        self.editions: dict[tuple[str, int], Digest] = {}
+        """sha256 of each edition that was saved, by its folder and number."""
         self.published: set[Digest] = set()
         """Artifacts that any readable event published, also beyond damage."""
         self._head: str | None = ""
@@ -66,20 +87,23 @@ class Chronicle:
         yield from self._up_to(listed)
         claim = self._claim()
         if claim is not None:
+            self.lost = True
             yield claim
             yield from self._to_end()
+            self.lost = self._claim() is not None
+        yield from self._ahead()
 
     def _up_to(self, listed: int) -> Iterator[Problem]:
         for key, found in self._ground.read_all(_key(seq) for seq in range(1, listed + 1)):
             yield from self._event(int(key[-15:-5]), found)
-        self._end = listed
+        self.end = listed
         yield from self._to_end()
 
     def _to_end(self) -> Iterator[Problem]:
         """What was appended since the listing, or restored."""
-        while (found := self._ground.read(_key(self._end + 1))) is not None:
-            self._end += 1
-            yield from self._event(self._end, found)
+        while (found := self._ground.read(_key(self.end + 1))) is not None:
+            self.end += 1
+            yield from self._event(self.end, found)
 
     def _event(self, seq: int, found: bytes | Corrupt | None) -> Iterator[Problem]:
         wrong = self._take(seq, found)
@@ -116,6 +140,8 @@ class Chronicle:
             words = f"It does not follow event {seq - 1}: it names another predecessor than the one there."
             return _Wrong(Kind.CHAIN, words, digest)
         before = (self.state, self._head)
+        if seq in self._keep:
+            self.digests[seq] = digest
         if self.whole:
             try:
                 self.state = apply(self.state, event, digest)
@@ -128,7 +154,8 @@ class Chronicle:
         return None
 
     def _note(self, name: str, event: Event) -> None:
-        match event.body:
+        body = event.body
+        match body:
             case Published(digest=digest):
                 self.published.add(digest)
             case (
@@ -136,8 +163,12 @@ class Chronicle:
             ):
                 if evidence:
                     self.citations.append(Citation(name, rollout, evidence, -1))
-            case Held(rollout=rollout, k=k) | EpochReset(rollout=rollout, k=k):
+            case Held() | EpochReset() | ShareChanged():
+                self.citations.append(Citation(name, body.rollout, body.evidence, body.k))
+            case PolicyChanged(rollout=rollout, k=k):
                 self.citations.append(Citation(name, rollout, "", k))
+            case EditionSaved(name=named, edition=number, sha256=sha256):
+                self.editions[f"{body.what}/{named}", number] = sha256
             case _:
                 pass
 
@@ -182,44 +213,51 @@ class Chronicle:
         return self._take(seq - 1, data) is None
 
     def _claim(self) -> Problem | None:
-        """The farthest event that something names, though the journal ends before it."""
-        farthest, who = max(self._claims(), default=(0, ""))
-        if farthest <= self._end or self._ground.backend.exists(_key(self._end + 1)):
+        """The farthest thing that must have come after the journal's end."""
+        state = self.state if self.whole else None
+        found = claims(self._ground, self.end, state, copying=self._copying)
+        if not found or self._ground.backend.exists(_key(self.end + 1)):
             return None  # or it was appended meanwhile
         return problem(
             Severity.ERROR,
             Kind.LOST,
-            self._ground.name(_key(self._end + 1)),
-            f"The journal ends with event {self._end}, but {who} names event {farthest}: the newest part is "
-            "lost.",
+            self._ground.name(_key(self.end + 1)),
+            f"The journal ends with event {self.end}, but {found[0].words}: the newest part is lost.",
             remedy=_TAIL,
-            heal=(lambda: self._restore_tail(farthest)) if self._ground.other is not None else None,
+            heal=(lambda: self._restore_tail(found)) if self._ground.other is not None else None,
         )
 
-    def _claims(self) -> Iterator[tuple[int, str]]:
-        ground = self._ground
-        keys: list[str] = [f"{SNAPSHOTS}/{name}" for name in ground.backend.names(SNAPSHOTS)]
-        keys += [f"replicas/{name}" for name in ground.backend.names("replicas")] + ["routes.json"]
-        for key in keys:
-            try:
-                data = ground.read(key)
-                claimed = None if data is None else msgspec.json.decode(unseal(data, key), type=_Claim)
-            except (Corrupt, msgspec.DecodeError, UnicodeDecodeError):
-                continue  # what is damaged proves nothing, and is found elsewhere
-            if claimed is not None:
-                yield claimed.seq if claimed.state is None else claimed.state.seq, ground.name(key)
-
-    def _restore_tail(self, farthest: int) -> bool:
+    def _restore_tail(self, found: list[Claim]) -> bool:
         """Restores what is known to have happened, and nothing beyond it."""
         state = self.state
-        for seq in range(self._end + 1, farthest + 1):
+        for claim in found:
+            entry, _ = _entry(self._ground.other, claim.seq)
+            if claim.head and entry is not None and entry.digest != claim.head:
+                return False  # another history
+        while not all(claim.done(state) for claim in found):
+            seq = state.seq + 1
             entry, data = _entry(self._ground.other, seq)
-            if not self.whole or entry is None or entry.event.prev != state.head:
+            if not self.whole or entry is None or not _follows(state, entry):
                 return False
-            if not _follows(state, entry) or not self._ground.put_document(_key(seq), data):
+            if not self._ground.put_document(_key(seq), data):
                 return False
             state = apply(state, entry.event, entry.digest)
         return True
+
+    def _ahead(self) -> Iterator[Problem]:
+        """The other store may be newer, or this one older than it should be: nothing here tells."""
+        entry, _ = _entry(self._ground.other, self.end + 1)
+        if entry is None or not self.whole or not _follows(self.state, entry):
+            return
+        if not self._ground.backend.exists(_key(self.end + 1)):
+            assert self._ground.other is not None
+            yield problem(
+                Severity.WARNING,
+                Kind.LOST,
+                self._ground.name(_key(self.end + 1)),
+                f"The journal ends with event {self.end}; {self._ground.other.name('journal')} goes on.",
+                remedy=_AHEAD,
+            )
 
 
 class _Wrong(NamedTuple):
@@ -229,39 +267,38 @@ class _Wrong(NamedTuple):
     """What the next event must name all the same; None when that is not known."""
 
 
-class _Claim(msgspec.Struct):
-    """The part of a heartbeat, a hint or a snapshot that says which event there was."""
-
-    seq: int = 0
-    state: "_Claim | None" = None
-
-
 def snapshot_problems(ground: Ground, chronicle: Chronicle, listed: list[int]) -> Iterator[Problem]:
-    """Compares the snapshots that were listed before the reading with what the events fold to."""
-    journal = Journal(ground.backend)
+    """Compares the snapshots that were listed before the reading with what the events fold to.
+
+    One beyond the journal's end, or of an event that is damaged, is a witness: it stays where it is.
+    """
     for seq in listed:
-        key = f"{SNAPSHOTS}/{seq:010d}.json"
-        words = ""
+        if seq > chronicle.end:
+            continue  # said with the journal
+        key = f"{witness.SNAPSHOTS}/{seq:010d}.json"
+        severity = Severity.WARNING
         try:
-            state = journal.read_snapshot(seq)
-            if state is not None and chronicle.whole and state != chronicle.states.get(seq, state):
+            data = ground.read(key)
+            state = None if data is None else decode_snapshot(data, ground.name(key))
+            words = "" if state is None or state.seq == seq else f"It is of event {state.seq}."
+        except Corrupt as error:
+            state, words = None, error.message
+        if state is not None and not words:
+            if state.head != chronicle.digests.get(seq, state.head):
+                severity = Severity.ERROR
+                words = f"When it was written, event {seq} was another one: the journal was rewritten."
+            elif chronicle.whole and state != chronicle.states.get(seq, state):
                 words = f"It is not what events 1 to {seq} fold to."
-        except (Corrupt, OSError) as error:
-            words = str(error)
         if words:
+            able = chronicle.whole or severity is Severity.WARNING
             yield problem(
-                Severity.WARNING,
+                severity,
                 Kind.SNAPSHOT,
                 ground.name(key),
                 words,
                 remedy="`serinus store check --repair` puts it aside and writes one anew.",
-                heal=lambda key=key: ground.put_aside(key),  # type: ignore[misc]
+                heal=(lambda key=key: ground.put_aside(key)) if able else None,  # type: ignore[misc]
             )
-
-
-def snapshots(backend: Backend) -> list[int]:
-    """Numbers of the snapshots that are there, ascending."""
-    return sorted(int(m[1]) for m in map(NUMBERED.fullmatch, backend.names(SNAPSHOTS)) if m)
 
 
 def _decode(found: bytes | Corrupt, seq: int, name: str) -> Entry:

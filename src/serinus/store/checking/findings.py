@@ -20,7 +20,9 @@ class Kind(StrEnum):
     """What is the matter; `Finding.name` says with which file."""
 
     CHANGED = "changed"
-    """Its hash is not what was written, or it cannot be read."""
+    """Its hash is not what was written, or the disk does not give it."""
+    UNREADABLE = "unreadable"
+    """This user may not read it, so nothing is known about it."""
     MISSING = "missing"
     EXTRA = "extra"
     """It does not belong there."""
@@ -32,6 +34,8 @@ class Kind(StrEnum):
     """A short cut that does not lead to where the journal leads."""
     ORPHAN = "orphan"
     """Complete, but nothing names it."""
+    UNRECORDED = "unrecorded"
+    """An edition that no event names, so that its loss would not be found."""
     REMOVED = "removed"
     """An artifact that only removed versions have; `versions gc` takes it away."""
     UNFINISHED = "unfinished"
@@ -46,6 +50,8 @@ class Kind(StrEnum):
     """A link or a generated folder does not say what the journal says."""
     MODE = "mode"
     """What never changes can be written."""
+    UNSEALED = "unsealed"
+    """An older version wrote it without a hash: it can be read, and more cannot be said."""
     COPY = "copy"
     """A local copy of what lies in a bucket is damaged."""
 

@@ -62,6 +62,8 @@ class Ground:
         self.now = now
         self.step = step
         self.new_id = new_id
+        self.denied: set[str] = set()
+        """Names of what this user may not read."""
         self._aside = f"{LOST}/{new_id()}"
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check")
 
@@ -102,6 +104,8 @@ class Ground:
         try:
             return place.read(key)
         except OSError as error:
+            if isinstance(error, PermissionError):
+                self.denied.add(place.name(key))
             raise Corrupt(f"{place.name(key)} cannot be read: {error.strerror}.") from error
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | Corrupt | None]]:
@@ -124,6 +128,9 @@ class Ground:
         def one(item: tuple[str, int]) -> str:
             try:
                 return sha256_pieces(backend.chunks(item[0]))
+            except PermissionError:
+                self.denied.add(backend.name(item[0]))
+                return ""
             except (NotFound, OSError):
                 return ""
 

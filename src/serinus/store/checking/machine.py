@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serinus.core.enums import Arm, VersionState
-from serinus.core.errors import SerinusError
+from serinus.core.errors import Corrupt, SerinusError
 from serinus.rollout.state import State, VersionRecord
 from serinus.store import publish
 from serinus.store.checking.chronicle import Chronicle
 from serinus.store.checking.findings import REPAIR, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.trees import ARTIFACT, GOLDEN, Donors, Shape, tree_problems
+from serinus.store.journal import decode_snapshot
 from serinus.store.views import VIEW, Views, holds, read_link, roles
+from serinus.store.witness import LAST_STATE
 
 _LINK = re.compile(r"\d{6,}")
 
@@ -29,8 +31,11 @@ def view_seqs(root: Path | None) -> frozenset[int]:
 
 
 def view_problems(ground: Ground, chronicle: Chronicle, views: Views) -> Iterator[Problem]:
-    """`versions/`, `current`, `canary` and the folders behind them, against the state."""
-    if ground.root is None or not chronicle.whole:
+    """`versions/`, `current`, `canary` and the folders behind them, against the state.
+
+    Not where the journal lost its end: then they may be all that tells of it.
+    """
+    if ground.root is None or not chronicle.whole or chronicle.lost:
         return
     look = _Look(ground.root, views)
 
@@ -159,6 +164,29 @@ def copy_problems(ground: Ground) -> Iterator[Problem]:
                 break
     finally:
         local.close()
+
+
+def state_problems(ground: Ground) -> Iterator[Problem]:
+    """What is remembered for a start without the bucket; who finds it damaged goes without."""
+    if ground.copies is None or ground.root is None:
+        return
+    for path in sorted(ground.root.glob(f"{LAST_STATE}*.json")):
+        try:
+            decode_snapshot(path.read_bytes(), str(path))
+        except (Corrupt, OSError) as error:
+            yield problem(
+                Severity.WARNING,
+                Kind.TORN,
+                str(path),
+                f"It is skipped by its readers. {error}",
+                remedy=f"{REPAIR} It is written anew.",
+                heal=lambda path=path: _drop(path),  # type: ignore[misc]
+            )
+
+
+def _drop(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
 
 
 def _copied(local: Ground) -> Iterator[tuple[str, Shape]]:

@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 
 from serinus.core.errors import Corrupt
-from serinus.store import publish
+from serinus.store import gallery, publish
+from serinus.store.checking import judged
 from serinus.store.checking.chronicle import NUMBERED, Chronicle
 from serinus.store.checking.findings import REPAIR, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.heartbeats import Replica, Routes
-from serinus.store.local import TEMPORARY, touched
-from serinus.store.observations import decode_observation
+from serinus.store.local import TEMPORARY
+from serinus.store.observations import OBSERVATIONS, PAIRS, decode_observation, decode_pairs
 from serinus.store.sealed import unseal
 
 _LEFT_SECONDS = 3600.0
@@ -33,13 +34,23 @@ def passing_problems(ground: Ground, chronicle: Chronicle) -> Iterator[Problem]:
     yield from _torn(ground, [f"replicas/{name}" for name in names], _decode(Replica))
     yield from _torn(ground, ["routes.json"], _decode(Routes))
     yield from _wrong_hint(ground, chronicle)
-    keys = []
-    for rollout in sorted(ground.backend.names("observations")):
-        for replica in sorted(ground.backend.names(f"observations/{rollout}")):
-            folder = f"observations/{rollout}/{replica}"
-            numbered = sorted(name for name in ground.backend.names(folder) if NUMBERED.fullmatch(name))
-            keys += [f"{folder}/{name}" for name in numbered]
-    yield from _torn(ground, keys, decode_observation)
+    yield from _torn(ground, _reported(ground, OBSERVATIONS), decode_observation)
+    yield from _torn(ground, _reported(ground, PAIRS), decode_pairs)
+
+
+def _reported(ground: Ground, folder: str) -> list[str]:
+    """Every slice that replicas reported there."""
+    replicas = [
+        f"{folder}/{rollout}/{replica}"
+        for rollout in sorted(ground.backend.names(folder))
+        for replica in sorted(ground.backend.names(f"{folder}/{rollout}"))
+    ]
+    return [
+        f"{replica}/{name}"
+        for replica in replicas
+        for name in sorted(ground.backend.names(replica))
+        if NUMBERED.fullmatch(name)
+    ]
 
 
 def _decode(kind: type[object]) -> Callable[[bytes, str], object]:
@@ -129,17 +140,21 @@ def _rooms(ground: Ground) -> Iterator[tuple[str, Callable[[str], bool]]]:
     yield "artifacts", publish.is_digest
     yield "removed", lambda name: publish.is_digest(name.removesuffix(".json")) and name.endswith(".json")
     yield "replicas", lambda name: name.endswith(".json")
-    for folder in ("evidence", "observations"):
+    for folder in ("evidence", OBSERVATIONS, PAIRS, gallery.GALLERY):
         yield folder, decimal
     for rollout in filter(decimal, names("evidence")):
         yield f"evidence/{rollout}", numbered
-    for rollout in filter(decimal, names("observations")):
-        for replica in names(f"observations/{rollout}"):
-            yield f"observations/{rollout}/{replica}", numbered
+    for folder in (OBSERVATIONS, PAIRS):
+        for rollout in filter(decimal, names(folder)):
+            for replica in names(f"{folder}/{rollout}"):
+                yield f"{folder}/{rollout}/{replica}", numbered
+    for rollout in filter(decimal, names(gallery.GALLERY)):
+        yield f"{gallery.GALLERY}/{rollout}", gallery.belongs
     for name in names("golden"):
         yield f"golden/{name}", lambda name: numbered(name) or publish.is_digest(name)
     for name in names("policies"):
         yield f"policies/{name}", numbered
+    yield from judged.rooms(ground)
 
 
 def leftover_problems(ground: Ground) -> Iterator[Problem]:
@@ -153,7 +168,7 @@ def leftover_problems(ground: Ground) -> Iterator[Problem]:
     if ground.root is None or not ground.root.is_dir():
         return
     for path in sorted(_temporary(ground.root)):
-        if touched(path) < before:
+        if ground.disk.abandoned(path, before=before):
             yield _leftover(str(path), lambda: _sweep(ground, before))
 
 

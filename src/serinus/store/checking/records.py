@@ -1,26 +1,19 @@
-"""Numbered documents that are never changed: frozen evidence, editions of golden sets and of policies."""
+"""Frozen evidence, which is never changed, and ground truth that came later."""
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
-
-import msgspec
 
 from serinus.artifact.files import sha256_bytes
 from serinus.core.errors import Corrupt
 from serinus.core.ids import Digest
-from serinus.store import golden, publish
-from serinus.store.checking.chronicle import NUMBERED, Chronicle
+from serinus.store.checking.chronicle import Chronicle
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
-from serinus.store.checking.trees import GOLDEN, GOLDEN_INDEX, Donors, tree_problems
 from serinus.store.frozen import FrozenEvidence, FrozenSlice, decode_slice
-from serinus.store.sealed import unseal
 
-_SEALED = re.compile(rb'"check":"[0-9a-f]*"\}\n\Z')
 _TAIL = f"{RESTORE} Without a backup, what was judged stays in the journal and its numbers do not."
-_OLD_SECONDS = 24 * 3600.0
 
 
 class _Wrong(NamedTuple):
@@ -28,11 +21,8 @@ class _Wrong(NamedTuple):
     words: str
 
 
-def evidence_problems(ground: Ground, chronicle: Chronicle, *, copying: bool) -> Iterator[Problem]:
-    """Every chain of slices; that what events cite is there; that the journal knows the rollouts.
-
-    `copying`: evidence may be ahead of the journal, which is copied last.
-    """
+def evidence_problems(ground: Ground, chronicle: Chronicle) -> Iterator[Problem]:
+    """Every chain of slices, and that what events cite is there."""
     cited = defaultdict(list)
     for citation in chronicle.citations:
         cited[citation.rollout].append(citation)
@@ -42,18 +32,14 @@ def evidence_problems(ground: Ground, chronicle: Chronicle, *, copying: bool) ->
         yield from chain.problems()
         for citation in cited[rollout]:
             if citation.digest and citation.digest not in chain.digests and not chain.broken:
-                folder = ground.name(f"evidence/{rollout}")
-                words = f"{citation.name} rests on slice {citation.digest[:12]}..., which is not here."
-                yield problem(Severity.ERROR, Kind.LOST, folder, words, remedy=_TAIL)
-    known = chronicle.now().rollouts if chronicle.whole else max(rollouts, default=0)
-    if not copying and rollouts and rollouts[-1] > known:
-        yield problem(
-            Severity.ERROR,
-            Kind.LOST,
-            ground.name(f"evidence/{rollouts[-1]}"),
-            f"It is of rollout {rollouts[-1]}; the journal knows {known}: its newest part is lost.",
-            remedy=RESTORE,
-        )
+                yield problem(
+                    Severity.ERROR,
+                    Kind.LOST,
+                    ground.name(f"evidence/{rollout}"),
+                    f"{citation.name} rests on slice {citation.digest[:12]}..., which is not here.",
+                    remedy=_TAIL,
+                    heal=partial(chain.restore_up_to, citation.digest) if ground.other is not None else None,
+                )
 
 
 class _Chain:
@@ -67,6 +53,8 @@ class _Chain:
         self.broken = False
         """Whether a slice is damaged or missing: then more cannot be said about what is cited."""
         self._head: str | None = ""
+        self._next = 0
+        """The slice that would come after the last one that was read."""
 
     def problems(self) -> Iterator[Problem]:
         listed = FrozenEvidence(self._ground.backend).numbers(self._rollout)
@@ -101,7 +89,7 @@ class _Chain:
             return _Wrong(Kind.CHANGED, frozen.message)
         if self._head is not None and frozen.prev != self._head:
             return _Wrong(Kind.CHAIN, f"It does not follow slice {k - 1}: it names another predecessor.")
-        self._head = sha256_bytes(found)
+        self._head, self._next = sha256_bytes(found), k + 1
         self.digests.add(Digest(self._head))
         return None
 
@@ -131,115 +119,22 @@ class _Chain:
             return False  # nothing says that it is the one
         return self._ground.put_document(self._key(k), data)
 
+    def restore_up_to(self, digest: str) -> bool:
+        """The newest slices, from the other store, when they follow one another up to the one wanted."""
+        assert self._ground.other is not None
+        head, restored = self._head, list[tuple[str, bytes]]()
+        while head != digest:
+            k = self._next + len(restored)
+            data = self._ground.other.read(self._key(k))
+            frozen = self._decode(data, k) if data is not None else None
+            if data is None or not isinstance(frozen, FrozenSlice) or frozen.prev != head:
+                return False
+            head = sha256_bytes(data)
+            restored.append((self._key(k), data))
+        for key, data in restored:
+            if not self._ground.put_document(key, data) or self._take(self._next, data) is not None:
+                return False
+        return True
+
     def _key(self, k: int) -> str:
         return f"evidence/{self._rollout}/{k:010d}.json"
-
-
-def feedback_problems(ground: Ground) -> Iterator[Problem]:
-    """Ground truth that came for answers: replaced by newer, so a copy may hold an older one."""
-    folders = [f"feedback/{digest}" for digest in sorted(ground.backend.names("feedback"))]
-    keys = [f"{folder}/{name}" for folder in folders for name in sorted(ground.backend.names(folder))]
-    for key, found in ground.read_all(key for key in keys if key.endswith(".json")):
-        try:
-            if isinstance(found, Corrupt):
-                raise found
-            if found is not None:
-                unseal(found, ground.name(key))
-        except Corrupt as error:
-
-            def heal(key: str = key) -> bool:
-                data = ground.other.read(key) if ground.other is not None else None
-                unseal(data or b"", key)
-                return ground.put_document(key, data or b"")
-
-            able = heal if ground.other is not None else None
-            name = ground.name(key)
-            yield problem(Severity.ERROR, Kind.CHANGED, name, error.message, remedy=RESTORE, heal=able)
-
-
-# -- editions ------------------------------------------------------------------------------------------------
-
-
-def golden_problems(ground: Ground, donors: Donors) -> Iterator[Problem]:
-    """Every edition of every golden set, its tree byte by byte, and trees that no edition names."""
-    for name in sorted(ground.backend.names("golden")):
-        trees = [tree for tree in ground.backend.names(f"golden/{name}") if publish.is_digest(tree)]
-        digests: set[str] = set()
-
-        def keep(data: bytes, key: str, digests: set[str] = digests) -> None:
-            digests.add(golden.decode_record(data, key).digest)
-
-        yield from _edition_problems(ground, f"golden/{name}", keep)
-        for digest in sorted({*digests, *trees}):
-            key = f"golden/{name}/{digest}"
-            named = digest in digests
-            if not named:
-                yield from _unnamed(ground, key)
-            severity = Severity.ERROR if named else Severity.WARNING
-            if named or not ground.backend.remote or ground.backend.exists(f"{key}/{GOLDEN_INDEX}"):
-                yield from tree_problems(
-                    ground,
-                    donors,
-                    key,
-                    GOLDEN,
-                    severity=severity,
-                    gone=lambda named=named: not named,  # type: ignore[misc]
-                )
-
-
-def _unnamed(ground: Ground, key: str) -> Iterator[Problem]:
-    old = ground.backend.touched(key) < ground.now - _OLD_SECONDS
-    yield problem(
-        Severity.WARNING if old else Severity.INFO,
-        Kind.ORPHAN,
-        ground.name(key),
-        "No edition names it: it is being added, or that was interrupted.",
-        remedy="Add the set again, or move the folder away." if old else "",
-    )
-
-
-def policy_problems(ground: Ground) -> Iterator[Problem]:
-    """Every edition of every named policy."""
-
-    def look(data: bytes, key: str) -> None:
-        document = unseal(data, key) if _SEALED.search(data) else data
-        try:
-            msgspec.json.decode(document, type=dict)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{key} cannot be read: {error}.") from error
-
-    for name in sorted(ground.backend.names("policies")):
-        yield from _edition_problems(ground, f"policies/{name}", look)
-
-
-def _edition_problems(ground: Ground, folder: str, look: Callable[[bytes, str], None]) -> Iterator[Problem]:
-    """Editions 1, 2, 3 ... without a gap, each accepted by `look`, which raises Corrupt."""
-    numbers = [int(m[1]) for m in map(NUMBERED.fullmatch, ground.backend.names(folder)) if m]
-    for n in range(1, max(numbers, default=0) + 1):
-        key = f"{folder}/{n:010d}.json"
-        wrong = _edition(ground, key, look)
-        if wrong is None:
-            continue
-
-        def heal(key: str = key) -> bool:
-            data = ground.other.read(key) if ground.other is not None else None
-            try:
-                look(data or b"", key)
-            except Corrupt:
-                return False
-            return ground.put_document(key, data or b"")
-
-        able = heal if ground.other is not None else None
-        yield problem(Severity.ERROR, wrong.kind, ground.name(key), wrong.words, remedy=RESTORE, heal=able)
-        _edition(ground, key, look)
-
-
-def _edition(ground: Ground, key: str, look: Callable[[bytes, str], None]) -> _Wrong | None:
-    try:
-        data = ground.read(key)
-        if data is None:
-            return _Wrong(Kind.MISSING, "This edition is missing; later ones are there.")
-        look(data, ground.name(key))
-    except Corrupt as error:
-        return _Wrong(Kind.CHANGED, error.message)
-    return None

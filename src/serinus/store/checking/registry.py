@@ -37,11 +37,13 @@ def artifact_problems(ground: Ground, donors: Donors, chronicle: Chronicle) -> I
     newer = chronicle.now()
     for digest in present:
         if digest not in newer.kept:
-            yield from _unneeded(ground, donors, digest, newer)
+            yield from _unneeded(ground, donors, digest, newer, lost=chronicle.lost)
     yield from _removed(ground, donors, state)
 
 
-def _unneeded(ground: Ground, donors: Donors, digest: Digest, state: State) -> Iterator[Problem]:
+def _unneeded(
+    ground: Ground, donors: Donors, digest: Digest, state: State, *, lost: bool
+) -> Iterator[Problem]:
     touched = ground.backend.touched(key(digest))
     if touched == float("inf"):
         return  # taken away meanwhile
@@ -49,6 +51,9 @@ def _unneeded(ground: Ground, donors: Donors, digest: Digest, state: State) -> I
     if digest in state.removed:
         words = "Only removed versions have it."
         yield problem(Severity.INFO, Kind.REMOVED, name, words, remedy=_COLLECT)
+    elif lost:
+        words = "No version has it, as far as the journal goes: one that is lost may have it."
+        yield problem(Severity.INFO, Kind.ORPHAN, name, words)
     elif touched < ground.now - _OLD_SECONDS:
         words = "No version has it: its publication was interrupted."
         yield problem(Severity.WARNING, Kind.ORPHAN, name, words, remedy=_COLLECT)

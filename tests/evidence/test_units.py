@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from serinus.core.enums import Arm, Stratum
+from serinus.evidence.units import Units
 from serinus.observe.counters import Counters
-from serinus.observe.units import Units
 
 SHARES = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=8)
 
@@ -104,7 +104,7 @@ def test_two_users_with_bad_pictures_do_not_blame_a_healthy_canary() -> None:
                     if user < 2:
                         counters.fail(ticket, FailureKind.EXCEPTION)
                     else:
-                        counters.succeed(ticket)
+                        counters.succeed(ticket, ("", "", ""))
                 now[0] += 1.0
                 for _, slice_ in counters.close():
                     analysis = observe(analysis, slice_, params)

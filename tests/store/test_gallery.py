@@ -1,0 +1,127 @@
+"""The gallery in a folder and in a bucket: ranking, limits, marks, damage, copies."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from serinus.core.errors import Corrupt, NotFound
+from serinus.evidence.pairs import PairCounts
+from serinus.store import GalleryFile, Mark, Store
+from serinus.store.checking import Kind
+from serinus.store.gallery import Limits, rank_of
+from tests.store.drafts import new_id
+from tests.store.whole import disagreement, fill, findings, notable, open_store
+
+LIMITS = Limits(items=3, bytes=1_000_000)
+
+
+def put(store: Store, name: str, f1: float, boxes: int = 1, *, size: int = 1000) -> None:
+    files = {kind: f"{kind} of {name}".encode() + bytes(size) for kind in GalleryFile}
+    store.gallery.put(disagreement(name, f1, boxes), files, LIMITS)
+
+
+def names(store: Store) -> list[str]:
+    found = [store.gallery.get(1, name) for name in store.gallery.ids(1)]
+    return [item.answered.request_id for item in found if item is not None]
+
+
+def test_the_worst_stay_whoever_writes(one: Store, other: Store) -> None:
+    put(one, "mild", 0.9)
+    put(other, "bad", 0.4)
+    put(one, "worse", 0.1)
+    put(other, "large", 0.4, 5)
+    assert names(one) == names(other) == ["worse", "large", "bad"]
+    assert not one.gallery.wants(1, rank_of(0.4, 2), LIMITS)
+    assert one.gallery.wants(1, rank_of(0.2, 2), LIMITS)
+    assert one.gallery.wants(2, rank_of(0.9, 2), LIMITS)
+    assert len(one.backend.files("gallery/1")) == 3 * 5, "what went left no file"
+    (worst, *_) = one.gallery.ids(1)
+    for kind in GalleryFile:
+        data = other.gallery.file(1, worst, kind)
+        assert data is not None and data.startswith(f"{kind} of worse".encode())
+
+
+def test_bytes_are_limited_too(one: Store) -> None:
+    for name, f1 in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+        put(one, name, f1, size=100_000)
+    assert names(one) == ["a", "b"]
+
+
+def test_what_a_person_says_stays(one: Store) -> None:
+    put(one, "a", 0.1)
+    (name,) = one.gallery.ids(1)
+    assert one.gallery.mark_of(1, name) is None
+    for dismissed in (True, False):
+        said = Mark(dismissed=dismissed, actor="alice", time=2.0)
+        one.gallery.mark(1, name, said)
+        assert one.gallery.mark_of(1, name) == said
+    for wrong in ("../../journal/0000000001", name.replace("0100", "0101"), ""):
+        assert one.gallery.get(1, wrong) is None
+        with pytest.raises(NotFound):
+            one.gallery.mark(1, wrong, said)
+
+
+def test_it_is_forgotten_with_age(one: Store) -> None:
+    put(one, "a", 0.1)
+    one.gallery.forget(keep=1, before=float("inf"))
+    one.gallery.forget(keep=None, before=time.time() - 3600)
+    assert names(one) == ["a"]
+    one.gallery.forget(keep=None, before=float("inf"))
+    assert one.backend.files("gallery") == {}
+
+
+def test_pairs_are_reported_and_forgotten_like_slices(one: Store) -> None:
+    for n in range(2):
+        one.put_pairs(1, "infer-a", n, PairCounts(f1={20: n + 1}))
+    assert one.new_pairs(1, {"infer-a": 0}) == [("infer-a", 1, PairCounts(f1={20: 2}))]
+    assert one.new_observations(1, {}) == []
+    one.forget_observations(keep=None, before=float("inf"))
+    assert one.new_pairs(1, {}) == []
+
+
+def test_a_changed_byte_is_named_and_healed(tmp_path: Path) -> None:
+    store = fill(open_store(tmp_path / "models"), tmp_path / "drafts")
+    put(store, "a", 0.1)
+    put(store, "b", 0.2)
+    for name in store.gallery.ids(1):
+        store.gallery.mark(1, name, Mark(dismissed=True, actor="alice", time=2.0))
+    store.put_pairs(1, "infer-0-ab", 0, PairCounts(f1={20: 1}))
+    copy = open_store(tmp_path / "copy")
+    assert store.copy_to(copy).left_out == ()
+    copy.refresh_views()
+    assert copy.backend.files("gallery") == store.backend.files("gallery")
+    assert notable(findings(store)) == notable(findings(copy)) == []
+    assert store.copy_to(copy).bytes < 2000, "what is there is not sent again"
+
+    first, second = store.gallery.ids(1)
+    folder = store.root / "gallery" / "1"
+    for damaged in (f"{first}.current", f"{second}.json", f"{second}.mark"):
+        data = (folder / damaged).read_bytes()
+        (folder / damaged).unlink()
+        (folder / damaged).write_bytes(data[:5] + bytes([data[5] ^ 1]) + data[6:])
+    (folder / "stranger").write_bytes(b"?")
+    with pytest.raises(Corrupt):
+        store.gallery.file(1, first, GalleryFile.CURRENT)
+    with pytest.raises(Corrupt):
+        store.gallery.get(1, second)
+    found = {(Path(finding.name).name, finding.kind) for finding in notable(findings(store))}
+    assert found == {
+        (f"{first}.current", Kind.CHANGED),
+        (f"{second}.json", Kind.CHANGED),
+        (f"{second}.mark", Kind.CHANGED),
+        ("stranger", Kind.EXTRA),
+    }
+    assert notable(findings(store, repair=True, other=copy)) == []
+    assert names(store) == ["a", "b"] and store.gallery.file(1, first, GalleryFile.CURRENT)
+
+    (folder / f"{first}.canary").unlink()
+    assert notable(findings(store, repair=True)) == [], "without a copy it is put aside"
+    assert names(store) == ["b"]
+
+
+def test_a_new_id_is_no_path(one: Store) -> None:
+    """Request ids come from clients."""
+    put(one, "../../../" + new_id(), 0.1)
+    (name,) = one.gallery.ids(1)
+    assert "/" not in name and "." not in name
