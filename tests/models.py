@@ -54,10 +54,11 @@ class Graph:
         return helper.make_model(graph, opset_imports=[opset], ir_version=_IR)
 
 
-def _detect(g: Graph, pixels: str, seed: int, turned: int = 0) -> str:
+def _detect(g: Graph, pixels: str, seed: int, turned: int = 0, calls: Sequence[int] = (0, 1, 2, 3)) -> str:
     """The brightest cells of float pixels [N, H, W, 6] as detections [N, K, 6].
 
-    `turned`: by how much classes differ from those of the other versions.
+    `turned`: by how much classes differ from those of the other versions; `calls`: by which class each class
+    is called.
     """
     axes = g.const([3], np.int64)
     post = g.node("Slice", pixels, g.const([3], np.int64), g.const([6], np.int64), axes)
@@ -81,6 +82,8 @@ def _detect(g: Graph, pixels: str, seed: int, turned: int = 0) -> str:
     conf = g.node("Add", g.node("Mul", brightness, g.const(0.5 / 255)), g.const(0.4))
     conf = g.node("Mul", conf, g.node("Sign", brightness))  # nothing is found on padding
     kind = g.node("Mod", g.node("Add", where, g.const(turned)), g.const(4.0), fmod=1)
+    if tuple(calls) != (0, 1, 2, 3):
+        kind = g.node("Gather", g.const(calls), g.node("Cast", kind, to=TensorProto.INT64))
     columns_last = [g.node("Unsqueeze", v, g.const([2], np.int64)) for v in (*sides, conf, kind)]
     return g.node("Concat", *columns_last, axis=2)
 
@@ -199,6 +202,13 @@ def raising(folder: Path, seed: int = 0, *, only_when_height_is_not: int | None 
     shape = (1, 7 if height is None else height, 1, 1)  # 7 is no multiple of the stride: never fits
     model = g.model(_detect(g, g.node("Add", _pixels(g), g.const(np.zeros(shape))), seed))
     return write_draft(folder, model, seed=seed, size=height or 64, runs=height is not None)
+
+
+def calling(folder: Path, calls: Sequence[int], seed: int = 0, *, rounds: int = 0) -> Path:
+    """Finds what `healthy` finds, but calls class c `calls[c]`; `rounds` as in `slow`."""
+    g = Graph()
+    pixels = _busy(g, _pixels(g), rounds) if rounds else _pixels(g)
+    return write_draft(folder, g.model(_detect(g, pixels, seed, calls=calls)), seed=seed)
 
 
 def slow(folder: Path, seed: int = 0, *, rounds: int = 20_000) -> Path:

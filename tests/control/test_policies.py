@@ -13,7 +13,7 @@ from serinus.control.policies import editions, look_up, named, policies, put
 from serinus.control.policy_document import InvalidPolicy, allowed, descriptions, read, schema
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.rollout.events import RolloutStarted
-from serinus.rollout.policy import DEFAULT, LITERAL, ByCookie, ByHeader, OnInsufficient, Policy, Rule
+from serinus.rollout.policy import DEFAULT, LITERAL, ByCookie, ByHeader, Loss, OnInsufficient, Policy, Rule
 from serinus.store import Store
 from tests import models
 from tests.control.world import World
@@ -92,8 +92,12 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         ("window_seconds: .inf\n", "1:17", "above 0"),
         ("share: &x 0.5\n", "1:8", "anchors"),
         ("share: !!python/object:os.system 1\n", "1:8", "no plain value"),
-        ("sticky: {by: header, name: 'X User'}\n", "1:1", "by: header"),
-        ("sticky: {by: ip}\n", "1:1", "by: cookie"),
+        ("sticky: {by: header, name: 'X User'}\n", "1:28", "by: header"),
+        ("class_gates:\n- {metric: recall}\n- {metric: f1}\n", "3:12", "metric: ap50|recall"),
+        ("class_gates:\n- {margin: .nan}\n", "2:12", "margin: a number at least 0"),
+        ("feedback: {margin: 0.1, min_pairs: 0}\n", "1:36", "min_pairs: a whole number at least 1"),
+        ("feedback: {margn: 0.1}\n", "1:1", "margin: a number at least 0"),
+        ("sticky: {by: ip}\n", "1:14", "by: cookie"),
         ("name: a/b\n", "1:7", "a text like"),
         ("- share\n", "1:1", "a mapping of fields"),
         ("", "1:1", "a mapping of fields"),
@@ -135,7 +139,10 @@ def test_the_schema_describes_every_field_and_is_what_the_reader_obeys() -> None
 def test_the_policy_in_the_documentation_is_one() -> None:
     page = Path(__file__).parents[2] / "docs" / "policies.md"
     documents = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-    assert [read(text.encode(), str(page)).steps for text in documents] == [(0.05, 0.25, 0.5)]
+    careful, guarded = (read(text.encode(), str(page)) for text in documents)
+    assert careful.steps == (0.05, 0.25, 0.5)
+    assert [gate.loss for gate in guarded.class_gates] == [Loss.PROVEN, Loss.POSSIBLE]
+    assert guarded.feedback is not None and guarded.feedback.required
 
 
 @pytest.fixture

@@ -68,6 +68,15 @@ def test_a_policy_may_let_other_answers_pass(tmp_path: Path) -> None:
     assert len(noted(world)) == 1
 
 
+def test_where_no_golden_set_is_there_other_answers_pass_with_a_note(world: World) -> None:
+    world.replica.answers[Arm.CANARY] = OTHER
+    world.canary(measured=False)
+    assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+    assert [body.code for body in noted(world)] == [ReasonCode.SIGNALS]
+    assert "no golden set is there that could vouch" in world.story()
+    assert retrace(world.store, 1).same
+
+
 def test_what_if_the_policy_had_let_them_pass(world: World) -> None:
     world.replica.answers[Arm.CANARY] = OTHER
     world.canary()

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import time
 import zipfile
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serinus.control.explain import explain
+from serinus.control.golden import results_of
 from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.control.verify import Task, outcome_of, verify
 from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.errors import Corrupt
 from serinus.rollout.events import Rejected, Verified
+from serinus.rollout.policy import ClassGate, ClassMetric, Loss
 from serinus.rollout.state import Rollout
 from tests import models
 from tests.control.golden import write_golden
@@ -179,6 +183,87 @@ def test_the_quality_gate_lets_an_equal_pass_and_stops_a_worse(world: World) -> 
     body = world.events[-1].body
     assert isinstance(body, Rejected)
     assert body.report["checks"][-1]["numbers"]["low"] == -1.0
+
+
+def golden(world: World, pairs: int) -> None:
+    write_golden(world.folder / "golden", pairs=pairs)
+    world.store.add_golden("coast", world.folder / "golden", actor="alice")
+
+
+SWAPPED = (0, 1, 3, 2)
+"""Major damage is called destroyed, and destroyed major damage."""
+
+
+def test_swapped_classes_are_named(world: World) -> None:
+    golden(world, pairs=24)
+    world.publish(models.calling(world.folder / "swapped", SWAPPED, seed=LIKE_BASE))
+    last = rejected(world)
+    assert last.code is ReasonCode.QUALITY_GATE
+    assert "Class major-damage: AP50 0.000 against 1.000 of current" in last.reason
+    assert "Class destroyed: AP50 0.000 against 1.000 of current" in last.reason
+    assert "Class no-damage" not in last.reason
+    results = results_of(world.store, last.version)
+    assert [(one.name, one.passed, one.vouches) for one in results] == [("coast", False, False)]
+    gates = {gate.label: gate for gate in results[0].gates if gate.metric == "ap50"}
+    assert [name for name, gate in gates.items() if not gate.passed] == ["major-damage", "destroyed"]
+    assert (gates["destroyed"].low, gates["destroyed"].margin) == (-1.0, 0.1)
+    assert gates["destroyed"].objects >= 30
+    assert explain(world.store).golden == results
+
+
+def test_a_class_is_gated_where_the_mean_lets_it_pass(tmp_path: Path) -> None:
+    world = World(tmp_path, map50_margin=1.0)
+    golden(world, pairs=24)
+    world.publish(models.calling(world.folder / "lost", (0, 1, 2, 0), seed=LIKE_BASE))
+    last = rejected(world)
+    assert last.code is ReasonCode.QUALITY_GATE
+    assert "Class destroyed: AP50 0.000 against 1.000 of current" in last.reason
+    assert "all of it lies below -0.100" in last.reason
+
+
+def test_a_class_with_too_little_support_is_not_judged_and_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, map50_margin=1.0)
+    golden(world, pairs=3)
+    world.publish(models.calling(world.folder / "swapped", SWAPPED, seed=LIKE_BASE))
+    world.verify()
+    assert world.rollout.phase is RolloutPhase.CANARY, world.story()
+    assert re.search(r"destroyed was not judged: \d objects?, 30 needed\.", world.rollout.reason)
+    gate = results_of(world.store, world.rollout.version)[0].gates[-1]
+    assert (gate.label, gate.judged, gate.passed) == ("destroyed", False, True)
+
+
+def test_objects_in_too_few_pictures_are_not_judged(tmp_path: Path) -> None:
+    gates = (ClassGate(min_objects=1, min_pictures=4),)
+    world = World(tmp_path, map50_margin=1.0, class_gates=gates)
+    golden(world, pairs=3)
+    world.publish(models.calling(world.folder / "swapped", SWAPPED, seed=LIKE_BASE))
+    world.verify()
+    assert "major-damage was not judged: in 3 pairs, 4 needed." in world.rollout.reason, world.story()
+
+
+def test_a_policy_asks_for_recall_that_must_not_be_lost(tmp_path: Path) -> None:
+    gate = ClassGate(metric=ClassMetric.RECALL, loss=Loss.POSSIBLE, margin=0.2, min_objects=20)
+    world = World(tmp_path, map50_margin=1.0, class_gates=(gate,))
+    golden(world, pairs=24)
+    world.publish(models.calling(world.folder / "lost", (0, 1, 2, 0), seed=LIKE_BASE))
+    assert "Class destroyed: recall 0.000 against 1.000 of current" in rejected(world).reason
+
+
+def test_without_class_gates_only_the_mean_is_judged(tmp_path: Path) -> None:
+    world = World(tmp_path, map50_margin=1.0, class_gates=())
+    golden(world, pairs=24)
+    world.publish(models.calling(world.folder / "lost", (0, 1, 2, 0), seed=LIKE_BASE))
+    world.verify()
+    assert world.rollout.phase is RolloutPhase.CANARY
+    assert world.rollout.vouched == ("golden set coast",)
+    assert len(results_of(world.store, world.rollout.version)[0].gates) == 1
+
+
+def test_a_set_that_compares_nothing_vouches_for_nobody(world: World) -> None:
+    assert results_of(world.store, 1) == ()
+    world.publish(models.healthy(world.folder / "equal", seed=LIKE_BASE))
+    world.verify()
+    assert world.rollout.vouched == ()
 
 
 def test_every_golden_set_counts(world: World) -> None:

@@ -208,7 +208,7 @@ class World:
         self._wait(lambda: self.state.rollout is not None)
         self._wait(lambda: self.state.rollout is None or self.rollout.phase is not RolloutPhase.VERIFYING)
 
-    def canary(self, share: float = 0.5, vouched: tuple[str, ...] = ()) -> None:
+    def canary(self, share: float = 0.5, vouched: tuple[str, ...] = (), *, measured: bool = True) -> None:
         """Version 2 is published and the canary, for tests that are not about its verification."""
         self.replica.beat(self.state)
         past = gather.past(
@@ -221,7 +221,7 @@ class World:
         start = RolloutStarted(rollout=1, version=version, policy=self.policy)
         self.store.append(start, actor="controller", reason="the next that was published")
         self.store.append(
-            Verified(rollout=1, share=share, vouched=vouched, past=past),
+            Verified(rollout=1, share=share, vouched=vouched, measured=measured, past=past),
             actor="controller",
             reason="all checks passed",
         )

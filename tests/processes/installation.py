@@ -216,8 +216,8 @@ class Installation:
         last = state.last
         return last if state.rollout is None and last is not None and last.version == version else None
 
-    def wait_ended(self, version: Version) -> Rollout:
-        eventually(lambda: self.ended(version), f"the rollout of {version} ends", tell=self._tell)
+    def wait_ended(self, version: Version, patience: float = PATIENCE) -> Rollout:
+        eventually(lambda: self.ended(version), f"the rollout of {version} ends", patience, self._tell)
         found = self.ended(version)
         assert found is not None
         return found
@@ -246,9 +246,9 @@ class Installation:
 
 @contextmanager
 def traffic(
-    place: Installation, pictures: list[tuple[bytes, bytes]], users: int = 8
+    place: Installation, pictures: list[tuple[bytes, bytes]], users: int = 8, pause: float = 0.02
 ) -> Iterator[list[dict[str, Any]]]:
-    """`users` threads sending pairs as fast as they are answered; gives the list of replies (or failures)."""
+    """`users` threads sending pairs, each `pause` seconds after an answer; gives replies (or failures)."""
     seen: list[dict[str, Any]] = []
     stop = threading.Event()
 
@@ -272,7 +272,7 @@ def traffic(
                     )
                 except httpx.HTTPError as error:
                     seen.append({"status": 0, "text": f"{type(error).__name__}: {error}"})
-                stop.wait(0.02)
+                stop.wait(pause)
 
     threads = [threading.Thread(target=user, args=(number,)) for number in range(users)]
     for thread in threads:

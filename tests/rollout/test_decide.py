@@ -35,7 +35,7 @@ from serinus.rollout.events import (
     Undone,
     Verified,
 )
-from serinus.rollout.policy import OnInsufficient, OnNewVersion, OnShift, Policy
+from serinus.rollout.policy import OnDrift, OnInsufficient, OnNewVersion, OnShift, Policy
 from serinus.rollout.state import State
 from tests.evidence.requests import both
 from tests.rollout.histories import History, promoted, published, rolled_back, started, with_canary
@@ -64,7 +64,8 @@ def situation(
 
 SHIFT = Verdict(good=True, shift="the canary answers differently", words="0 of 80 canary requests failed")
 DRIFT = Verdict(good=True, drift="both answer differently", words="0 of 80 canary requests failed")
-NOTES = Policy(on_shift=OnShift.NOTE, on_drift=OnShift.NOTE)
+HOLDS = Policy(on_shift=OnShift.HOLD)
+NOTES = Policy(on_shift=OnShift.NOTE, on_drift=OnDrift.NOTE)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ NOTES = Policy(on_shift=OnShift.NOTE, on_drift=OnShift.NOTE)
 def test_other_answers_hold_or_are_noted_once_and_roll_nothing_back(
     verdict: Verdict, code: ReasonCode
 ) -> None:
-    history = with_canary()
+    history = with_canary(HOLDS)
     decision = decide(history.state, situation(verdict))
     assert isinstance(decision, Suspend) and decision.code is code
     history.append(Held(rollout=1, code=code))
@@ -86,6 +87,15 @@ def test_other_answers_hold_or_are_noted_once_and_roll_nothing_back(
     assert isinstance(decision, Note) and decision.code is code
     history.append(Noted(rollout=1, code=code))
     assert isinstance(decide(history.state, situation(verdict)), Promote)
+
+
+def test_without_golden_sets_other_answers_pass_but_not_other_pictures() -> None:
+    alone = with_canary().state
+    assert isinstance(decide(alone, situation(SHIFT)), Note)
+    assert isinstance(decide(alone, situation(DRIFT)), Suspend)
+    assert alone.rollout is not None
+    measured = msgspec.structs.replace(alone, rollout=msgspec.structs.replace(alone.rollout, measured=True))
+    assert isinstance(decide(measured, situation(SHIFT)), Suspend), "a golden set is there, and did not vouch"
 
 
 def test_a_golden_set_vouches_for_other_answers_but_not_for_other_pictures() -> None:

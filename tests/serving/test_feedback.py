@@ -69,6 +69,21 @@ def truth(request_id: str, *boxes: tuple[tuple[float, ...], int]) -> GroundTruth
     )
 
 
+def test_only_what_a_coin_chose_is_an_answer_of_the_rollout(store: Store, clock: Turned) -> None:
+    kept = recorder(store, clock)
+    chosen = answer(store)._replace(rollout=4)
+    kept.note("coin", chosen, b"pre", b"post")
+    kept.note("tester", chosen._replace(override=True), b"pre", b"post")
+    kept.note("instead", chosen._replace(fallback=True), b"pre", b"post")
+    kept.send()
+    found = {name: store.predictions.find(name) for name in ("coin", "tester", "instead")}
+    assert {name: one[0].rollout for name, one in found.items() if one} == {
+        "coin": 4,
+        "tester": None,
+        "instead": None,
+    }
+
+
 def test_what_was_answered_can_be_judged_and_judged_again(store: Store, clock: Turned) -> None:
     kept = recorder(store, clock)
     for number in range(3):

@@ -1,8 +1,11 @@
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serinus.store import Store
+from tests.store.crash.operations import remove
 from tests.store.drafts import Ticks, new_id, write_draft
 from tests.store.places import open_store
 
@@ -41,3 +44,16 @@ def one(place: str, root: Path, clock: Ticks) -> Store:
 def other(place: str, root: Path, tmp_path: Path, clock: Ticks) -> Store:
     """Another process on the same store; with a bucket on another machine."""
     return open_store(tmp_path / "elsewhere" if place else root, place, clock=clock)
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is such a thing: for thousands of small files, each synced, on which
+    nothing depends but time.
+    """
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="serinus-", dir=shared if shared.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        remove(folder)

@@ -4,6 +4,7 @@ import json
 import uuid
 from pathlib import Path
 
+from serinus.artifact.files import sha256_bytes
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.ids import Version
 from serinus.evidence.analysis import Params, begin
@@ -41,6 +42,28 @@ def write_draft(folder: Path, content: bytes = b"graph", metrics: dict[str, floa
     (folder / "contract.json").write_text("{}")
     (folder / "metrics.json").write_text(json.dumps(METRICS if metrics is None else metrics))
     (folder / "training" / "results.csv").write_text("epoch,loss\n1,0.5\n")
+    return folder
+
+
+def write_set(folder: Path, count: int = 2, dataset: str = "ds-000000000001") -> Path:
+    """A golden set of `count` pairs."""
+    (folder / "images").mkdir(parents=True)
+    pairs = []
+    for n in range(count):
+        for side in ("pre", "post"):
+            (folder / "images" / f"{n}_{side}.png").write_bytes(f"{dataset} {side} {n}".encode())
+        pairs.append(
+            {
+                "key": f"synth_{n:08d}",
+                "sha256": sha256_bytes(f"{dataset} post {n}".encode()),
+                "sha256_pre": sha256_bytes(f"{dataset} pre {n}".encode()),
+                "pre": f"images/{n}_pre.png",
+                "post": f"images/{n}_post.png",
+                "boxes": [[1, 2, 3.5, 4]],
+                "classes": [3],
+            }
+        )
+    (folder / "golden.json").write_text(json.dumps({"dataset": dataset, "pairs": pairs, "more": 1}))
     return folder
 
 

@@ -25,6 +25,11 @@ from tests.store.drafts import frozen_slice, new_id, write_draft
 from tests.store.whole import fill, findings, notable, open_store, publish
 
 
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")

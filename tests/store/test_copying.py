@@ -31,6 +31,11 @@ from tests.store.whole import fill, findings, freeze, ground_truth, notable, ope
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")

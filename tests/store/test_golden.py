@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -6,28 +5,7 @@ import pytest
 from serinus.artifact.files import sha256_bytes
 from serinus.core.errors import Corrupt, InvalidInput
 from serinus.store import Store
-from tests.store.drafts import names
-
-
-def write_set(folder: Path, count: int = 2, dataset: str = "ds-000000000001") -> Path:
-    (folder / "images").mkdir(parents=True)
-    pairs = []
-    for n in range(count):
-        for side in ("pre", "post"):
-            (folder / "images" / f"{n}_{side}.png").write_bytes(f"{dataset} {side} {n}".encode())
-        pairs.append(
-            {
-                "key": f"synth_{n:08d}",
-                "sha256": sha256_bytes(f"{dataset} post {n}".encode()),
-                "sha256_pre": sha256_bytes(f"{dataset} pre {n}".encode()),
-                "pre": f"images/{n}_pre.png",
-                "post": f"images/{n}_post.png",
-                "boxes": [[1, 2, 3.5, 4]],
-                "classes": [3],
-            }
-        )
-    (folder / "golden.json").write_text(json.dumps({"dataset": dataset, "pairs": pairs, "more": 1}))
-    return folder
+from tests.store.drafts import names, write_set
 
 
 def test_a_set_is_kept_under_its_hash(store: Store, tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ from tests.store.drafts import Ticks, names, new_id, start_canary
 DIGEST = Digest("ab" * 32)
 
 
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
+
+
 def published(store: Store, *, note: str = "", initial: bool = False) -> Event:
     body = Published(version=store.state().next_version, digest=DIGEST, note=note, initial=initial)
     return store.append(body, actor="publisher", reason="test")

@@ -1,5 +1,6 @@
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from serinus.artifact.files import copy_regular
 from serinus.core.errors import InvalidInput, Misconfigured
 from serinus.store import Store
+from serinus.store.folder import Folder
 from serinus.store.local import Disk, volume_errors
 from tests.store.drafts import Ticks, frozen_slice, names, new_id, some_slice
 
@@ -198,3 +200,31 @@ def test_what_the_operator_cannot_mend_passes(tmp_path: Path) -> None:
         raise OSError(errno.EROFS, "")
     with pytest.raises(OSError, match="odd"), volume_errors("x", tmp_path):
         raise OSError(errno.EIO, "odd")
+
+
+def test_files_are_listed_while_trees_go(memory: Path) -> None:
+    """Two collections at once: one sizes what the other takes away."""
+    disk = Disk(memory, new_id)
+    done = threading.Event()
+    tree = memory / "artifacts" / "tree"
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            with disk.temporary_tree(tree) as temporary:
+                for n in range(10):
+                    (temporary / str(n)).write_bytes(b"x")
+                disk.publish_tree(temporary, tree, durable=False)
+            disk.discard_tree(tree)
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    whole, there, turns = {str(n): 1 for n in range(10)}, False, 0
+    try:
+        while turns < 20:
+            seen = Folder(memory, disk).files("artifacts/tree")
+            assert seen.items() <= whole.items()
+            turns += there != (seen == whole)
+            there = seen == whole
+    finally:
+        done.set()
+        other.join()

@@ -17,10 +17,18 @@ from serinus.core.ids import Version
 from serinus.rollout.events import Promoted, RolledBack
 from serinus.store import Address, Replica, Routes, Store
 from serinus.store.local import Disk
-from tests.store.drafts import Ticks, frozen_slice, names, new_id, some_slice, start_canary, write_draft
+from tests.store.drafts import (
+    Ticks,
+    frozen_slice,
+    names,
+    new_id,
+    some_slice,
+    start_canary,
+    write_draft,
+    write_set,
+)
 from tests.store.places import open_store
 from tests.store.proxy import Proxy
-from tests.store.test_golden import write_set
 
 
 def test_versions_are_published_once_and_read_by_all(

@@ -19,6 +19,11 @@ REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.processes
 
 
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
+
+
 def spawn(root: Path, draft: Path, name: str, count: int, work: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.store.child", str(root), str(draft), name, str(count), work],

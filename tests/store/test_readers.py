@@ -35,6 +35,11 @@ from tests.store.writer import small_draft
 _slow_fixture = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
+
+
 def opened(root: Path) -> Store:
     return Store.open(root, clock=Ticks(), new_id=new_id)
 

@@ -1,4 +1,8 @@
-"""8 publishers and 4 controllers at once: nothing twice, nothing lost, nothing overwritten."""
+"""8 publishers and 4 controllers at once: nothing twice, nothing lost, nothing overwritten.
+
+The controllers also collect old versions. What goes was recorded before; what serves, may come back or is
+loaded stays.
+"""
 
 import contextlib
 import hashlib
@@ -11,10 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
-from serinus.core.ids import Version
-from serinus.rollout.events import Paused, Published, ShareChanged
+from serinus.control import commands
+from serinus.core.ids import Digest, Version
+from serinus.rollout.events import Paused, Published, Removed, ShareChanged
 from serinus.rollout.state import State
-from serinus.store import Store
+from serinus.store import Replica, Store
 from serinus.store.local import Disk
 from tests.store.crash.invariants import Before, violations
 from tests.store.crash.operations import Place
@@ -24,6 +29,12 @@ from tests.store.test_processes import REPOSITORY, go, real_store, start
 from tests.store.writer import small_draft
 
 _PUBLISHERS, _CONTROLLERS = 8, 4
+_KEPT_LOADED = 3
+
+
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    return memory
 
 
 class Confirmed(NamedTuple):
@@ -33,32 +44,46 @@ class Confirmed(NamedTuple):
     versions: list[tuple[int, str]]
     lost: list[tuple[int, int]]
     """The number of the last event that a decision rested on, and the last one when it was refused."""
+    collected: list[list[int]]
+    """What each collection removed."""
 
     @classmethod
     def parse(cls, output: str) -> "Confirmed":
-        words = [line.split() for line in output.splitlines()]
+        lines = [line.split() for line in output.splitlines()]
+        collected = [list(map(int, versions)) for what, *versions in lines if what == "collected"]
+        words = [line for line in lines if line[0] != "collected"]
         return cls(
             [(int(seq), identity) for what, seq, identity in words if what == "appended"],
             [(int(version), digest) for what, version, digest in words if what == "published"],
             [(int(seen), int(now)) for what, seen, now in words if what == "lost"],
+            collected,
         )
 
 
 class Watch:
-    """Remembers every file of the journal and of the artifacts as it was when it was first seen."""
+    """Remembers every file of the journal and of the artifacts as it was when it was first seen.
+
+    It is also a replica that is slow to unload: it keeps what served at its last looks.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._files: dict[Path, tuple[int, str]] = {}
         self._reader = real_store(root)
+        self._served: list[set[Digest]] = []
+        """At the last looks."""
+        self.loaded: set[Digest] = set()
         self.states: dict[int, State] = {}
         self.problems: list[str] = []
 
     def look(self) -> None:
         for path in [*(self._root / "journal").glob("*.json"), *self._artifact_files()]:
-            inode = path.stat().st_ino
+            try:
+                inode, digest = path.stat().st_ino, "" if path in self._files else _hash(path)
+            except FileNotFoundError:
+                continue  # collected meanwhile; `end` asks whether that was recorded
             if path not in self._files:
-                self._files[path] = (inode, _hash(path))
+                self._files[path] = (inode, digest)
             elif self._files[path][0] != inode:
                 self.problems.append(f"{path.name} was replaced")
         state = self._reader.state()
@@ -68,17 +93,40 @@ class Watch:
         self.states[state.seq] = state
         for record in state.versions.values():
             self._reader.manifest(record.digest)  # raises where a version is seen before its manifest
+        self._serve(state)
 
     def _artifact_files(self) -> Iterator[Path]:
         for folder in (self._root / "artifacts").iterdir():
             if not folder.name.startswith(".tmp-"):
-                yield from (path for path in folder.rglob("*") if path.is_file())
+                with contextlib.suppress(FileNotFoundError):  # collected meanwhile
+                    yield from [path for path in folder.rglob("*") if path.is_file()]
+
+    def _serve(self, state: State) -> None:
+        self.problems += [
+            f"{digest} was loaded, and is gone" for digest in self.loaded if self._lacks(digest)
+        ]
+        serving = {state.current, state.rollout and state.rollout.version}
+        self._served.append({state.versions[version].digest for version in serving if version})
+        del self._served[:-_KEPT_LOADED]
+        wanted = set().union(*self._served)
+        self._reader.put_replica(
+            Replica(replica="watch-0-ab", time=time.time(), seq=state.seq, loaded=tuple(sorted(wanted)))
+        )
+        # Before the heartbeat said so, it could go as soon as it did not serve any more.
+        self.loaded = {digest for digest in wanted if not self._lacks(digest)}
+
+    def _lacks(self, digest: Digest) -> bool:
+        return not (self._root / "artifacts" / digest / "model.onnx").exists()
 
     def end(self) -> None:
         self.look()
-        self.problems += [
-            f"{path.name} was changed" for path, (_, digest) in self._files.items() if _hash(path) != digest
-        ]
+        removed = self._reader.state().removed
+        for path, (_, digest) in self._files.items():
+            if path.exists():
+                if _hash(path) != digest:
+                    self.problems.append(f"{path.name} was changed")
+            elif path.relative_to(self._root / "artifacts").parts[0] not in removed:
+                self.problems.append(f"{path.name} is gone, and nobody recorded it")
 
 
 def _hash(path: Path) -> str:
@@ -92,7 +140,8 @@ def problems(root: Path, watch: Watch, said: dict[str, Confirmed]) -> list[str]:
     events = list(store.events())
     for name, confirmed in said.items():
         mine = [event for event in events if event.actor == name]
-        decided = [(event.seq, event.id) for event in mine if not isinstance(event.body, Published)]
+        decided = [(event.seq, event.id) for event in mine if not isinstance(event.body, Published | Removed)]
+        removed = [list(event.body.versions) for event in mine if isinstance(event.body, Removed)]
         published = [
             (event.body.version, event.body.digest) for event in mine if isinstance(event.body, Published)
         ]
@@ -100,6 +149,8 @@ def problems(root: Path, watch: Watch, said: dict[str, Confirmed]) -> list[str]:
             found.append(f"{name} was told of other events than there are")
         if published != confirmed.versions:
             found.append(f"{name} was told of other versions than there are")
+        if removed != [versions for versions in confirmed.collected if versions]:
+            found.append(f"{name} was told of other removals than there are")
         found += [f"{name} lost against nobody at {seen}" for seen, now in confirmed.lost if now <= seen]
     given = [version for confirmed in said.values() for version, _ in confirmed.versions]
     if len(set(given)) != len(given):
@@ -110,6 +161,17 @@ def problems(root: Path, watch: Watch, said: dict[str, Confirmed]) -> list[str]:
         for seq, state in watch.states.items()
         if seq >= len(replayed) or replayed[seq] != state
     ]
+    for event in events:
+        if isinstance(event.body, Removed):
+            before = replayed[event.seq - 1]
+            rollout = before.rollout
+            needed = {
+                before.current,
+                before.previous,
+                rollout and rollout.version,
+                rollout and rollout.baseline,
+            }
+            found += [f"event {event.seq} removed {v}, needed then" for v in needed & {*event.body.versions}]
     if replayed[-1] != store.state():
         found.append("the journal replays to another state")
     return found
@@ -166,13 +228,18 @@ def check(tmp_path: Path, publishes: int, decisions: int, capsys: pytest.Capture
     assert problems(place.root, watch, said) == []
     assert violations(place, before, []) == []
     operations = _PUBLISHERS * publishes + _CONTROLLERS * decisions
-    assert real_store(place.root).state().seq == 2 + operations
+    collections = [versions for confirmed in said.values() for versions in confirmed.collected]
+    assert real_store(place.root).state().seq == 2 + operations - collections.count([])
     versions = [version for confirmed in said.values() for version, _ in confirmed.versions]
     assert sorted(versions) == list(range(3, 3 + _PUBLISHERS * publishes))
     lost = sum(len(confirmed.lost) for confirmed in said.values())
     with capsys.disabled():
-        print(f"\n{operations} operations of 12 processes, {lost} decisions lost a race and were made anew")  # noqa: T201
+        print(  # noqa: T201
+            f"\n{operations} operations of 12 processes, {len(collections)} of them collections that removed "
+            f"{sum(map(len, collections))} versions; {lost} decisions lost a race and were made anew"
+        )
     assert lost > 0, "they did not meet"
+    assert any(collections), "nothing was collected"
 
 
 @pytest.mark.processes
@@ -214,10 +281,32 @@ def test_an_overwriting_disk_would_be_found(tmp_path: Path) -> None:
     store.append(ShareChanged(rollout=1, share=0.1), actor="overwriter", reason="late")
     with contextlib.suppress(AssertionError):
         watch.end()
-    found = problems(place.root, watch, {"rival": Confirmed(disk.told, [], [])})
+    found = problems(place.root, watch, {"rival": Confirmed(disk.told, [], [], [])})
     assert {
         "0000000005.json was replaced",
         "0000000005.json was changed",
         "rival was told of other events than there are",
         "a reader saw another state at 5",
     } <= set(found)
+
+
+def test_a_careless_collection_would_be_found(tmp_path: Path) -> None:
+    """One that does not ask the replicas, and one that takes away what nobody removed."""
+    place = prepare(tmp_path)
+    store = real_store(place.root)
+    start_canary(store, Version(2))
+    watch = Watch(place.root)
+    watch.look()
+    commands.rollback(store, actor="test", reason="bad")
+    store.remove_versions((Version(2),), actor="test", reason="not loaded, I think")
+    assert len(store.collect()) == 1
+    first, second = (store.state().versions[Version(n)].digest for n in (1, 2))
+    Disk(place.root, new_id).discard_tree(place.root / "artifacts" / first)
+    watch.end()
+    assert {
+        f"{second} was loaded, and is gone",
+        f"{first} was loaded, and is gone",
+        "model.onnx is gone, and nobody recorded it",
+    } <= set(watch.problems)
+    said = {"test": Confirmed([], [], [], [])}
+    assert "test was told of other removals than there are" in problems(place.root, watch, said)

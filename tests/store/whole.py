@@ -25,8 +25,7 @@ from serinus.store import (
 from serinus.store.checking import Finding, Severity
 from serinus.store.gallery import Limits
 from serinus.store.predictions import Answered, Feedback
-from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft
-from tests.store.test_golden import write_set
+from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft, write_set
 
 
 def open_store(root: Path, url: str = "") -> Store:

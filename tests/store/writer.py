@@ -3,7 +3,8 @@
 python -m tests.store.writer ROOT FOLDER NAME COUNT KIND     KIND: publisher | controller
 
 A controller decides on the state that it has read and says so (`expect`). When it loses the race it is told
-Conflict, reads again and decides anew: `lost SEQ-DECIDED-ON SEQ-NOW`.
+Conflict, reads again and decides anew: `lost SEQ-DECIDED-ON SEQ-NOW`. Now and then it collects old versions
+in place of a decision (`serinus versions gc`).
 """
 
 import random
@@ -12,9 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serinus.control import commands
+from serinus.control import commands, retention
 from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Conflict
+from serinus.core.ids import Version
 from serinus.rollout.events import Event, ShareChanged, Verified
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
@@ -24,6 +26,8 @@ from tests.store.child import say
 from tests.store.drafts import new_id
 
 _ATTEMPTS = 10_000
+_COLLECTS = 0.15
+"""Share of what a controller does."""
 
 
 def small_draft(folder: Path, content: str) -> Path:
@@ -49,27 +53,37 @@ def decide(store: Store, name: str, count: int) -> None:
             return
         state = store.state()
         try:
-            event = chance.choice(decisions(store, state, name, chance))()
+            allowed = decisions(store, state, name, chance)
+            if not allowed or chance.random() < _COLLECTS:
+                say("collected", *collect(store, name, chance))
+            else:
+                event = chance.choice(allowed)()
+                say("appended", event.seq, event.id)
         except Conflict as error:
             now = store.state().seq
             if now == state.seq:
                 raise AssertionError("nobody was faster") from error
             say("lost", state.seq, now)
         else:
-            say("appended", event.seq, event.id)
             won += 1
     raise AssertionError("lost too often")
 
 
+def collect(store: Store, actor: str, chance: random.Random) -> list[Version]:
+    """Gives the versions that were removed; none where all are needed."""
+    report = retention.collect(store, keep=chance.randint(0, 1), dry_run=False, actor=actor)
+    return [fate.version for fate in report.versions if fate.remove]
+
+
 def decisions(store: Store, state: State, actor: str, chance: random.Random) -> list[Callable[[], Event]]:
-    """What this state allows; each rests on it and on nothing newer."""
+    """What this state allows, maybe nothing; each rests on it and on nothing newer."""
     seq, rollout = state.seq, state.rollout
     if rollout is None:
         startable = [v for v, record in state.versions.items() if record.state in STARTABLE]
-        version = chance.choice(startable)
+        version = chance.choice(startable) if startable else None
         undo = lambda: commands.undo(store, actor=actor, expect=seq)  # noqa: E731
         start = lambda: commands.start(store, version, policy=Policy(), actor=actor, expect=seq)  # noqa: E731
-        return [start] if state.previous is None else [start, undo]
+        return [start] * (version is not None) + [undo] * (state.previous is not None)
     share = chance.randint(1, 9) / 10
     if rollout.phase is RolloutPhase.VERIFYING:
         verified = Verified(rollout=rollout.number, share=share)

@@ -13,7 +13,7 @@ from serinus.data.importing import import_archive
 from serinus.data.synth.scenery import Disaster
 from serinus.data.synth.write import Labels, SynthSet, write_sets
 from serinus.engine.session import Model
-from serinus.evaluation.bootstrap import PairedBound, paired_map50
+from serinus.evaluation.bootstrap import Bound, compare
 from serinus.imagery.stack import fit, to_original
 from serinus.training.run import train
 from serinus.training.trainer import TrainSpec
@@ -41,7 +41,7 @@ def first(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TrainSpec(epochs=10, batch=8), dataset, tmp_path_factory.mktemp("first") / "draft")
 
 
-def _compare(golden: Dataset, old: Path, new: Path) -> PairedBound:
+def _compare(golden: Dataset, old: Path, new: Path) -> Bound:
     truth, found = [], ([], [])
     for pair in golden.pairs():
         pre, post, boxes, labels = load_pair(golden, pair)
@@ -51,7 +51,7 @@ def _compare(golden: Dataset, old: Path, new: Path) -> PairedBound:
             model = Model.load(draft / "model.onnx", contract)
             fitted = fit(pre, post, size=contract.size, stride=contract.stride)
             answers.append(to_original(model.infer(fitted.image)[0], fitted))
-    return paired_map50(truth, *found, golden.manifest.classes)
+    return compare(truth, *found, golden.manifest.classes).map50()
 
 
 def test_it_learns_the_first_disaster(first: Path) -> None:

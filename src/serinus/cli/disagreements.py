@@ -22,10 +22,10 @@ def list_(rollout: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> N
     rollout
         Number of the rollout.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.disagreements import DisagreementView, disagreements
 
-    page = disagreements(open_store(where.settings()), rollout)
+    page = disagreements(look_at_store(where.settings()), rollout)
 
     def cells(one: DisagreementView) -> tuple[str, ...]:
         return (
@@ -75,11 +75,11 @@ def show(
     out
         Also write its overlays, and its pictures where they are kept, into this folder.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.disagreements import disagreement, picture
     from serinus.data.labelled import ending_of
 
-    store = open_store(where.settings())
+    store = look_at_store(where.settings())
     found = disagreement(store, rollout, id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -159,12 +159,12 @@ def export(
         coco: `coco.json` with a score and a source for each box. xbd: `train/images`, `train/labels`; where
         the versions name different classes the building is un-classified. Zip it for `serinus data import`.
     """
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import look_at_store
     from serinus.control.disagreements import classes_in, queue
     from serinus.core.errors import InvalidInput
     from serinus.data.queue import write_coco, write_xbd
 
-    store = open_store(where.settings())
+    store = look_at_store(where.settings())
     classes = classes_in(store, rollout)
     waiting = list(queue(store, rollout))
     if not waiting:

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from serinus.cli.exits import OF_PHASE, Exit
+from serinus.cli.golden_table import golden_table
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.policy import chosen
 from serinus.cli.show import emit, say, table, when
@@ -238,6 +239,7 @@ def explain(
 
     def people(console: Console) -> None:
         console.print(in_words(found), highlight=False, soft_wrap=True, markup=False, emoji=False)
+        golden_table(console, found.golden)
         console.print()
         rows = [
             (f"{one.seconds:.0f} s", str(one.row.seq), one.row.actor, one.row.what, one.row.why)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 from rich.console import Console
 
+from serinus.cli.golden_table import golden_table
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, megabytes, say, table, when
 from serinus.core.enums import SignatureStanding
@@ -154,7 +155,7 @@ def gc(
 
 @app.command
 def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> None:
-    """Show one version: its manifest, metrics, lineage, state.
+    """Show one version: its manifest, metrics, lineage, state, and what the golden sets said of it.
 
     Parameters
     ----------
@@ -185,6 +186,7 @@ def show(version: int, /, *, where: Where = HERE, output: Output = PEOPLE) -> No
         ]
         rows += [(name, f"{value:.4g}") for name, value in sorted(detail.manifest.metrics.items())]
         table(console, ("", ""), rows, "")
+        golden_table(console, detail.golden)
 
     emit(detail, output, people)
 

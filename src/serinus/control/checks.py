@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from serinus.artifact.manifest import Manifest
 from serinus.artifact.validate import check_contract
 from serinus.control import recorded
+from serinus.control.golden import Gate
 from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.control.settings import ControllerSettings
 from serinus.control.trust import Trust, judge
@@ -38,6 +39,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """None: passed, or did not apply (then the words say so)."""
     words: str
     numbers: dict[str, float] = {}
+    gates: tuple[Gate, ...] = ()
+    """Of a golden set, one by one."""
 
     def document(self) -> dict[str, Any]:
         """For the event."""

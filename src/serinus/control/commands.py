@@ -8,6 +8,7 @@ allow the decision (nothing is written then), and InvalidInput for input that ma
 from collections.abc import Callable
 from typing import NamedTuple
 
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Standing, standing
 from serinus.control.outcomes import numbers_of
 from serinus.control.trust import NOTHING_REQUIRED, Trust, insist
@@ -27,6 +28,7 @@ from serinus.rollout.events import (
     RolloutStarted,
     Undone,
 )
+from serinus.rollout.feedback import objection
 from serinus.rollout.policy import Policy, same_null, share_of_step, step_of
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
@@ -67,7 +69,10 @@ def promote(
             )
         at = standing(store, rollout)
         verdict = at.verdict()
+        judged = FeedbackWatch(store).standing(state, rollout)
         objections = _objections(store, rollout, at, verdict)
+        if said := objection(rollout.policy.feedback, judged):
+            objections.append(said)
         if objections and not confirm:
             raise Conflict(
                 f"Version {rollout.version} is not ready to be promoted: {'; '.join(objections)}.",
@@ -83,7 +88,7 @@ def promote(
             version=rollout.version,
             code=ReasonCode.MANUAL,
             override=bool(objections),
-            numbers=numbers_of(rollout, at, verdict),
+            numbers=numbers_of(rollout, at, verdict, feedback=judged),
             evidence=at.digest,
             policy=rollout.policy.name,
         )

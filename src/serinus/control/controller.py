@@ -15,6 +15,7 @@ import msgspec
 from serinus.control import gather, probing
 from serinus.control.arrivals import Arrivals
 from serinus.control.importing import Importer
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Ledger, Standing, standing, step_proof
 from serinus.control.outcomes import body_of
 from serinus.control.policies import named
@@ -30,6 +31,7 @@ from serinus.core.ids import Clock, Digest, Version
 from serinus.evidence.counts import Categories
 from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
+from serinus.rollout.feedback import vouched
 from serinus.rollout.policy import share_of_step
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
@@ -73,6 +75,7 @@ class Controller:
         self._prober = prober
         self._notify = notify
         self._recovery = Recovery(store)
+        self._feedback = FeedbackWatch(store)
         self._verifier = Verifier(store, settings, monotonic=monotonic)
         self._ledger = Ledger(
             store,
@@ -181,6 +184,7 @@ class Controller:
             share=share,
             report=outcome.report,
             vouched=outcome.vouched,
+            measured=outcome.measured,
             past=self._past(current),
         )
         return self._append(state, verified, outcome.reason)
@@ -210,6 +214,7 @@ class Controller:
         self._probe(state, rollout, at)
         verdict = at.verdict(readings.in_flight)
         shared = rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE
+        judged = self._feedback.standing(state, rollout)
         situation = Situation(
             now=now,
             clock=at.clock,
@@ -218,14 +223,15 @@ class Controller:
             tripped=readings.tripped,
             ready=readings.ready,
             outage_over=shared and self._recovery.over(rollout, at.last),
-            vouched=rollout.vouched,
+            vouched=vouched(rollout, judged),
             step=step_proof(self._store, rollout, at, readings.in_flight),
             disagreement="" if at.shadow is None else at.shadow.objection,
+            feedback=judged,
         )
         decision = decide(state, situation)
         if isinstance(decision, Promote):
             decision = self._unfit(state.versions[rollout.version].digest, rollout) or decision
-        body = body_of(decision, rollout, at, verdict, situation.step)
+        body = body_of(decision, rollout, at, verdict, step=situation.step, feedback=situation.feedback)
         if body is None:
             return Tick(seq=state.seq, words=decision.reason)
         return self._append(state, body, decision.reason)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from serinus.control.golden import GoldenResult, results_in
 from serinus.control.history import Row, row_of
 from serinus.control.ledger import Standing, params_of, standing, with_pairs
 from serinus.control.pairs import PairsView, classes_of, pairs_view
@@ -85,6 +86,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """What the versions' answers say of each other and of the past, in a sentence; empty before any."""
     numbers: dict[str, float]
     """Of the newest decision; without one, of now."""
+    golden: tuple[GoldenResult, ...]
+    """What each golden set said before the traffic, gate by gate."""
     timeline: tuple[Moment, ...]
     series: tuple[Point, ...]
     pairs: PairsView | None = None
@@ -135,6 +138,7 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
         arms=_arms(at, started.version, baseline),
         answers=f"{verdict.answers[:1].upper()}{verdict.answers[1:]}." if verdict.answers else "",
         numbers=numbers,
+        golden=_golden(events),
         timeline=tuple(
             Moment(
                 seconds=max(0.0, event.time - events[0].time),
@@ -231,6 +235,14 @@ def _outcome(store: Store, number: int, events: Sequence[Event]) -> tuple[Rollou
     if phase is RolloutPhase.HELD:
         decisive = next(event for event in reversed(events) if isinstance(event.body, Held))
     return phase, decisive
+
+
+def _golden(events: Sequence[Event]) -> tuple[GoldenResult, ...]:
+    for event in reversed(events):
+        match event.body:
+            case Verified(report=report) | Rejected(report=report):
+                return results_in(report)
+    return ()
 
 
 def _headline(

@@ -5,15 +5,26 @@ from serinus.evidence.steps import StepProof
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.decide import Advance, Decision, Hold, Note, Promote, ResetEpoch, RollBack, Suspend
 from serinus.rollout.events import Body, EpochReset, Held, Noted, Promoted, RolledBack, ShareChanged
+from serinus.rollout.feedback import FeedbackStanding
 from serinus.rollout.state import Rollout
 
 
 def body_of(
-    decision: Decision, rollout: Rollout, at: Standing, verdict: Verdict, step: StepProof | None = None
+    decision: Decision,
+    rollout: Rollout,
+    at: Standing,
+    verdict: Verdict,
+    *,
+    step: StepProof | None = None,
+    feedback: FeedbackStanding | None = None,
 ) -> Body | None:
     """The event that `decision` asks for; None for Hold, which changes nothing."""
     number, version = rollout.number, rollout.version
-    numbers, evidence, policy = numbers_of(rollout, at, verdict, step), at.digest, rollout.policy.name
+    numbers, evidence, policy = (
+        numbers_of(rollout, at, verdict, step=step, feedback=feedback),
+        at.digest,
+        rollout.policy.name,
+    )
     match decision:
         case Hold():
             return None
@@ -56,7 +67,12 @@ def _noted(instead_of: Held) -> Noted:
 
 
 def numbers_of(
-    rollout: Rollout, at: Standing, verdict: Verdict, step: StepProof | None = None
+    rollout: Rollout,
+    at: Standing,
+    verdict: Verdict,
+    *,
+    step: StepProof | None = None,
+    feedback: FeedbackStanding | None = None,
 ) -> dict[str, float]:
     """The verdict's numbers, and what else a reader needs to judge the decision again."""
     proof = {}
@@ -72,6 +88,7 @@ def numbers_of(
         **verdict.numbers,
         **proof,
         **({} if at.shadow is None else at.shadow.numbers),
+        **(feedback.numbers if feedback is not None and rollout.policy.feedback is not None else {}),
         "k": float(at.k),
         "share": rollout.share,
         "clock": at.clock,

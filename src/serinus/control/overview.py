@@ -2,6 +2,7 @@
 
 import msgspec
 
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import standing
 from serinus.control.pairs import PairsView, classes_of, pairs_view
 from serinus.core.enums import ReasonCode, RolloutPhase
@@ -42,6 +43,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, float]
     pairs: PairsView | None
     """What shadow pairs say; None where there were none."""
+    feedback: str = ""
+    """Where the feedback gate stands, in words; empty without one, and for a rollout that is over."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +64,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 def overview(store: Store) -> Overview:
     """Reads the store once. Raises Corrupt, naming a damaged file."""
     state = store.state()
-    active = None if state.rollout is None else _progress(store, state.rollout)
+    active = None if state.rollout is None else _active(store, state, state.rollout)
     last = None if state.last is None else _progress(store, state.last)
     canary = state.canary
     return Overview(
@@ -73,6 +76,14 @@ def overview(store: Store) -> Overview:
         last=last,
         words=_words(state, active, last),
     )
+
+
+def _active(store: Store, state: State, rollout: Rollout) -> Progress:
+    progress = _progress(store, rollout)
+    if rollout.policy.feedback is None:
+        return progress
+    judged = FeedbackWatch(store).standing(state, rollout)
+    return progress if judged is None else msgspec.structs.replace(progress, feedback=judged.words)
 
 
 def _served(state: State, version: Version | None) -> Served | None:
@@ -126,4 +137,6 @@ def _active_words(active: Progress) -> list[str]:
         lines.append(f"Answers: {active.answers}.")
     if active.pairs is not None:
         lines.append(f"Shadow pairs: {active.pairs.words}")
+    if active.feedback:
+        lines.append(f"{active.feedback[0].upper()}{active.feedback[1:]}.")
     return lines

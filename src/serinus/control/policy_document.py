@@ -8,6 +8,7 @@ import ast
 import difflib
 import inspect
 import io
+import re
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 16
 _MOST_DEPTH = 8
 _SCHEMA_KEY = "$schema"
+_INSIDE = re.compile(r" - at `\$(.*)`$")
+"""Where msgspec says that a value is wrong: `$[0].margin`."""
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Policy)}
 
 
@@ -78,11 +81,11 @@ def read(data: bytes, file: str, name: str = "") -> Policy:
             continue
         try:
             values[key] = msgspec.convert(value, _FIELDS[key].type, strict=True)
-        except msgspec.ValidationError:
+        except msgspec.ValidationError as error:
             shown = (
                 value if isinstance(value, int | float | str | bool) else msgspec.json.encode(value).decode()
             )
-            mistakes.append(mistake(_deepest(key, value), f"{key} is {shown}; allowed: {allowed(key)}."))
+            mistakes.append(mistake(_deepest(key, error), f"{key} is {shown}; allowed: {allowed(key)}."))
     if "share" in values and "steps" in values:
         mistakes.append(mistake("share", "share stands beside steps; allowed: one of them."))
     if mistakes:
@@ -150,16 +153,10 @@ def _unknown(key: str) -> str:
     return f"there is no field {key!r}; {hint}"
 
 
-def _deepest(key: str, value: Any) -> str:
-    """The element of a list that is wrong, if it is one alone."""
-    if not isinstance(value, list):
-        return key
-    for number, one in enumerate(value):
-        try:
-            msgspec.convert([one], _FIELDS[key].type)
-        except msgspec.ValidationError:
-            return f"{key}[{number}]"
-    return key
+def _deepest(key: str, error: msgspec.ValidationError) -> str:
+    """The part of a field's value that is wrong, by its path."""
+    inside = _INSIDE.search(str(error))
+    return key + (inside[1] if inside else "")
 
 
 def _compose(data: bytes, file: str, places: dict[str, _Place]) -> tuple[dict[str, Any], list[Mistake]]:

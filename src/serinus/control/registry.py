@@ -4,6 +4,7 @@ import msgspec
 
 from serinus.artifact.manifest import Manifest
 from serinus.artifact.signing import NO_KEYS, Finding, Keyring
+from serinus.control.golden import GoldenResult, results_of
 from serinus.control.trust import finding
 from serinus.core.enums import VersionState
 from serinus.core.errors import NotFound
@@ -42,6 +43,8 @@ class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     signature: Finding
     """Who signed it, and whether that holds."""
+    golden: tuple[GoldenResult, ...]
+    """What the golden sets said of it when it was verified last, beside the version that was current then."""
 
 
 def versions(store: Store, keys: Keyring = NO_KEYS) -> list[VersionRow]:
@@ -82,4 +85,5 @@ def version_detail(store: Store, version: Version, keys: Keyring = NO_KEYS) -> V
         reason=record.reason,
         manifest=store.manifest(record.digest),
         signature=finding(store, record.digest, keys),
+        golden=results_of(store, version),
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Standing, begun, params_of, with_pairs
 from serinus.control.outcomes import body_of
 from serinus.core.enums import ReasonCode, RolloutPhase
@@ -35,6 +36,7 @@ from serinus.rollout.events import (
     RolloutStarted,
     Verified,
 )
+from serinus.rollout.feedback import vouched
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import Rollout, State
 from serinus.rollout.table import IllegalTransition
@@ -106,7 +108,7 @@ def retrace(store: Store, number: int, policy: Policy | None = None) -> Retraced
     state, later = _begun(store, number, policy)
     if policy is not None:  # whoever asks what that one would do asks of no other
         later = [event for event in later if not isinstance(event.body, PolicyChanged)]
-    course = _Course(state, later)
+    course = _Course(state, later, FeedbackWatch(store))
     for frozen in _slices(store, number):
         if course.over:
             break
@@ -126,8 +128,9 @@ def recorded_policy(store: Store, number: int) -> Policy:
 class _Course:
     """A journal in memory: what was recorded from outside, and what is decided here."""
 
-    def __init__(self, state: State, later: list[Event]) -> None:
+    def __init__(self, state: State, later: list[Event], feedback: FeedbackWatch) -> None:
         self._state = state
+        self._feedback = feedback
         self._outside = [event for event in later if not _by_evidence(event)]
         self._promoted = {
             event.body.evidence: event.body.numbers.get("in_flight", 0.0)
@@ -203,6 +206,8 @@ class _Course:
         noted = self._promoted.get(at.digest) if self._promoted else None
         in_flight = frozen.in_flight if noted is None else min(frozen.in_flight, int(noted))
         self._verdict = at.verdict(in_flight)
+        # Judgements stay in the store: those that had come then.
+        judged = self._feedback.standing(self._state, rollout, until=frozen.time)
         situation = Situation(
             now=frozen.time,
             clock=at.clock,
@@ -210,14 +215,15 @@ class _Course:
             ready=frozen.ready or noted is not None,
             tripped=frozen.tripped and noted is None,
             outage_over=self._aftermath.over(rollout.policy.max_error_rate),
-            vouched=rollout.vouched,
+            vouched=vouched(rollout, judged),
             step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
             if rollout.policy.steps
             else None,
             disagreement="" if self._shadow is None else self._shadow.objection,
+            feedback=judged,
         )
         decision = decide(self._state, situation)
-        body = body_of(decision, rollout, at, self._verdict, situation.step)
+        body = body_of(decision, rollout, at, self._verdict, step=situation.step, feedback=situation.feedback)
         if body is None:
             return
         if (step := _step(body, at.k, decision.reason)) is not None:

@@ -13,6 +13,7 @@ import msgspec
 
 from serinus.control import checks, quality
 from serinus.control.checks import Check
+from serinus.control.golden import check_name, results_in
 from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
@@ -31,9 +32,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """None: it may have traffic."""
     reason: str
     report: dict[str, Any]
-    """`checks`: each with name, failed, words, numbers."""
+    """`checks`: each with name, failed, words, numbers, gates."""
     vouched: tuple[str, ...] = ()
-    """Golden sets on which it was measured and is not clearly worse than current."""
+    """Golden sets on which it was compared with current and nothing was found against it."""
+    measured: bool = False
+    """Whether there was a golden set."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +68,10 @@ def outcome_of(made: list[Check]) -> Outcome:
     last = made[-1]
     if last.failed is not None:
         return Outcome(failed=last.failed, reason=f"Check of {last.name}: {last.words}", report=report)
-    gates = [check for check in made if check.name.startswith("golden set ")]
-    reason = f"All {len(made)} checks before traffic passed." + "".join(f" {gate.words}" for gate in gates)
-    # A gate that had nothing to measure has no numbers, and says nothing for the candidate.
-    vouched = tuple(gate.name for gate in gates if gate.numbers)
-    return Outcome(failed=None, reason=reason, report=report, vouched=vouched)
+    golden = results_in(report)
+    reason = " ".join([f"All {len(made)} checks before traffic passed.", *(one.words for one in golden)])
+    vouched = tuple(check_name(one.name) for one in golden if one.vouches)
+    return Outcome(failed=None, reason=reason, report=report, vouched=vouched, measured=bool(golden))
 
 
 class Verifier:

@@ -9,13 +9,15 @@ alike, so their difference means more than either number.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serinus.evaluation.bootstrap import weighted_map50
+from serinus.evaluation.bootstrap import Bound, bound, draws, weighted_map50
 from serinus.evaluation.coco import IOU, Found, Matches, Truth, evaluation, ground_truth, matches
+from serinus.rollout.policy import FeedbackMetric
 
 _SAMPLES = 1000
 _LEVEL = (0.025, 0.975)
@@ -57,6 +59,40 @@ def online_metrics(
     )
 
 
+class JudgedArm(NamedTuple):
+    """What one version was judged on."""
+
+    truth: Truth
+    found: Sequence[Found]
+    classes: tuple[str, ...]
+
+
+def difference(
+    current: JudgedArm,
+    canary: JudgedArm,
+    metric: FeedbackMetric,
+    *,
+    confidence: float,
+    seed: int = 0,
+    samples: int = 2 * _SAMPLES,
+) -> Bound:
+    """The canary's metric minus current's; each was judged on pictures of its own and is resampled alone.
+
+    The same input and `seed` give the same answer. Raises InvalidInput when either truth shows no building.
+    """
+    rng = np.random.default_rng(seed)
+    a, b = (_resampled(arm, metric, rng, samples) for arm in (current, canary))
+    return bound(a, b, confidence)
+
+
+def _resampled(
+    arm: JudgedArm, metric: FeedbackMetric, rng: np.random.Generator, samples: int
+) -> npt.NDArray[np.float64]:
+    matched = _matched(*arm)
+    measure = _MEASURES[metric]
+    return np.concatenate([measure(matched, weights) for weights in draws(len(arm.truth), rng, samples)])
+
+
 def _matched(truth: Truth, found: Sequence[Found], classes: tuple[str, ...]) -> list[Matches]:
     return matches(evaluation(ground_truth(truth, classes), found, [IOU]), len(truth), len(classes))
 
@@ -77,6 +113,13 @@ def _recall(matched: Sequence[Matches], weights: npt.NDArray[np.float64]) -> npt
     hits = sum((weights[:, one.picture] @ one.hit for one in matched), np.zeros(len(weights)))
     buildings = sum((weights @ one.buildings for one in matched), np.zeros(len(weights)))
     return _ratio(hits, buildings)
+
+
+_MEASURES = {
+    FeedbackMetric.MAP50: weighted_map50,
+    FeedbackMetric.PRECISION: _precision,
+    FeedbackMetric.RECALL: _recall,
+}
 
 
 def _ratio(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -29,6 +29,9 @@ def _words(kind: msgspec.inspect.Type) -> str:
             words = " or ".join(_words(one) for one in kinds)
         case msgspec.inspect.StructType(tag=str(tag), fields=fields):
             words = "{" + ", ".join([f"by: {tag}", *(f"{field.name}: ..." for field in fields)]) + "}"
+        case msgspec.inspect.StructType(fields=fields):
+            inside = (f"{field.name}: {_words(field.type).replace(', ', '|')}" for field in fields)
+            words = "{" + ", ".join(inside) + "}"
         case msgspec.inspect.StrType(pattern=str(pattern)):
             words = f"a text like {pattern}"
     return words

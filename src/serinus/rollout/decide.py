@@ -16,7 +16,8 @@ from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Version
 from serinus.evidence.analysis import Verdict
 from serinus.evidence.steps import StepProof
-from serinus.rollout.policy import OnInsufficient, OnNewVersion, OnShift, share_of_step
+from serinus.rollout.feedback import FeedbackStanding, objection
+from serinus.rollout.policy import OnDrift, OnInsufficient, OnNewVersion, OnShift, share_of_step
 from serinus.rollout.state import Rollout, State
 
 
@@ -38,11 +39,13 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     outage_over: bool = False
     """Both versions are well again since the rollout was held for a shared failure."""
     vouched: tuple[str, ...] = ()
-    """Who vouches for the canary's answers: names of golden sets."""
+    """Who vouches for the canary's answers: names of golden sets, and feedback."""
     step: StepProof | None = None
     """What the canary's requests of the step in force prove; None where nothing was observed in it."""
     disagreement: str = ""
     """What shadow pairs say against the canary, in words; empty while they say nothing."""
+    feedback: FeedbackStanding | None = None
+    """What users judged; None where there is nothing to compare with."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -157,15 +160,21 @@ def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decisio
     if strange := _strange(verdict) or _other_answers(rollout, situation, verdict):
         return strange
     window = rollout.policy.window_seconds
+    gate, judged = rollout.policy.feedback, situation.feedback
     blockers = _blockers(situation, verdict)
+    if gate is not None and judged is not None and judged.worse:
+        blockers += (judged.words,)
     if not blockers and (advance := _advance(rollout, situation.step)):
         return advance
     left = window - situation.clock
     if left > 0.0:
         return Hold(f"the window is open for another {left:.0f} s", situation.now + left)
     verdict = _with_step(rollout, situation.step, verdict)
+    if not blockers and (waiting := objection(gate, judged)):
+        blockers = (*(() if verdict.good else verdict.blockers), waiting)
     if verdict.good and not blockers:
-        return Promote(ReasonCode.EVIDENCE_GOOD, verdict.words)
+        said = f"; {judged.words}" if gate is not None and judged is not None else ""
+        return Promote(ReasonCode.EVIDENCE_GOOD, verdict.words + said)
     missing = "; ".join(blockers or verdict.blockers)
     if situation.clock - rollout.evaluate_from >= rollout.policy.max_evaluation * window:
         return _insufficient(rollout, blockers, missing)
@@ -186,21 +195,29 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
     A golden set explains why versions differ. It is of the past, so it explains no drift.
     """
     policy = rollout.policy
+    noted = policy.on_shift is OnShift.NOTE
+    alone = policy.on_shift is OnShift.AUTO and not rollout.measured
     found = (
-        (ReasonCode.DRIFT, verdict.drift, policy.on_drift, ()),
-        (ReasonCode.SIGNALS, verdict.shift, policy.on_shift, situation.vouched),
-        (ReasonCode.DISAGREEMENT, situation.disagreement, policy.on_shift, situation.vouched),
+        (ReasonCode.DRIFT, verdict.drift, policy.on_drift is OnDrift.NOTE, ()),
+        (ReasonCode.SIGNALS, verdict.shift, noted or alone, situation.vouched),
+        (ReasonCode.DISAGREEMENT, situation.disagreement, noted, situation.vouched),
     )
-    for code, words, then, vouched in found:
+    for code, words, passes, vouched in found:
         if not words or code in rollout.explained:
             continue
         if vouched:
             return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
-        if then is OnShift.NOTE:
-            return Note(code, f"{words}; the policy lets it pass")
+        if passes:
+            why = (
+                "no golden set is there that could vouch" if alone and code is ReasonCode.SIGNALS else _PASSES
+            )
+            return Note(code, f"{words}; {why}")
         missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
         return Suspend(code, f"{words}{missing}")
     return None
+
+
+_PASSES = "the policy lets it pass"
 
 
 def steps_left(rollout: Rollout) -> bool:

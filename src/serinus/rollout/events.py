@@ -54,7 +54,9 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     share: float
     report: dict[str, Any] = {}
     vouched: tuple[str, ...] = ()
-    """Golden sets on which it was measured and is not clearly worse than current."""
+    """Golden sets on which it was compared with current and nothing was found against it."""
+    measured: bool = False
+    """Whether there were golden sets to measure it on."""
     past: Categories = {}
     """What current answered to users before: what the test of data drift compares with."""
 

@@ -2,7 +2,7 @@
 
 import math
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Rate = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 Margin = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Confidence = Annotated[float, msgspec.Meta(ge=0.5, lt=1.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -29,7 +30,16 @@ class OnInsufficient(StrEnum):
 
 
 class OnShift(StrEnum):
-    """What to do when answers change and nothing explains it."""
+    """What to do when the canary answers differently from current and nothing vouches for it."""
+
+    AUTO = "auto"
+    """Hold where golden sets are there to vouch and none did, note where there is none."""
+    HOLD = "hold"
+    NOTE = "note"
+
+
+class OnDrift(StrEnum):
+    """What to do when both versions answer differently from the past."""
 
     HOLD = "hold"
     NOTE = "note"
@@ -64,6 +74,59 @@ class ByCookie(msgspec.Struct, frozen=True, tag_field="by", tag="cookie", forbid
 
 
 Sticky: TypeAlias = ByHeader | ByCookie
+
+
+class ClassMetric(StrEnum):
+    """What a golden set measures of one class."""
+
+    AP50 = "ap50"
+    """Average precision at IoU 0.5."""
+    RECALL = "recall"
+    """Share of its buildings that users are shown, at the version's own confidence threshold."""
+
+
+class Loss(StrEnum):
+    """Which loss refuses a version. The interval is that of the difference to current."""
+
+    POSSIBLE = "possible"
+    """Its lower end lies below minus the margin: the version must prove that it lost no more."""
+    PROVEN = "proven"
+    """All of it lies below minus the margin: it is certain that the version lost more."""
+
+
+class ClassGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What no class may lose against current on any golden set."""
+
+    metric: ClassMetric = ClassMetric.AP50
+    loss: Loss = Loss.PROVEN
+    margin: Margin = 0.1
+    confidence: Confidence = 0.95
+    """Of the central interval of the difference (paired bootstrap over pictures)."""
+    min_objects: Count = 30
+    """A class with fewer objects in the set is not judged,"""
+    min_pictures: Count = 10
+    """nor one that fewer pictures show: what is drawn anew are pictures."""
+
+
+class FeedbackMetric(StrEnum):
+    """What feedback measures of a version."""
+
+    MAP50 = "map50"
+    PRECISION = "precision"
+    RECALL = "recall"
+
+
+class FeedbackGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the canary may lose against current on what users judged during the rollout."""
+
+    metric: FeedbackMetric = FeedbackMetric.MAP50
+    margin: Margin = 0.05
+    confidence: Confidence = 0.95
+    """Over all looks together."""
+    min_pairs: Count = 50
+    """Judged pairs that each of the two versions needs before they are compared."""
+    required: bool = False
+    """Whether a promotion waits for so much feedback. Else too little feedback is no objection."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,15 +180,23 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     above current, is rolled back."""
     max_empty_rate: Rate = 0.2
     """The same of empty answers to probes whose golden pair shows buildings."""
-    on_shift: OnShift = OnShift.HOLD
-    """What follows when the canary answers differently from current and no golden set vouches for it: hold
-    and ask a person, or note it in the history and go on."""
-    on_drift: OnShift = OnShift.HOLD
+    on_shift: OnShift = OnShift.AUTO
+    """What follows when the canary answers differently from current and nothing vouches for it: hold and ask
+    a person; note it in the history and go on; or auto, which holds where there are golden sets, and notes
+    where there is none, since then nothing could vouch for any version. Shadow pairs hold with auto, too."""
+    on_drift: OnDrift = OnDrift.HOLD
     """What follows when both versions answer differently from the time before the rollout (data drift)."""
     require_signature: bool = False
     """Whether a version must be signed with a trusted key before it gets traffic."""
     map50_margin: Margin = 0.05
-    """Quality gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
+    """Golden gate: the 95 % bound of mAP50(canary) - mAP50(current) must not lie below minus this."""
+    class_gates: tuple[ClassGate, ...] = (ClassGate(),)
+    """Golden gates class by class, such as [{metric: recall, loss: possible, margin: 0.2, min_objects: 200}].
+    The default refuses a version of which it is certain that a class lost more than 0.1 of AP50. [] asks
+    for none."""
+    feedback: FeedbackGate | None = None
+    """Gate before a promotion: what users judged, such as {metric: recall, margin: 0.05, min_pairs: 50}. It
+    rolls nothing back: users judge what looks wrong to them, and that is no random sample."""
     shadow_share: Part = 0.0
     """Share of the users' requests that the other version is asked too, after the answer was sent. Takes one
     more worker of each version; dropped first under load."""
@@ -202,8 +273,7 @@ def _wrong_fields(policy: Policy) -> list[str]:
     found: list[str] = []
     for field in msgspec.structs.fields(Policy):
         value = msgspec.to_builtins(getattr(policy, field.name))
-        numbers = value if isinstance(value, list | tuple) else (value,)
-        finite = all(not isinstance(number, float) or math.isfinite(number) for number in numbers)
+        finite = _finite(value)
         try:
             msgspec.convert(value, field.type)
         except msgspec.ValidationError:
@@ -211,3 +281,14 @@ def _wrong_fields(policy: Policy) -> list[str]:
         if not finite:
             found.append(f"{field.name} is {value}; allowed: {words_of(field.type)}")
     return found
+
+
+def _finite(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case list() | tuple():
+            return all(map(_finite, value))
+        case dict():
+            return all(map(_finite, value.values()))
+    return True

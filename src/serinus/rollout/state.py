@@ -57,7 +57,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     past: Categories = {}
     """What current answered to users before the rollout."""
     vouched: tuple[str, ...] = ()
-    """Golden sets on which it was measured and not worse than current."""
+    """See `events.Verified`: who vouches for it when its answers differ from current's."""
+    measured: bool = False
+    """Whether there were golden sets to measure it on."""
     explained: tuple[ReasonCode, ...] = ()
     """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
     code: ReasonCode | None = None

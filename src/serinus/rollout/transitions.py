@@ -233,6 +233,7 @@ def _step(
                 share=_share(body.share),
                 canary_at=event.time,
                 vouched=body.vouched,
+                measured=body.measured,
                 past=body.past,
                 reason=event.reason,
             )

@@ -73,7 +73,7 @@ def answered_of(request_id: str, prediction: Prediction, now: float, *, pictures
             version=prediction.target.version,
             digest=prediction.target.digest,
             role=prediction.role,
-            rollout=prediction.rollout,
+            rollout=None if prediction.override or prediction.fallback else prediction.rollout,
             width=prediction.size[0],
             height=prediction.size[1],
             pictures=pictures,

@@ -1,5 +1,6 @@
 """A store in a folder of a local disk or a POSIX volume: `Backend` over the primitives of `local.Disk`."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,6 +11,8 @@ from serinus.store.backend import Moved, ignore
 from serinus.store.local import TEMPORARY, Disk, touched
 
 _PIECE = 1 << 20
+_LOOKS = 20
+"""At a folder, of which others take parts away meanwhile."""
 
 
 class Folder:
@@ -85,6 +88,12 @@ class Folder:
 
     def files(self, folder: str) -> dict[str, int]:
         path = self._root / folder
+        for _ in range(_LOOKS):
+            with contextlib.suppress(FileNotFoundError):  # somebody took a part of it away meanwhile
+                return self._files(path)
+        return self._files(path)
+
+    def _files(self, path: Path) -> dict[str, int]:
         if not path.is_dir():
             return {}
         return {

@@ -55,7 +55,8 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     role: Arm
     rollout: int | None = None
-    """The rollout in which it was assigned, if there was one."""
+    """The rollout whose coin chose this version; None without one, for testers, and for an answer in place of
+    the canary."""
     width: int
     height: int
     """Of the pictures, in pixels."""
@@ -251,6 +252,10 @@ class Feedbacks:
                 raise one
             found.append(one)
         return sorted(found, key=lambda one: (one.answered.time, one.answered.request_id))
+
+    def count(self, digest: Digest) -> int:
+        """How many answers of one artifact were judged."""
+        return sum(name.endswith(".json") for name in self._backend.names(f"{FEEDBACK}/{digest}"))
 
     def each(self, digest: Digest) -> Iterator[Feedback | Corrupt]:
         """As `of`, in no order, with what is wrong in the place of what is damaged."""

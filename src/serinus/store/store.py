@@ -347,7 +347,8 @@ class Store:
 
     def put_pairs(self, rollout: int, replica: str, n: int, counts: PairCounts) -> None:
         """Writes slice `n` of one process's shadow pairs; atomic, not durable."""
-        self._pairs.put(rollout, replica, n, counts)
+        with volume_errors("report what was counted", self.root):
+            self._pairs.put(rollout, replica, n, counts)
 
     def new_pairs(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, PairCounts]]:
         """Per replica the slices of shadow pairs with n above `seen`, ordered by replica and n."""
@@ -402,7 +403,6 @@ class Store:
         """The newest set of each name. Raises Corrupt; with `verify` every picture is hashed."""
         return self._golden.list(verify=verify)
 
-    # -- as a whole ------------------------------------------------------------------------------------------
     # -- policies --------------------------------------------------------------------------------------------
 
     def put_policy(self, policy: Policy, *, actor: str, reason: str) -> PolicyRecord:
@@ -421,6 +421,8 @@ class Store:
     def policy_history(self, name: str) -> list[PolicyRecord]:
         """All editions, oldest first. Raises Corrupt, naming a damaged file."""
         return self._policies.history(name)
+
+    # -- as a whole ------------------------------------------------------------------------------------------
 
     def check(
         self,

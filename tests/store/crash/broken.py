@@ -1,6 +1,8 @@
 """The harness on disks that break a promise, so that we know that it would find it.
 
-python -m tests.store.crash.broken FOLDER DISK OPERATION MODE     as `cuts`, with one of the disks `BROKEN`
+python -m tests.store.crash.broken FOLDER DISK OPERATION MODE WORDS
+
+As `cuts`, with one of the disks `BROKEN`, up to the first violation that has these words.
 """
 
 import contextlib
@@ -8,9 +10,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from serinus.store import Store
 from serinus.store.local import Disk
-from tests.store.crash import cuts
+from tests.store.crash.cuts import Harness
 from tests.store.crash.operations import Place, unopened
 from tests.store.drafts import new_id
 
@@ -83,11 +87,12 @@ BROKEN: Mapping[str, type[Disk]] = {
 }
 
 
-def main(folder: str, kind: str, operation: str, mode: str) -> None:
+def main(folder: str, kind: str, operation: str, mode: str, words: str) -> None:
     def make(place: Place) -> Store:
         return unopened(place, BROKEN[kind](place.root, new_id))
 
-    cuts.main(Path(folder), 1, [operation], [mode], make)
+    row = Harness(Path(folder), make).until(operation, mode, words)
+    sys.stdout.write(msgspec.json.encode(row).decode())
 
 
 if __name__ == "__main__":

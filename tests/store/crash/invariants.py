@@ -23,7 +23,7 @@ from serinus.core.enums import VersionState
 from serinus.core.errors import SerinusError
 from serinus.store import Store
 from serinus.store.checking.findings import Severity
-from tests.store.crash.operations import LATER, Place, opened, temporaries
+from tests.store.crash.operations import LATER, Place, copied, opened, temporaries
 
 
 class Before(NamedTuple):
@@ -78,16 +78,21 @@ def violations(
         found += _links(place.root, store)
         found += _evidence(place.root)
         found += _golden(store, before)
-        found += _confirmed(store, said)
+        found += unconfirmed(store, place, said)
         store.new_observations(1, {})
         store.replicas()
         store.routes()
         found += _foreign(place.root, before)
         found += [f"{name} outlives a start" for name in temporaries(place.root)]
-        found += [f"store check: {one.words}" for one in store.check() if one.severity is Severity.ERROR]
+        found += [f"store check: {words}" for words in _errors(store)]
     except (SerinusError, OSError, AssertionError, LookupError, ValueError) as error:
         found.append(f"{type(error).__name__}: {error}")
     return found
+
+
+def _errors(store: Store) -> list[str]:
+    """For which `store check` would not end with 0."""
+    return [one.words for one in store.check() if one.severity is Severity.ERROR]
 
 
 def _sha256(data: bytes) -> str:
@@ -218,7 +223,8 @@ def _golden(store: Store, before: Before) -> Iterator[str]:
         yield f"golden sets {before.golden.keys() - there} were lost"
 
 
-def _confirmed(store: Store, said: list[list[Any]]) -> Iterator[str]:
+def unconfirmed(store: Store, place: Place, said: list[list[Any]]) -> Iterator[str]:
+    """What the store told somebody and does not hold."""
     state = store.state()
     events = {event.seq: event.id for event in store.events()}
     for what, *words in said:
@@ -233,6 +239,10 @@ def _confirmed(store: Store, said: list[list[Any]]) -> Iterator[str]:
                 held = frozen is not None and frozen.digest == words[2]
             case "golden":
                 held = (words[0], words[1]) in {(s.name, s.digest) for s in store.golden_sets()}
+            case "copied":
+                copy = copied(place)
+                yield from (f"of the copy: {words}" for words in _errors(copy))
+                held = copy.state() == state
             case "removed":
                 held = state.versions[words[0]].state is VersionState.REMOVED
             case _:

@@ -1,6 +1,8 @@
 """Cuts the power after every call of every operation, and looks at each thing that a disk may then remember.
 
-python -m tests.store.crash.powercut FOLDER DISK [OPERATION ...]     under LD_PRELOAD of the shim; prints JSON
+python -m tests.store.crash.powercut FOLDER DISK WORDS [OPERATION ...]     under LD_PRELOAD of the shim
+
+Prints JSON. WORDS, if not empty: up to the first violation that has them.
 
 An operation runs once in a child whose calls the shim writes down, with what was confirmed in between. The
 record is played onto a `DiskModel` line by line; after each line every tree that a power cut may leave is
@@ -103,10 +105,11 @@ class Row(msgspec.Struct):
 
 
 class PowerCuts:
-    def __init__(self, folder: Path, disk: type[Disk]) -> None:
+    def __init__(self, folder: Path, disk: type[Disk], until: str = "") -> None:
         self._folder = folder
         self._templates = Templates(folder)
         self._disk = disk
+        self._until = until
         self._shim = Shim()
 
     def alone(self, name: str) -> Row:
@@ -124,7 +127,7 @@ class PowerCuts:
             place = self._templates.copy(one.template)
             model = DiskModel(place.folder)
             lines = self._record(one, place, killed_at=n)
-            if not self._killed:
+            if not self._killed or self._found(row):
                 return row
             if not _others_see(lines):
                 continue
@@ -135,6 +138,9 @@ class PowerCuts:
             model.new_process()
             self._explore(model, self._record(two, place), self._before(one), row, said)
         raise AssertionError(f"{first} does not end")
+
+    def _found(self, row: Row) -> bool:
+        return bool(self._until) and any(self._until in words for words in row.violated)
 
     def _before(self, operation: Operation) -> Before:
         return Before.of(self._templates.get(operation.template))
@@ -193,6 +199,8 @@ class PowerCuts:
                     row.states += 1
                     wrong = self._look(tree, before, confirmed)
                     row.violated += [f"after {number} {_short(line)}: {words}" for words in wrong]
+                    if self._found(row):
+                        return
 
     def _look(self, tree: Tree, before: Before, confirmed: list[list[Any]]) -> list[str]:
         place = Place(self._folder / "left")
@@ -229,10 +237,10 @@ def rows(cuts: PowerCuts, names: list[str]) -> Iterator[Row]:
             yield cuts.pair(first, second)
 
 
-def main(folder: Path, disk: str, names: list[str]) -> None:
-    made = list(rows(PowerCuts(folder, DISKS[disk]), names))
+def main(folder: Path, disk: str, until: str, names: list[str]) -> None:
+    made = list(rows(PowerCuts(folder, DISKS[disk], until), names))
     sys.stdout.write(msgspec.json.encode(made).decode())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:])

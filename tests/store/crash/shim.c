@@ -6,12 +6,17 @@
  * need it, and what a power cut needs of it is told by the record.
  *
  * The record: one line a successful call, fields separated by tabs; paths absolute, bytes in hex.
+ *
+ * Threads: calls that change something go one at a time, so that the record has them in the order in which they
+ * happened, and no other thread goes on while one dies. A descriptor's name is forgotten before the descriptor is
+ * closed: the kernel gives its number to another thread at once.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,8 +36,10 @@ enum kind { READ = 1, CHANGE = 2, SPACE = 4, ENTRY = 8, BYTES = 16 };
 static char prefix[PATH];
 static int action = OFF, kinds = 0, onward = 0, error = 0, record = -1;
 static long at = 0, count = 0, fired = 0;
+static long seen[32]; /* calls of each kind since `shim_arm` */
 static char *names[FDS];
 static int written[FDS];
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 static int inside(const char *path) {
     size_t n = strlen(prefix);
@@ -86,9 +93,11 @@ static void die(void) {
 
 /* What is to become of this call. */
 static enum verdict reached(int kind) {
-    if (action == OFF || !(kind & kinds)) return GO;
-    count++;
-    if (onward ? count < at : count != at) return GO;
+    if (action == OFF) return GO;
+    __atomic_add_fetch(&seen[kind], 1, __ATOMIC_SEQ_CST);
+    if (!(kind & kinds)) return GO;
+    long mine = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
+    if (onward ? mine < at : mine != at) return GO;
     fired = 1;
     if (action == KILL) die();
     if (action == TORN) return HALF;
@@ -103,20 +112,33 @@ void shim_arm(const char *folder, int with_action, int with_kinds, int with_onwa
     snprintf(prefix, sizeof prefix, "%s", folder);
     action = with_action; kinds = with_kinds; onward = with_onward; at = n; error = with_error;
     count = 0; fired = 0;
+    memset(seen, 0, sizeof seen);
 }
 void shim_record(const char *folder, int fd) { snprintf(prefix, sizeof prefix, "%s", folder); record = fd; }
 void shim_say(const char *words) { note("say\t%s\n", words); }
 void shim_off(void) { action = OFF; }
 int shim_fired(void) { return fired; }
+long shim_seen(int of_kinds) {
+    long sum = 0;
+    for (int kind = 0; kind < 32; kind++) sum += kind & of_kinds ? seen[kind] : 0;
+    return sum;
+}
 
 /* -- the calls ------------------------------------------------------------------------------------------------ */
 
 #define REAL(name) static __typeof__(name) *real; if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 #define IDLE (action == OFF && record < 0)
 
+static void give_back(pthread_mutex_t **held) { pthread_mutex_unlock(*held); }
+/* Waits for its turn; the end of the block gives it back. */
+#define TURN                                                                     \
+    pthread_mutex_t *held __attribute__((cleanup(give_back), unused)) = &turn;   \
+    pthread_mutex_lock(held)
+
 /* `again`: what a server says to a call that it gets twice, when no other error is given. */
 #define CALL(kind, again, action, told)                                             \
     do {                                                                            \
+        TURN;                                                                       \
         enum verdict verdict = reached(kind);                                       \
         if (verdict == REFUSED) return -1;                                          \
         int result = action;                                                        \
@@ -141,6 +163,7 @@ static int open_at(int dirfd, const char *path, int flags, int bits) {
     REAL(openat64);
     char buffer[PATH];
     if (IDLE || !*whole(dirfd, path, buffer)) return real(dirfd, path, flags, bits);
+    TURN;
     struct stat found;
     int existed = syscall(SYS_newfstatat, AT_FDCWD, buffer, &found, AT_SYMLINK_NOFOLLOW) == 0;
     int makes = (flags & O_CREAT) && !existed;
@@ -151,9 +174,9 @@ static int open_at(int dirfd, const char *path, int flags, int bits) {
     if (fd < 0) return fd;
     opened(fd, buffer, flags, existed);
     if (verdict == LOST) {
-        syscall(SYS_close, fd);
         note("close\t%d\n", fd);
         forget(fd);
+        syscall(SYS_close, fd);
         errno = error ? error : EEXIST;
         return -1;
     }
@@ -173,11 +196,12 @@ static int ours(int fd) { return !IDLE && fd >= 0 && fd < FDS && names[fd]; }
 int close(int fd) {
     REAL(close);
     if (!ours(fd)) return real(fd);
+    TURN;
     enum verdict verdict = written[fd] ? reached(CHANGE) : GO;
     int failed = errno;
-    real(fd); /* a failed close closes all the same */
     note("close\t%d\n", fd);
     forget(fd);
+    real(fd); /* a failed close closes all the same */
     if (verdict == GO || verdict == HALF) return 0;
     errno = verdict == REFUSED ? failed : error;
     return -1;
@@ -186,6 +210,7 @@ int close(int fd) {
 ssize_t write(int fd, const void *bytes, size_t size) {
     REAL(write);
     if (!ours(fd)) return real(fd, bytes, size);
+    TURN;
     enum verdict verdict = reached(CHANGE | SPACE | BYTES);
     if (verdict == REFUSED) return -1;
     ssize_t done = real(fd, bytes, verdict == HALF ? size / 2 : size);
@@ -198,6 +223,7 @@ ssize_t write(int fd, const void *bytes, size_t size) {
 ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset) {
     REAL(pwrite64);
     if (!ours(fd)) return real(fd, bytes, size, offset);
+    TURN;
     enum verdict verdict = reached(CHANGE | SPACE | BYTES);
     if (verdict == REFUSED) return -1;
     ssize_t done = real(fd, bytes, verdict == HALF ? size / 2 : size, offset);
@@ -340,6 +366,9 @@ DIR *fdopendir(int fd) {
 int closedir(DIR *folder) {
     REAL(closedir);
     int fd = dirfd(folder);
-    if (ours(fd)) { note("close\t%d\n", fd); forget(fd); }
+    if (!ours(fd)) return real(folder);
+    TURN;
+    note("close\t%d\n", fd);
+    forget(fd);
     return real(folder);
 }

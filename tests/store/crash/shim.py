@@ -47,20 +47,26 @@ MODES: Mapping[str, Mode] = {
 }
 """`lost answer`: it was done and an error is given. `call twice`: it was done and is answered as NFS
 answers a call that it got again (EEXIST, ENOENT)."""
+UNCUT = Mode(_REFUSE, 0)
+"""Lets everything happen."""
 
 
 def build(folder: Path) -> Path:
     library = folder / "shim.so"
     subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE, "-ldl"], check=True
+        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE, "-ldl", "-pthread"],
+        check=True,
     )
     return library
 
 
 def run_under(library: Path, module: str, *arguments: object, timeout: float) -> str:
-    """The standard output of `python -m module arguments` with the library in between."""
+    """The standard output of `python -m module arguments` with the library in between.
+
+    What it wrote to its standard error goes to ours: there stands why a process died, and where.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, "-X", "faulthandler", "-m", module, *map(str, arguments)],
         cwd=REPOSITORY,
         env=os.environ | {"LD_PRELOAD": str(library)},
         capture_output=True,
@@ -68,6 +74,7 @@ def run_under(library: Path, module: str, *arguments: object, timeout: float) ->
         timeout=timeout,
         check=False,
     )
+    sys.stderr.write(done.stderr)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,6 +84,7 @@ class Shim:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
+        self._library.shim_seen.restype = ctypes.c_long
         self._library.shim_arm.argtypes = [
             ctypes.c_char_p,
             ctypes.c_int,
@@ -95,6 +103,10 @@ class Shim:
 
     def fired(self) -> bool:
         return bool(self._library.shim_fired())
+
+    def seen(self, mode: Mode) -> int:
+        """Calls since `arm` that `mode` would have counted."""
+        return int(self._library.shim_seen(mode.kinds))
 
     def record(self, folder: Path, descriptor: int) -> None:
         self._library.shim_record(os.fsencode(folder), descriptor)
