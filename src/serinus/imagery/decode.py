@@ -6,7 +6,7 @@ ignored everywhere: the labels of a data set are in the coordinates of the store
 """
 
 import io
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -90,9 +90,36 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     return encoded.tobytes()
 
 
+class _Window(io.RawIOBase):
+    """`data` as a file; BytesIO would copy all of a view for the few bytes of its header."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
+        if base + offset < 0:
+            raise ValueError("before the beginning")
+        self._at = base + offset
+        return self._at
+
+
 def _header(data: Data) -> Header:
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(io.BufferedReader(_Window(data)), formats=FORMATS) as picture:
             return Header(str(picture.format), picture.width, picture.height)
     except Image.DecompressionBombError as error:
         raise TooLarge("The picture has far too many pixels.", remedy="Cut it into tiles.") from error
