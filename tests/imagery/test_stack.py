@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from serinus.artifact.manifest import Contract
 from serinus.core.errors import InvalidInput
-from serinus.imagery.stack import fit, stack6, to_original
+from serinus.imagery.stack import fit, fit_stacked, stack6, to_original
 
 
 def black(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +59,15 @@ def test_fitted_pictures_suit_the_network(height, width, size, stride):
     assert max(rows, columns) < size + stride
     assert channels == 6
     assert fitted.scale <= 1
+
+
+@given(sides, sides, sizes, st.integers(0, 9))
+def test_a_pair_that_came_stacked_becomes_the_same(height, width, size, seed):
+    pre, post = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), np.uint8)
+    fitted = fit(pre, post, size=size, stride=16)
+    other = fit_stacked(stack6(pre, post), size=size, stride=16)
+    assert (other.image == fitted.image).all()
+    assert (other.scale, other.size) == (fitted.scale, fitted.size)
 
 
 @given(sides, sides, sizes, st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5))

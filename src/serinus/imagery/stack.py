@@ -48,17 +48,17 @@ def fit(pre: NDArray[np.uint8], post: NDArray[np.uint8], *, size: int, stride: i
     check_pair(pre, post)
     height, width = pre.shape[:2]
     scale = min(1.0, size / max(height, width))
-    if scale < 1:  # before they are stacked: a sixth of the bytes move, or fewer
-        small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pre, post = (
-            np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
-            for picture in (pre, post)
-        )
-    stacked = stack6(pre, post)
-    below, right = -stacked.shape[0] % stride, -stacked.shape[1] % stride
-    if below or right:
-        stacked = np.pad(stacked, ((0, below), (0, right), (0, 0)))
-    return Fitted(stacked[None], scale, (width, height))
+    # Scaled before they are stacked: a sixth of the bytes move, or fewer.
+    stacked = stack6(_scaled(pre, scale), _scaled(post, scale))
+    return Fitted(_padded(stacked, stride), scale, (width, height))
+
+
+def fit_stacked(stacked: NDArray[np.uint8], *, size: int, stride: int) -> Fitted:
+    """What `fit` gives, of a pair that is stacked already: uint8 [H, W, 6]."""
+    height, width = stacked.shape[:2]
+    if max(height, width) > size:  # OpenCV scales at most four channels at once
+        return fit(stacked[..., :3], stacked[..., 3:], size=size, stride=stride)
+    return Fitted(_padded(stacked, stride), 1.0, (width, height))
 
 
 def to_original(detections: NDArray[np.float32], fitted: Fitted) -> NDArray[np.float32]:
@@ -73,3 +73,19 @@ def to_original(detections: NDArray[np.float32], fitted: Fitted) -> NDArray[np.f
     boxes[:, [0, 2]] = np.clip(boxes[:, [0, 2]] / across, 0, width)
     boxes[:, [1, 3]] = np.clip(boxes[:, [1, 3]] / down, 0, height)
     return boxes
+
+
+def _scaled(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    if scale == 1:
+        return picture
+    height, width = picture.shape[:2]
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _padded(stacked: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
+    """[1, H', W', 6]."""
+    below, right = -stacked.shape[0] % stride, -stacked.shape[1] % stride
+    if below or right:
+        stacked = np.pad(stacked, ((0, below), (0, right), (0, 0)))
+    return stacked[None]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from serinus.artifact.manifest import Contract
 from serinus.core.errors import InvalidInput, TooLarge
 from serinus.imagery.decode import Data, decode_measured, measure
-from serinus.imagery.stack import Fitted, check_pair, fit
+from serinus.imagery.stack import Fitted, check_pair, fit, fit_stacked
 from serinus.serving.pixels import Pixels
 
 _T = TypeVar("_T")
@@ -27,11 +27,22 @@ class Pictures(NamedTuple):
     pre: npt.NDArray[np.uint8]
     post: npt.NDArray[np.uint8]
 
+    def fit(self, size: int, stride: int) -> Fitted:
+        return fit(self.pre, self.post, size=size, stride=stride)
+
+
+class Stacked(NamedTuple):
+    """A pair that came stacked, and is taken apart only to be scaled, for that is slow."""
+
+    pair: npt.NDArray[np.uint8]
+    """[H, W, 6]."""
+
     @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        height, width = self.post.shape[:2]
-        return width, height
+    def post(self) -> npt.NDArray[np.uint8]:
+        return self.pair[..., 3:]
+
+    def fit(self, size: int, stride: int) -> Fitted:
+        return fit_stacked(self.pair, size=size, stride=stride)
 
 
 def decode_pair(pre: Data, post: Data, pixels: Pixels, *, max_pixels: int) -> Pictures:
@@ -54,20 +65,18 @@ def decode_pair(pre: Data, post: Data, pixels: Pixels, *, max_pixels: int) -> Pi
     return pictures
 
 
-def split_pair(stacked: npt.NDArray[np.uint8], pixels: Pixels) -> Pictures:
-    """The two pictures in a stacked pair [H, W, 6], as views. Raises Unavailable when there is no room."""
-    count = stacked.shape[0] * stacked.shape[1]
-    pixels.take(2 * count)
-    pictures = Pictures(stacked[..., :3], stacked[..., 3:])
-    for picture in pictures:
-        pixels.tie(count, picture)
-    return pictures
+def hold_pair(pair: npt.NDArray[np.uint8], pixels: Pixels) -> Stacked:
+    """`pair` [H, W, 6], with room taken for it. Raises Unavailable when there is none."""
+    count = 2 * pair.shape[0] * pair.shape[1]
+    pixels.take(count)
+    pixels.tie(count, pair)
+    return Stacked(pair)
 
 
-def fit_all(pictures: Pictures, contracts: Iterable[Contract]) -> Fits:
+def fit_all(pictures: Pictures | Stacked, contracts: Iterable[Contract]) -> Fits:
     """The pair for every version that may be asked."""
     wanted = {(contract.size, contract.stride) for contract in contracts}
-    return {key: fit(*pictures, size=key[0], stride=key[1]) for key in wanted}
+    return {key: pictures.fit(*key) for key in wanted}
 
 
 def _of_both(work: Callable[[_U], _T], pair: Iterable[_U]) -> list[_T]:

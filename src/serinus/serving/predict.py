@@ -28,7 +28,7 @@ from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
-from serinus.serving.pictures import Fits, Pictures, decode_pair, fit_all, split_pair
+from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.prediction import Prediction, Shadow, Timing
@@ -122,12 +122,12 @@ class Predictor:
         NotFound when it is not loaded, and what `predict` raises.
         """
         return await self._find(
-            lambda: split_pair(pair, self._pixels), stratum=stratum, caller=caller, version=version
+            lambda: hold_pair(pair, self._pixels), stratum=stratum, caller=caller, version=version
         )
 
     async def _find(
         self,
-        load: Callable[[], Pictures],
+        load: Callable[[], Pictures | Stacked],
         *,
         stratum: Stratum,
         caller: Caller,
@@ -146,7 +146,7 @@ class Predictor:
         except Unavailable:
             self._metrics.refused.labels("busy").inc()
             raise
-        size = pictures.size
+        height, width = pictures.post.shape[:2]
         decoded = monotonic()
         with self._residency.lease(version) as lease:
             who = caller if stratum is Stratum.USERS else NOBODY
@@ -198,7 +198,7 @@ class Predictor:
         return Prediction(
             detections=detections,
             post=kept,
-            size=size,
+            size=(width, height),
             contract=seat.contract,
             target=seat.target,
             role=role,
