@@ -26,6 +26,8 @@ from serinus.core.errors import (
     SerinusError,
     TooLarge,
     Unavailable,
+    Unwritable,
+    VolumeFull,
 )
 from serinus.observe.logs import cause_of, fields, request_id
 
@@ -89,6 +91,15 @@ TABLE: dict[type[SerinusError], Kind] = {
         "corrupt",
         "A stored file is damaged",
         "A file is not what its hash says. It is named and not used.",
+    ),
+    VolumeFull: Kind(
+        507, "volume-full", "No space is left", "Nothing half is kept; what is there can still be read."
+    ),
+    Unwritable: Kind(
+        500,
+        "unwritable",
+        "A volume cannot be written",
+        "What is there can still be read; `remedy` says more.",
     ),
     Misconfigured: Kind(
         500, "misconfigured", "The installation is wrong", "An operator must act; `remedy` says what to do."

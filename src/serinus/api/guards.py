@@ -93,6 +93,9 @@ class Guards:
             except (ClientLeft, ClientDisconnect):
                 log.info("The client left.", extra=fields(path=scope["path"]))
             except Exception:
+                if body.over and not body.started:  # it stumbled over what it was not given
+                    await body.answer_too_large()
+                    return
                 log.exception("The server failed on a request.", extra=fields(path=scope["path"]))
                 if not body.started:
                     await internal()(scope, receive, body.send)

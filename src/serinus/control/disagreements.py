@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import msgspec
-import numpy as np
 
 from serinus.control.ledger import with_pairs
 from serinus.control.pairs import Confused, PairsView, classes_of, name_of, pairs_view
@@ -12,7 +11,6 @@ from serinus.core.enums import Arm
 from serinus.core.errors import Corrupt, NotFound
 from serinus.core.ids import Version
 from serinus.data.queue import Queued, Source, Suggestion
-from serinus.evaluation.agreement import match
 from serinus.rollout.events import PolicyChanged, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.store import Answered, Disagreement, GalleryFile, Mark, Store
@@ -214,6 +212,10 @@ def _suggestions(found: Disagreement) -> Iterator[Suggestion]:
     """Boxes that both see, with one class: once. All others: as each version has them."""
     sides = _sides(found)
     current, canary = sides[Arm.CURRENT], sides[Arm.CANARY]
+    import numpy as np  # heavy, and rarely needed by the dashboard's process
+
+    from serinus.evaluation.agreement import match
+
     boxes = [np.array(side.boxes, np.float32).reshape(-1, 4) for side in (current, canary)]
     labels = [np.array(side.classes, np.int64) for side in (current, canary)]
     rows, columns = match(*boxes, prefer=labels[0][:, None] == labels[1])
