@@ -123,7 +123,7 @@ def test_a_body_read_past_the_parser_leaves_the_connection_as_its_head_asked(por
         (request(body).replace(b"POST", b"BREW"), True),
         (request(body, "/", "Connection: Upgrade", "Upgrade: h2c"), True),
         (request(body, "/", "Connection: keep-alive"), True),
-        (request(body, "/", "Connection: close"), False),
+        (request(body, "/", "Connection: TE, Close"), False),
         (request(body).replace(b"HTTP/1.1", b"HTTP/1.0"), False),
     ]:
         client = Client(port)
