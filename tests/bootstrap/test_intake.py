@@ -63,6 +63,7 @@ class Client:
         while b"\r\n\r\n" not in self.held:
             self.held += self._more()
         head, self.held = self.held.split(b"\r\n\r\n", 1)
+        self.ends = b"connection: close" in head.lower()
         if b" 100 " in head.split(b"\r\n")[0]:
             return "continue"
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
@@ -133,6 +134,7 @@ def test_a_body_read_past_the_parser_leaves_the_connection_as_its_head_asked(por
             client.socket.sendall(request(b"next") + request(b"last"))
             assert [client.answer(), client.answer()] == [of(b"next"), of(b"last")]
         else:
+            assert client.ends
             assert client.socket.recv(1) == b""
 
 
