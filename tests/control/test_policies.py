@@ -77,7 +77,7 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         "p.yaml:3:18: on_insufficient is holdd; allowed: hold, promote, rollback.",
         "p.yaml:6:5: steps[1] is 2; allowed: a number above 0 and at most 1.",
         "p.yaml:7:9: probes is yes; allowed: true or false.",
-        "p.yaml:8:17: max_evaluation is 2.5; allowed: a whole number at least 1.",
+        "p.yaml:8:17: max_evaluation is 2.5; allowed: a whole number at least 1 and at most 1000000.",
     ]
 
 
@@ -104,7 +104,7 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         (
             "feedback: {margin: 0.1, min_pairs: 0}\n",
             "1:36",
-            "feedback.min_pairs is 0; allowed: a whole number at least 1.",
+            "feedback.min_pairs is 0; allowed: a whole number at least 1 and at most 1000000.",
         ),
         ("feedback: {margn: 0.1}\n", "1:12", "feedback has no field 'margn'; did you mean margin?"),
         ("feedback: 3\n", "1:11", "metric: map50|precision|recall"),
@@ -135,7 +135,8 @@ def test_mistakes_inside_a_field_all_stand_at_their_own_place_with_the_reason() 
         "p.yaml:2:12: class_gates[0].metric is f1; allowed: ap50, recall.",
         "p.yaml:2:24: class_gates[0].margin is 2; allowed: a number at least 0 and at most 1.",
         "p.yaml:3:10: class_gates[1].loss is certain; allowed: possible, proven.",
-        "p.yaml:4:17: class_gates[2].min_objects is 0; allowed: a whole number at least 1.",
+        "p.yaml:4:17: class_gates[2].min_objects is 0;"
+        " allowed: a whole number at least 1 and at most 1000000.",
         "p.yaml:6:3: class_gates[3] has no field 'foo'; allowed: metric, loss, margin, confidence,"
         " min_objects, min_pictures.",
     ]

@@ -17,7 +17,7 @@ from serinus.evidence.counts import Slice, merge
 from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import Policy
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 from serinus.serving.shadowing import counts_of
 from serinus.store import GalleryFile
 from serinus.store.gallery import pair_sha256
@@ -71,6 +71,10 @@ def reported(made: House, rollout: int) -> PairCounts:
     return pairs.add(counts for _, _, counts in made.store.new_pairs(rollout, {}))
 
 
+def observed(made: House, rollout: int) -> Slice:
+    return merge(slice_ for _, _, slice_ in made.store.new_observations(rollout, {}))
+
+
 def settled(counts: PairCounts) -> int:
     return counts.pairs + sum(counts.failed.values()) + sum(counts.dropped.values())
 
@@ -89,7 +93,8 @@ def test_each_answer_is_compared_with_the_other_versions(tmp_path: Path) -> None
             answers += ask(made, first=number)
             counts = wait_settled(made, rollout, number + 1)
         wait_for(lambda: len(made.store.gallery.ids(rollout)) == 4, "the gallery")
-        slices = merge(slice_ for _, _, slice_ in made.store.new_observations(rollout, {}))
+        wait_for(lambda: sum(cell.successes for cell in observed(made, rollout)) >= 4, "the evidence")
+        slices = observed(made, rollout)
         items = [made.store.gallery.get(rollout, name) for name in made.store.gallery.ids(rollout)]
         files = [
             made.store.gallery.file(rollout, name, kind)

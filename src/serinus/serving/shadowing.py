@@ -25,12 +25,13 @@ from serinus.evaluation.agreement import Agreement, agreement
 from serinus.evidence import pairs
 from serinus.evidence.counts import latency_bin
 from serinus.evidence.pairs import MICRO, PairCounts
-from serinus.imagery.decode import decode
+from serinus.imagery.decode import Data, decode
 from serinus.imagery.overlay import preview
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.serving.pool import Rows
-from serinus.serving.predict import Prediction, Shadow, checked
+from serinus.serving.predict import checked
+from serinus.serving.prediction import Prediction, Shadow
 from serinus.serving.recorder import answered_of, recorded
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
@@ -51,8 +52,8 @@ class _Job(NamedTuple):
     request_id: str
     prediction: Prediction
     shadow: Shadow
-    pre: bytes
-    post: bytes
+    pre: Data
+    post: Data
 
     @property
     def size(self) -> int:
@@ -111,7 +112,7 @@ class Shadows:
         while (job := self._next(0.0)) is not None:
             self._drop(job.shadow, ShadowDrop.GONE)
 
-    def offer(self, request_id: str, prediction: Prediction, pre: bytes, post: bytes) -> None:
+    def offer(self, request_id: str, prediction: Prediction, pre: Data, post: Data) -> None:
         """The answer was sent. Never waits."""
         shadow = prediction.shadow
         if shadow is None:
@@ -230,7 +231,7 @@ class Shadows:
             return
         disputed = said.boxes_a + said.boxes_b - 2 * said.agreed
         rank = rank_of(said.f1, disputed)
-        pair = pair_sha256(job.pre, job.post)
+        pair = pair_sha256(bytes(job.pre), bytes(job.post))
         if not self._wanted(shadow.rollout, rank, pair):
             return
         answered = answered_of(job.request_id, prediction, self._clock())
@@ -263,7 +264,7 @@ class Shadows:
             GalleryFile.CANARY: preview(post, canary, classes),
         }
         if job.shadow.shadowing.keep_inputs and len(job.pre) + len(job.post) <= _MOST_INPUT_BYTES:
-            files |= {GalleryFile.PRE: job.pre, GalleryFile.POST: job.post}
+            files |= {GalleryFile.PRE: bytes(job.pre), GalleryFile.POST: bytes(job.post)}
         return files
 
     def _wanted(self, rollout: int, rank: str, pair: str) -> bool:
