@@ -12,9 +12,11 @@ from PIL import Image
 from serinus.control import canvas, commands
 from serinus.control.chart import chart
 from serinus.control.explain import Explanation, explain, in_words
+from serinus.control.series import Claim
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase, Stratum
 from serinus.core.errors import NotFound
 from serinus.evidence.needed import fewest_requests
+from serinus.evidence.pairs import PairCounts
 from serinus.evidence.promotion import Tally, e_good
 from serinus.rollout.policy import LITERAL, Policy
 from serinus.store import FrozenSlice
@@ -302,3 +304,69 @@ def test_the_fewest_requests_prove_it_and_one_less_does_not(p0: float) -> None:
 def test_policy_of_an_explanation_is_the_whole_document(world: World) -> None:
     world.canary()
     assert explain(world.store).policy == Policy(window_seconds=WINDOW)
+
+
+OTHER = {"none": 2, "minor-damage": 1, "destroyed": 7}
+
+
+def _texts(found: Explanation) -> list[str]:
+    return [shape.text for shape in chart(found).shapes if isinstance(shape, canvas.Text)]
+
+
+def test_the_picture_shows_the_answers_that_held_a_rollout_cross_their_limit(world: World) -> None:
+    world.replica.answers[Arm.CANARY] = OTHER
+    world.canary()
+    for _ in range(40):
+        world.step(users=20)
+        if world.rollout.phase is RolloutPhase.HELD:
+            break
+    found = explain(world.store)
+    complete(found, world)
+    shift = [one.claims[Claim.SHIFT] for one in found.series]
+    assert found.code is ReasonCode.SIGNALS
+    assert shift[-1].e == found.numbers["e_shift"] >= shift[-1].limit == 400.0
+    assert "other answers" in _texts(found) and not {"drift", "disagreement", "split"} & set(_texts(found))
+    top, bottom = _panel(found, "Answers (e-values)", "Error rate so far")
+    lines = [one for one in chart(found).shapes if isinstance(one, canvas.Line)]
+    lines = [one for one in lines if all(top < y < bottom for _, y in one.points)]
+    curve = next(one for one in lines if one.ink is canvas.Ink.CANARY and not one.dashed)
+    (limit,) = (one for one in lines if one.dashed and one.points[0][1] == one.points[-1][1])
+    assert curve.points[-1][1] <= limit.points[-1][1] < curve.points[0][1], "y grows downwards"
+
+
+def _panel(found: Explanation, heading: str, following: str) -> tuple[float, float]:
+    """From one heading to the next, in pixels."""
+    texts = [shape for shape in chart(found).shapes if isinstance(shape, canvas.Text)]
+    top, bottom = (next(one.y for one in texts if one.text == words) for words in (heading, following))
+    return top, bottom
+
+
+def test_the_picture_shows_a_wrong_split_only_where_it_held(world: World) -> None:
+    world.replica.coin = 0.1
+    world.canary()
+    for _ in range(40):
+        world.step(users=20)
+        if world.rollout.phase is RolloutPhase.HELD:
+            break
+    found = explain(world.store)
+    complete(found, world)
+    assert found.code is ReasonCode.ASSIGNMENT
+    assert found.series[-1].claims[Claim.SPLIT].e >= 1000 and "split" in _texts(found)
+
+
+def test_the_picture_shows_shadow_pairs_and_drift_where_there_were_any(tmp_path: Path) -> None:
+    world = World(tmp_path, shadow_share=1.0, probes=False)
+    world.replica.past = {"none": 1000, "minor-damage": 2500, "destroyed": 1500}
+    world.canary()
+    for number in range(3):
+        world.store.put_pairs(1, "r1-a", number, PairCounts(f1={0: 4, 20: 1}))
+        world.step(users=20, seconds=2)
+    found = explain(world.store)
+    complete(found, world)
+    said = found.series[-1].claims[Claim.DISAGREEMENT]
+    assert said.e > 10 and said.limit == 400.0
+    assert {"invalid or empty", "disagreement", "drift"} <= set(_texts(found))
+    bare = tuple(msgspec.structs.replace(one, claims={}) for one in found.series)
+    without = msgspec.structs.replace(found, series=bare)
+    assert "Answers (e-values)" not in _texts(without), "nothing was observed, nothing is drawn"
+    assert chart(without).height < chart(found).height

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from serinus.bootstrap.edge import new_id, now
 from serinus.control.policies import editions, look_up, named, policies, put
 from serinus.control.policy_document import InvalidPolicy, allowed, descriptions, read, schema
+from serinus.control.policy_faults import faults
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.rollout.events import RolloutStarted
 from serinus.rollout.policy import DEFAULT, LITERAL, ByCookie, ByHeader, Loss, OnInsufficient, Policy, Rule
@@ -73,7 +75,7 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         "p.yaml:1:8: share is 1.5; allowed: a number above 0 and at most 1.",
         "p.yaml:2:1: there is no field 'stepz'; did you mean steps?",
         "p.yaml:3:18: on_insufficient is holdd; allowed: hold, promote, rollback.",
-        "p.yaml:6:5: steps is [0.05,2]; allowed: a list, each a number above 0 and at most 1.",
+        "p.yaml:6:5: steps[1] is 2; allowed: a number above 0 and at most 1.",
         "p.yaml:7:9: probes is yes; allowed: true or false.",
         "p.yaml:8:17: max_evaluation is 2.5; allowed: a whole number at least 1 and at most 1000000.",
     ]
@@ -92,12 +94,24 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         ("window_seconds: .inf\n", "1:17", "above 0"),
         ("share: &x 0.5\n", "1:8", "anchors"),
         ("share: !!python/object:os.system 1\n", "1:8", "no plain value"),
-        ("sticky: {by: header, name: 'X User'}\n", "1:28", "by: header"),
-        ("class_gates:\n- {metric: recall}\n- {metric: f1}\n", "3:12", "metric: ap50|recall"),
-        ("class_gates:\n- {margin: .nan}\n", "2:12", "margin: a number at least 0"),
-        ("feedback: {margin: 0.1, min_pairs: 0}\n", "1:36", "min_pairs: a whole number at least 1"),
-        ("feedback: {margn: 0.1}\n", "1:1", "margin: a number at least 0"),
-        ("sticky: {by: ip}\n", "1:14", "by: cookie"),
+        ("sticky: {by: header, name: 'X User'}\n", "1:28", "sticky.name is X User; allowed: a text like"),
+        (
+            "class_gates:\n- {metric: recall}\n- {metric: f1}\n",
+            "3:12",
+            "class_gates[1].metric is f1; allowed: ap50, recall.",
+        ),
+        ("class_gates:\n- {margin: .nan}\n", "2:12", "margin is nan; allowed: a number at least 0"),
+        (
+            "feedback: {margin: 0.1, min_pairs: 0}\n",
+            "1:36",
+            "feedback.min_pairs is 0; allowed: a whole number at least 1 and at most 1000000.",
+        ),
+        ("feedback: {margn: 0.1}\n", "1:12", "feedback has no field 'margn'; did you mean margin?"),
+        ("feedback: 3\n", "1:11", "metric: map50|precision|recall"),
+        ("sticky: {by: ip}\n", "1:14", "sticky.by is ip; allowed: header, cookie."),
+        ("share: 1\nsticky:\n  by: header\n", "3:3", "sticky lacks the field name; allowed: a text like"),
+        ("sticky: {name: X}\n", "1:9", "sticky lacks the field by; allowed: header, cookie."),
+        ("sticky: {by: [1], name: X}\n", "1:14", "sticky.by is [1]; allowed: header, cookie."),
         ("name: a/b\n", "1:7", "a text like"),
         ("- share\n", "1:1", "a mapping of fields"),
         ("", "1:1", "a mapping of fields"),
@@ -110,6 +124,62 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
 def test_what_is_no_policy_is_refused_with_its_place(text: str, place: str, words: str) -> None:
     found = mistakes(text)
     assert any(line.startswith(f"p.yaml:{place}: ") and words in line for line in found), found
+
+
+def test_mistakes_inside_a_field_all_stand_at_their_own_place_with_the_reason() -> None:
+    assert mistakes("feedback:\n  metric: recall\n  bogus: 2\n") == [
+        "p.yaml:3:3: feedback has no field 'bogus'; allowed: metric, margin, confidence, min_pairs, required."
+    ]
+    gates = "class_gates:\n- {metric: f1, margin: 2}\n- {loss: certain}\n- {min_objects: 0}\n-\n  foo: 1\n"
+    assert mistakes(gates) == [
+        "p.yaml:2:12: class_gates[0].metric is f1; allowed: ap50, recall.",
+        "p.yaml:2:24: class_gates[0].margin is 2; allowed: a number at least 0 and at most 1.",
+        "p.yaml:3:10: class_gates[1].loss is certain; allowed: possible, proven.",
+        "p.yaml:4:17: class_gates[2].min_objects is 0;"
+        " allowed: a whole number at least 1 and at most 1000000.",
+        "p.yaml:6:3: class_gates[3] has no field 'foo'; allowed: metric, loss, margin, confidence,"
+        " min_objects, min_pictures.",
+    ]
+    assert mistakes("sticky: {by: cookie, nam: X}\nsteps: [0.1, half, 3]\n") == [
+        "p.yaml:1:9: sticky lacks the field name; allowed: a text like ^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$.",
+        "p.yaml:1:22: sticky has no field 'nam'; did you mean name?",
+        "p.yaml:2:14: steps[1] is half; allowed: a number above 0 and at most 1.",
+        "p.yaml:2:20: steps[2] is 3; allowed: a number above 0 and at most 1.",
+    ]
+
+
+NAMES = st.sampled_from(["by", "name", "metric", "loss", "margin", "min_objects", "foo"])
+LEAVES = st.sampled_from([None, True, 0, 0.5, 3, -1.0, float("nan"), "header", "recall", "proven", "X Y"])
+VALUES = st.recursive(
+    LEAVES, lambda inside: st.lists(inside, max_size=3) | st.dictionaries(NAMES, inside, max_size=3)
+)
+
+
+@given(st.sampled_from(msgspec.structs.fields(Policy)), VALUES)
+def test_a_value_is_refused_exactly_when_a_fault_is_named(
+    field: msgspec.structs.FieldInfo, value: object
+) -> None:
+    try:
+        msgspec.convert(value, field.type, strict=True)
+        fits = True
+    except msgspec.ValidationError:
+        fits = False
+    assert (not list(faults(value, field.type, field.name))) == fits
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "share: &x 0.5\n",
+        "max_error_rate: &x 0.5\nmax_invalid_rate: *x\n",
+        "feedback: {margin: &x 0.1}\n",
+        "class_gates: [{margin: &x 0.1}, {margin: *x}]\n",
+        "feedback: {margin: [&x 0.1]}\n",
+    ],
+)
+def test_an_anchor_is_told_once(text: str) -> None:
+    (told,) = mistakes(text)
+    assert told.endswith("anchors and aliases are not read.")
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:

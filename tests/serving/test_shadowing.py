@@ -20,6 +20,7 @@ from serinus.rollout.policy import Policy
 from serinus.serving.prediction import Prediction
 from serinus.serving.shadowing import counts_of
 from serinus.store import GalleryFile
+from serinus.store.gallery import pair_sha256
 from tests import models
 from tests.serving.house import House, house, pair, publish, roll_back, start_canary, wait_for
 
@@ -35,6 +36,11 @@ def begin(made: House, version: Version, policy: Policy = ALL, *, ready: bool = 
     if ready:
         wait_for(lambda: all(made.shadow_pids(v) for v in (1, version)), "the workers for shadow pairs")
     return rollout
+
+
+def other(made: House) -> Version:
+    """A version that names each class one higher."""
+    return publish(made.store, models.other_classes(made.root / "other", seed=2))
 
 
 def ask(
@@ -65,6 +71,10 @@ def reported(made: House, rollout: int) -> PairCounts:
     return pairs.add(counts for _, _, counts in made.store.new_pairs(rollout, {}))
 
 
+def observed(made: House, rollout: int) -> Slice:
+    return merge(slice_ for _, _, slice_ in made.store.new_observations(rollout, {}))
+
+
 def settled(counts: PairCounts) -> int:
     return counts.pairs + sum(counts.failed.values()) + sum(counts.dropped.values())
 
@@ -77,13 +87,14 @@ def wait_settled(made: House, rollout: int, requests: int) -> PairCounts:
 def test_each_answer_is_compared_with_the_other_versions(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CANARY, TO_CURRENT]) as made:
         policy = Policy(shadow_share=1.0, keep_inputs=True)
-        rollout = begin(made, publish(made.store, models.other_classes(tmp_path / "other", 2)), policy)
+        rollout = begin(made, other(made), policy)
         answers = []
         for number in range(4):  # one after the other: none is dropped
             answers += ask(made, first=number)
             counts = wait_settled(made, rollout, number + 1)
         wait_for(lambda: len(made.store.gallery.ids(rollout)) == 4, "the gallery")
-        slices = merge(slice_ for _, _, slice_ in made.store.new_observations(rollout, {}))
+        wait_for(lambda: sum(cell.successes for cell in observed(made, rollout)) >= 4, "the evidence")
+        slices = observed(made, rollout)
         items = [made.store.gallery.get(rollout, name) for name in made.store.gallery.ids(rollout)]
         files = [
             made.store.gallery.file(rollout, name, kind)
@@ -107,6 +118,20 @@ def test_each_answer_is_compared_with_the_other_versions(tmp_path: Path) -> None
     assert all(item.answered.version != item.shadow.version for item in items if item)
     assert all(files) and pair(seed=0)[1] in files
     assert sum(data is not None and data.startswith(b"\xff\xd8") for data in files) == 8
+
+
+def test_a_picture_that_is_sent_again_is_kept_once(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY, TO_CURRENT]) as made:
+        rollout = begin(made, other(made))
+        for asked in range(4):
+            ask(made, first=asked % 2)
+            wait_settled(made, rollout, asked + 1)
+        # What was counted before the last one was written.
+        ask(made, first=2)
+        wait_for(lambda: len(made.store.gallery.ids(rollout)) >= 3, "the last one in the gallery")
+        items = [made.store.gallery.get(rollout, name) for name in made.store.gallery.ids(rollout)]
+    pictures = [pair_sha256(*pair(seed=number)) for number in range(3)]
+    assert sorted(item.pair_sha256 for item in items if item) == sorted(pictures)
 
 
 def test_users_get_every_answer_while_the_worker_for_shadows_hangs(tmp_path: Path) -> None:

@@ -3,22 +3,31 @@
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from serinus.core.errors import Corrupt, NotFound
 from serinus.evidence.pairs import PairCounts
 from serinus.store import GalleryFile, Mark, Store
 from serinus.store.checking import Kind
-from serinus.store.gallery import Limits, rank_of
+from serinus.store.gallery import Limits, pair_sha256, rank_of
 from tests.store.drafts import new_id
 from tests.store.whole import disagreement, fill, findings, notable, open_store
 
 LIMITS = Limits(items=3, bytes=1_000_000)
 
 
-def put(store: Store, name: str, f1: float, boxes: int = 1, *, size: int = 1000) -> None:
+def put(
+    store: Store, name: str, f1: float, boxes: int = 1, *, size: int = 1000, picture: str | None = None
+) -> None:
     files = {kind: f"{kind} of {name}".encode() + bytes(size) for kind in GalleryFile}
-    store.gallery.put(disagreement(name, f1, boxes), files, LIMITS)
+    item = disagreement(name, f1, boxes)
+    item = msgspec.structs.replace(item, pair_sha256=pair_of(name if picture is None else picture))
+    store.gallery.put(item, files, LIMITS)
+
+
+def pair_of(picture: str) -> str:
+    return pair_sha256(b"before", picture.encode())
 
 
 def names(store: Store) -> list[str]:
@@ -32,14 +41,47 @@ def test_the_worst_stay_whoever_writes(one: Store, other: Store) -> None:
     put(one, "worse", 0.1)
     put(other, "large", 0.4, 5)
     assert names(one) == names(other) == ["worse", "large", "bad"]
-    assert not one.gallery.wants(1, rank_of(0.4, 2), LIMITS)
-    assert one.gallery.wants(1, rank_of(0.2, 2), LIMITS)
-    assert one.gallery.wants(2, rank_of(0.9, 2), LIMITS)
+    assert not one.gallery.wants(1, rank_of(0.4, 2), pair_of("new"), LIMITS)
+    assert one.gallery.wants(1, rank_of(0.2, 2), pair_of("new"), LIMITS)
+    assert one.gallery.wants(2, rank_of(0.9, 2), pair_of("new"), LIMITS)
     assert len(one.backend.files("gallery/1")) == 3 * 5, "what went left no file"
     (worst, *_) = one.gallery.ids(1)
     for kind in GalleryFile:
         data = other.gallery.file(1, worst, kind)
         assert data is not None and data.startswith(f"{kind} of worse".encode())
+
+
+def test_a_picture_that_is_sent_again_and_again_is_there_once(one: Store, other: Store) -> None:
+    put(one, "another", 0.9)
+    for number, f1 in enumerate((0.5, 0.3, 0.3, 0.7, 0.3)):
+        put((one, other)[number % 2], f"again-{number}", f1, size=1000 * number, picture="resent")
+    assert len(names(one)) == 2 and names(one) == names(other)
+    assert names(one)[0] in ("again-1", "again-2", "again-4") and names(one)[1] == "another"
+    assert len(one.backend.files("gallery/1")) == 2 * 5, "what went left no file"
+    assert not one.gallery.wants(1, rank_of(0.3, 2), pair_of("resent"), LIMITS)
+    put(one, "mild", 0.95)
+    assert one.gallery.wants(1, rank_of(0.3, 3), pair_of("resent"), LIMITS), "it takes its own place"
+    assert not one.gallery.wants(1, rank_of(0.3, 1), pair_of("resent"), LIMITS)
+
+
+def test_what_two_replicas_kept_of_a_picture_at_once_is_listed_once(one: Store, other: Store) -> None:
+    put(one, "mild", 0.6, picture="resent")
+    kept = {key: one.backend.read(key) for key in (f"gallery/1/{n}" for n in one.backend.names("gallery/1"))}
+    put(other, "worse", 0.2, picture="resent")
+    for key, data in kept.items():
+        assert data is not None
+        one.backend.replace(key, data, durable=False)  # as one that looked before the other had written
+    assert names(one) == names(other) == ["worse"]
+
+
+def test_a_dismissed_picture_stays_dismissed_when_a_worse_answer_takes_its_place(one: Store) -> None:
+    put(one, "mild", 0.6, picture="clouds")
+    (name,) = one.gallery.ids(1)
+    said = Mark(dismissed=True, actor="alice", time=2.0)
+    one.gallery.mark(1, name, said)
+    put(one, "worse", 0.2, picture="clouds")
+    (name,) = one.gallery.ids(1)
+    assert names(one) == ["worse"] and one.gallery.mark_of(1, name) == said
 
 
 def test_bytes_are_limited_too(one: Store) -> None:

@@ -220,7 +220,8 @@ def explain(
     number
         The rollout's (default: the active one, else the last one).
     plot
-        Also draw evidence with its limits, error rates and the share over time, into this .svg or .png file.
+        Also draw evidence about requests and answers with its limits, error rates and the share over time,
+        into this .svg or .png file.
     """
     from serinus.bootstrap.wiring import look_at_store
     from serinus.control import canvas

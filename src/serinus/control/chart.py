@@ -1,21 +1,22 @@
-"""The picture of a rollout: evidence over time with its limits, error rates with confidence sequences, and
-the canary's share, under the events that happened. Pure: an explanation in, shapes out.
+"""The picture of a rollout: evidence over time with its limits, what the answers are like, error rates with
+confidence sequences, and the canary's share, under the events that happened. Pure: an explanation in, shapes
+out.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from serinus.control.canvas import Area, Ink, Line, Picture, Shape, Text
 from serinus.control.explain import Explanation
-from serinus.control.series import Point, Rate
+from serinus.control.series import Claim, Point, Rate
 
 _WIDTH, _LEFT, _RIGHT = 920, 72, 24
 _TITLE = 24
 _TOP = 84
 _GAP = 46
-_HEIGHTS = (220, 180, 70)
+_EVIDENCE_HEIGHT, _ANSWERS_HEIGHT, _RATES_HEIGHT, _SHARE_HEIGHT = 220, 130, 180, 70
 _BOTTOM = 48
 _LABEL_ROW = 15
 _CHARACTER = 6.2
@@ -29,6 +30,28 @@ _SHORT = {
     "epoch_reset": "evidence restarts",
     "rolled_back": "rolled back",
     "rollout_started": "superseded",
+}
+
+
+class _Track(NamedTuple):
+    """One kind of evidence."""
+
+    label: str
+    ink: Ink
+    value: Callable[[Point], float | None]
+    """None where nothing was observed."""
+    limit: Callable[[Point], float | None]
+
+
+_HARM = _Track("it fails too often", Ink.HARM, lambda one: one.e_errors, lambda one: one.limit_errors)
+_GOOD = _Track("proof of health", Ink.GOOD, lambda one: one.e_good, lambda one: one.limit_good)
+_SLOW = _Track("it is slower", Ink.SLOW, lambda one: one.e_latency, lambda one: one.limit_latency)
+_CLAIMS = {
+    Claim.SIGNALS: ("invalid or empty", Ink.HARM),
+    Claim.SHIFT: ("other answers", Ink.CANARY),
+    Claim.DRIFT: ("drift", Ink.CURRENT),
+    Claim.DISAGREEMENT: ("disagreement", Ink.SLOW),
+    Claim.SPLIT: ("split", Ink.TEXT),
 }
 
 
@@ -64,46 +87,78 @@ def chart(found: Explanation) -> Picture:
     end = max(points[-1].seconds, *(seconds for seconds, _ in marks), 1.0)
     rows = list(_rows(marks, end))
     top = _TOP + _LABEL_ROW * max((row for row, *_ in rows), default=0)
-    tops = [top + sum(_HEIGHTS[:n]) + _GAP * n for n in range(3)]
-    shapes += _verticals(rows, end, [(one, one + high) for one, high in zip(tops, _HEIGHTS, strict=True)])
-    shapes += _evidence(points, _Panel(tops[0], _HEIGHTS[0], end, *_decades(points)))
-    shapes += _rates(found, points, _Panel(tops[1], _HEIGHTS[1], end, 0.0, _highest(found, points)))
-    share = _Panel(tops[2], _HEIGHTS[2], end, 0.0, 1.0)
+    evidence, answers = _observed(points, (_HARM, _GOOD, _SLOW)), _observed(points, _of_answers(points))
+    heights = [_EVIDENCE_HEIGHT, *([_ANSWERS_HEIGHT] if answers else []), _RATES_HEIGHT, _SHARE_HEIGHT]
+    tops = [top + sum(heights[:n]) + _GAP * n for n in range(len(heights))]
+    shapes += _verticals(rows, end, [(one, one + high) for one, high in zip(tops, heights, strict=True)])
+    panel = _Panel(tops[0], _EVIDENCE_HEIGHT, end, *_decades(points, evidence))
+    shapes += _evidence("Evidence (e-values)", points, evidence, panel)
+    if answers:
+        panel = _Panel(tops[1], _ANSWERS_HEIGHT, end, *_decades(points, answers))
+        shapes += _evidence("Answers (e-values)", points, answers, panel)
+    shapes += _rates(found, points, _Panel(tops[-2], _RATES_HEIGHT, end, 0.0, _highest(found, points)))
+    share = _Panel(tops[-1], _SHARE_HEIGHT, end, 0.0, 1.0)
     shapes += _shares(points, share)
     shapes += _time(share)
-    return Picture(_WIDTH, round(tops[2] + _HEIGHTS[2] + _BOTTOM), title, shapes)
+    return Picture(_WIDTH, round(tops[-1] + _SHARE_HEIGHT + _BOTTOM), title, shapes)
 
 
-def _evidence(points: Sequence[Point], panel: _Panel) -> Iterator[Shape]:
-    yield from _heading(panel, "Evidence (e-values)", _legend(points))
-    exponent = math.floor(panel.low)
-    while exponent <= panel.high:
-        if panel.low <= exponent:
-            yield from _level(
-                panel, exponent, f"{10.0**exponent:g}" if abs(exponent) < 4 else f"1e{exponent}"
-            )
-        exponent += 1
-
-    def curve(value: Callable[[Point], float | None], ink: Ink, *, dashed: bool = False) -> Iterator[Shape]:
-        known = [(one.seconds, v) for one in points if (v := value(one)) is not None]
-        if known:
-            # Evidence begins at 1, and a limit is what it is from the start.
-            known.insert(0, (0.0, known[0][1] if dashed else 1.0))
-            drawn = [(panel.x(seconds), panel.y(_log(v))) for seconds, v in known]
-            yield Line(drawn if not dashed else _stairs(drawn), ink, 1.2 if dashed else 2.0, dashed)
-
-    yield from curve(lambda one: one.limit_errors, Ink.HARM, dashed=True)
-    yield from curve(lambda one: one.limit_good, Ink.GOOD, dashed=True)
-    yield from curve(lambda one: one.limit_latency, Ink.SLOW, dashed=True)
-    yield from curve(lambda one: one.e_latency, Ink.SLOW)
-    yield from curve(lambda one: one.e_good, Ink.GOOD)
-    yield from curve(lambda one: one.e_errors, Ink.HARM)
+def _of_answers(points: Sequence[Point]) -> Iterator[_Track]:
+    """What anything was observed of; of the split only that it is wrong, since it is about no answer."""
+    for claim, (label, ink) in _CLAIMS.items():
+        known = [weighed for one in points if (weighed := one.claims.get(claim)) is not None]
+        if claim is Claim.SPLIT:
+            tells = any(one.e >= one.limit for one in known)
+        else:
+            tells = any(one.e != 1.0 for one in known)
+        if tells:
+            yield _Track(label, ink, _e_of(claim), _limit_of(claim))
 
 
-def _legend(points: Sequence[Point]) -> list[tuple[str, Ink]]:
-    slow = any(one.e_latency is not None for one in points)
-    known = [("it fails too often", Ink.HARM), ("proof of health", Ink.GOOD)]
-    return [*known, *([("it is slower", Ink.SLOW)] if slow else []), ("dashed: the limit", Ink.MUTED)]
+def _e_of(claim: Claim) -> Callable[[Point], float | None]:
+    return lambda one: one.claims[claim].e if claim in one.claims else None
+
+
+def _limit_of(claim: Claim) -> Callable[[Point], float | None]:
+    return lambda one: one.claims[claim].limit if claim in one.claims else None
+
+
+def _observed(points: Sequence[Point], tracks: Iterable[_Track]) -> list[_Track]:
+    return [track for track in tracks if any(track.value(one) is not None for one in points)]
+
+
+def _evidence(
+    words: str, points: Sequence[Point], tracks: Sequence[_Track], panel: _Panel
+) -> Iterator[Shape]:
+    legend = [(track.label, track.ink) for track in tracks]
+    yield from _heading(panel, words, [*legend, ("dashed: the limit", Ink.MUTED)])
+    for exponent in range(math.ceil(panel.low), math.floor(panel.high) + 1):
+        label = f"{10.0**exponent:g}" if abs(exponent) < 4 else f"1e{exponent}"
+        yield from _level(panel, exponent, label)
+    # Limits that are the same are one line, of nobody's colour.
+    limits: dict[tuple[tuple[float, float], ...], Ink] = {}
+    for track in tracks:
+        stairs = tuple(_steps(points, track.limit))
+        limits[stairs] = Ink.MUTED if stairs in limits else track.ink
+    for stairs, ink in limits.items():
+        drawn = [(panel.x(seconds), panel.y(_log(value))) for seconds, value in stairs]
+        drawn.append((panel.x(points[-1].seconds), drawn[-1][1]))
+        yield Line(_stairs(drawn), ink, 1.2, dashed=True)
+    for track in reversed(tracks):
+        known = [(one.seconds, e) for one in points if (e := track.value(one)) is not None]
+        # Evidence begins at 1.
+        curve = [(panel.x(seconds), panel.y(_log(e))) for seconds, e in [(0.0, 1.0), *known]]
+        yield Line(curve, track.ink, 2.0)
+
+
+def _steps(points: Sequence[Point], value: Callable[[Point], float | None]) -> Iterator[tuple[float, float]]:
+    """Where a limit changes, and to what: it is what it is from the start."""
+    before: float | None = None
+    for one in points:
+        limit = value(one)
+        if limit is not None and limit != before:
+            yield (0.0 if before is None else one.seconds), limit
+            before = limit
 
 
 def _rates(found: Explanation, points: Sequence[Point], panel: _Panel) -> Iterator[Shape]:
@@ -216,11 +271,11 @@ def _verticals(
         yield Text(min(max(x, _LEFT + half), _WIDTH - _RIGHT - half), y, words, Ink.TEXT, 11, "middle")
 
 
-def _decades(points: Sequence[Point]) -> tuple[float, float]:
-    values = [v for one in points for v in (one.e_errors, one.e_good, one.e_latency) if v is not None]
-    limits = [v for one in points for v in (one.limit_errors, one.limit_latency) if v is not None]
-    low, high = _log(min(values)), max(_log(max(values)), _log(max(limits)) + 0.5)
-    return math.floor(low), high + 0.1
+def _decades(points: Sequence[Point], tracks: Sequence[_Track]) -> tuple[float, float]:
+    """The lower and the upper edge, as exponents of ten."""
+    values = [e for one in points for track in tracks if (e := track.value(one)) is not None]
+    limits = [e for one in points for track in tracks if (e := track.limit(one)) is not None]
+    return math.floor(_log(min(values))), max(_log(max(values)), _log(max(limits)) + 0.5) + 0.1
 
 
 def _log(value: float) -> float:

@@ -5,10 +5,8 @@ without making objects of them, anchors and tags are refused, and a document is 
 """
 
 import ast
-import difflib
 import inspect
 import io
-import re
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from serinus.control.policy_faults import UNREAD, Spot, faults, no_field
 from serinus.core.errors import InvalidInput
 from serinus.rollout import policy as definition
 from serinus.rollout.allowed import words_of
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 16
 _MOST_DEPTH = 8
 _SCHEMA_KEY = "$schema"
-_INSIDE = re.compile(r" - at `\$(.*)`$")
-"""Where msgspec says that a value is wrong: `$[0].margin`."""
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Policy)}
 
 
@@ -60,15 +57,23 @@ class _Place(NamedTuple):
     column: int
 
 
+class _Places(NamedTuple):
+    """Where a value stands, and its name. An item of a list has none: there both are the same."""
+
+    name: _Place
+    value: _Place
+
+
 def read(data: bytes, file: str, name: str = "") -> Policy:
     """The policy of a document; `file` is what people call it. `name`: its name, unless it says another.
 
     Raises InvalidPolicy with every mistake.
     """
-    places: dict[str, _Place] = {"": _Place(1, 1)}
+    places = {"": _Places(_Place(1, 1), _Place(1, 1))}
 
-    def mistake(field: str, words: str) -> Mistake:
-        place = places.get(field) or places.get(field.partition("[")[0].partition(".")[0]) or places[""]
+    def mistake(field: str, words: str, spot: Spot = Spot.NAME) -> Mistake:
+        known = places.get(field, places[""])
+        place = known.name if spot is Spot.NAME else known.value
         return Mistake(file=file, line=place.line, column=place.column, field=field, words=words)
 
     given, wrong = _compose(data, file, places)
@@ -77,24 +82,30 @@ def read(data: bytes, file: str, name: str = "") -> Policy:
     mistakes = list(wrong)
     for key, value in given.items():
         if key not in _FIELDS:
-            mistakes.append(mistake(key, _unknown(key)))
+            mistakes.append(mistake(key, no_field("", key, list(_FIELDS))))
             continue
         try:
             values[key] = msgspec.convert(value, _FIELDS[key].type, strict=True)
-        except msgspec.ValidationError as error:
-            shown = (
-                value if isinstance(value, int | float | str | bool) else msgspec.json.encode(value).decode()
+        except msgspec.ValidationError:
+            mistakes += (
+                mistake(one.path, one.words, one.spot) for one in faults(value, _FIELDS[key].type, key)
             )
-            mistakes.append(mistake(_deepest(key, error), f"{key} is {shown}; allowed: {allowed(key)}."))
     if "share" in values and "steps" in values:
-        mistakes.append(mistake("share", "share stands beside steps; allowed: one of them."))
+        mistakes.append(mistake("share", "share stands beside steps; allowed: one of them.", Spot.VALUE))
     if mistakes:
         raise InvalidPolicy(mistakes)
     if name:
         values.setdefault("name", name)
     policy = Policy(**values)
     if problems := policy.problems():
-        raise InvalidPolicy([mistake(words.partition(" ")[0], f"{words}.") for words in problems])
+        fields = [words.partition(" ")[0] for words in problems]
+        scalars = [not isinstance(given.get(field), list | dict) for field in fields]
+        raise InvalidPolicy(
+            [
+                mistake(field, f"{words}.", Spot.VALUE if scalar else Spot.NAME)
+                for field, words, scalar in zip(fields, problems, scalars, strict=True)
+            ]
+        )
     return policy
 
 
@@ -147,19 +158,7 @@ def allowed(field: str) -> str:
     return words_of(_FIELDS[field].type)
 
 
-def _unknown(key: str) -> str:
-    near = difflib.get_close_matches(key, _FIELDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(_FIELDS)}."
-    return f"there is no field {key!r}; {hint}"
-
-
-def _deepest(key: str, error: msgspec.ValidationError) -> str:
-    """The part of a field's value that is wrong, by its path."""
-    inside = _INSIDE.search(str(error))
-    return key + (inside[1] if inside else "")
-
-
-def _compose(data: bytes, file: str, places: dict[str, _Place]) -> tuple[dict[str, Any], list[Mistake]]:
+def _compose(data: bytes, file: str, places: dict[str, _Places]) -> tuple[dict[str, Any], list[Mistake]]:
     """The document's top mapping as plain values; notes the place of each value by its path."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -192,12 +191,14 @@ def _compose(data: bytes, file: str, places: dict[str, _Place]) -> tuple[dict[st
 class _Reader:
     """Nodes to plain values."""
 
-    def __init__(self, file: str, places: dict[str, _Place]) -> None:
+    def __init__(self, file: str, places: dict[str, _Places]) -> None:
         self._file = file
         self._places = places
+        self._told: set[int] = set()
         self.mistakes: list[Mistake] = []
 
     def mapping(self, node: "MappingNode", path: str, depth: int) -> dict[str, Any]:
+        """Keys as text to values; `UNREAD` in place of what is told already."""
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
@@ -205,27 +206,28 @@ class _Reader:
             if key in found:
                 self._wrong(key_node, at, f"{key} stands here a second time.")
                 continue
-            self._places[at] = _place(key_node if depth == 0 and _is_collection(value_node) else value_node)
+            self._places[at] = _Places(_place(key_node), _place(value_node))
             found[key] = self.value(value_node, at, depth + 1)
-            if depth == 0 and key not in _FIELDS:
-                self._places[at] = _place(key_node)
         return found
 
     def value(self, node: "Node", path: str, depth: int) -> Any:
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         if node.anchor:
-            self._wrong(node, path, "anchors and aliases are not read.")
-            return None
+            # An alias is the very node that its anchor names.
+            if id(node) not in self._told:
+                self._wrong(node, path, "anchors and aliases are not read.")
+                self._told.add(id(node))
+            return UNREAD
         if depth > _MOST_DEPTH:
             self._wrong(node, path, f"nested deeper than {_MOST_DEPTH}.")
-            return None
+            return UNREAD
         if isinstance(node, MappingNode):
             return self.mapping(node, path, depth)
         if isinstance(node, SequenceNode):
             items = []
             for number, one in enumerate(node.value):
-                self._places[f"{path}[{number}]"] = _place(one)
+                self._places[f"{path}[{number}]"] = _Places(_place(one), _place(one))
                 items.append(self.value(one, f"{path}[{number}]", depth + 1))
             return items
         return self._scalar(node, path)
@@ -248,7 +250,7 @@ class _Reader:
         except ValueError:
             pass
         self._wrong(node, path, f"{text!r} is no plain value.")
-        return None
+        return UNREAD
 
     def _wrong(self, node: "Node", path: str, words: str) -> None:
         place = _place(node)
@@ -259,7 +261,3 @@ class _Reader:
 
 def _place(node: "Node") -> _Place:
     return _Place(node.start_mark.line + 1, node.start_mark.column + 1)
-
-
-def _is_collection(node: "Node") -> bool:
-    return isinstance(node.value, list)

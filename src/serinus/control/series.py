@@ -1,12 +1,14 @@
 """How the evidence of a rollout went, slice by slice, from what was frozen: for pictures and for programs."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
 from serinus.control.ledger import Standing, params_of
 from serinus.core.enums import Stratum
+from serinus.evidence import assignment
 from serinus.evidence.interval import interval
 from serinus.evidence.promotion import Tally
 from serinus.rollout.policy import Policy
@@ -24,6 +26,28 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rate(self) -> float:
         return self.failures / self.requests if self.requests else 0.0
+
+
+class Claim(StrEnum):
+    """What is tested besides errors and latency."""
+
+    SIGNALS = "signals"
+    """The canary's answers are invalid, or empty where there are buildings."""
+    SHIFT = "shift"
+    """The canary answers differently from current."""
+    DRIFT = "drift"
+    """Both answer differently from the time before the rollout."""
+    DISAGREEMENT = "disagreement"
+    """The versions disagree on too many shadow pairs."""
+    SPLIT = "split"
+    """The traffic is not split as declared."""
+
+
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+    """The evidence for a claim."""
+
+    e: float
+    limit: float
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +72,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     e_latency: float | None = None
     """Evidence that it is slower; None where latency is not judged."""
     limit_latency: float | None = None
+    claims: dict[Claim, Weighed] = {}
+    """What was tested besides; the split by the larger one of the strata."""
 
 
 class Regime(NamedTuple):
@@ -94,6 +120,17 @@ def _policy(k: int, regimes: Sequence[Regime]) -> Policy:
     return next(one.policy for one in reversed(regimes) if one.after < k)
 
 
+def _claims(frozen: FrozenSlice, numbers: dict[str, float]) -> dict[Claim, Weighed]:
+    known = numbers | ({} if frozen.shadow is None else frozen.shadow.numbers)
+    known["e_split"] = max(known.get(f"{stratum}_e_split", known["e_split"]) for stratum in Stratum)
+    known["limit_split"] = assignment.LIMIT
+    return {
+        claim: Weighed(e=known[f"e_{claim}"], limit=known[f"limit_{claim}"])
+        for claim in Claim
+        if f"e_{claim}" in known
+    }
+
+
 def _point(frozen: FrozenSlice, policy: Policy, shifts: Sequence[Shift]) -> Point:
     numbers = Standing(frozen, frozen.analysis, params_of(policy), policy).verdict().numbers
     harm = [numbers[name] for stratum in Stratum if (name := f"{stratum}_e_errors") in numbers]
@@ -112,4 +149,5 @@ def _point(frozen: FrozenSlice, policy: Policy, shifts: Sequence[Shift]) -> Poin
         limit_good=numbers["limit_good"],
         e_latency=numbers.get("e_latency"),
         limit_latency=numbers.get("limit_latency"),
+        claims=_claims(frozen, numbers),
     )

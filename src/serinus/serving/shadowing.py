@@ -37,7 +37,7 @@ from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import VersionFailed
 from serinus.store import Answered, Disagreement, GalleryFile, Store
-from serinus.store.gallery import Limits, rank_of
+from serinus.store.gallery import Limits, pair_sha256, rank_of
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,6 @@ class _Job(NamedTuple):
     prediction: Prediction
     shadow: Shadow
     pre: Data
-    """Empty where inputs are not kept."""
     post: Data
 
     @property
@@ -124,8 +123,6 @@ class Shadows:
         if self._residency.crowded:
             self._drop(shadow, ShadowDrop.LOAD)
             return
-        if not shadow.shadowing.keep_inputs:
-            pre, post = b"", bytes(post)  # a view would hold the other picture, too
         # The decoded picture goes: the room for those belongs to users.
         job = _Job(request_id, prediction._replace(post=None), shadow, pre, post)
         with self._lock:
@@ -234,7 +231,8 @@ class Shadows:
             return
         disputed = said.boxes_a + said.boxes_b - 2 * said.agreed
         rank = rank_of(said.f1, disputed)
-        if not self._wanted(shadow.rollout, rank):
+        pair = pair_sha256(bytes(job.pre), bytes(job.post))
+        if not self._wanted(shadow.rollout, rank, pair):
             return
         answered = answered_of(job.request_id, prediction, self._clock())
         item = Disagreement(
@@ -248,9 +246,13 @@ class Shadows:
             score_shift=said.score_shift,
             answered_seconds=answered_seconds,
             shadow_seconds=seconds,
+            pair_sha256=pair,
         )
         self._unwritten.append(_Unwritten(rank, item, self._files(job, current, canary)))
-        self._unwritten = sorted(self._unwritten, key=lambda one: one.rank)[:_MOST_UNWRITTEN]
+        worst: dict[tuple[int, str], _Unwritten] = {}
+        for one in sorted(self._unwritten, key=lambda one: one.rank):
+            worst.setdefault((one.item.rollout, one.item.pair_sha256), one)
+        self._unwritten = list(worst.values())[:_MOST_UNWRITTEN]
 
     def _files(
         self, job: _Job, current: npt.NDArray[np.float32], canary: npt.NDArray[np.float32]
@@ -265,9 +267,9 @@ class Shadows:
             files |= {GalleryFile.PRE: bytes(job.pre), GalleryFile.POST: bytes(job.post)}
         return files
 
-    def _wanted(self, rollout: int, rank: str) -> bool:
+    def _wanted(self, rollout: int, rank: str, pair: str) -> bool:
         try:
-            return self._store.gallery.wants(rollout, rank, self._limits)
+            return self._store.gallery.wants(rollout, rank, pair, self._limits)
         except (OSError, SerinusError):
             return True  # the store is away: it will tell when it is back
 

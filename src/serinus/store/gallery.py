@@ -6,13 +6,15 @@
     gallery/<rollout>/<id>.pre .post  the pictures as they were sent, where the policy keeps them
     gallery/<rollout>/<id>.mark       what a person said of it
 
-An id begins with how bad the disagreement is, and has the size of its files: a listing is the ranking, and
-what goes when there is too much. Any number of replicas write to it. The `.json` is written last and removed
-first, so what is listed is whole. Not durable: a power cut may cost the newest ones.
+An id begins with how bad the disagreement is, and has the size of its files and a part of the pictures' hash:
+a listing is the ranking, and says what goes when there is too much and which ones show the same picture. Of
+those only the worst stays. Any number of replicas write to it: the id ends with a part of the request's hash,
+so none writes over what another one removes. The `.json` is written last and removed first, so what is listed
+is whole. Not durable: a power cut may cost the newest ones.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -25,7 +27,9 @@ from serinus.store.predictions import Answered
 from serinus.store.sealed import seal, unseal
 
 GALLERY = "gallery"
-_ID = re.compile(r"(\d{4}-\d{4})-(\d{7})-[0-9a-f]{16}")
+_ID = re.compile(r"(\d{4}-\d{4})-(\d{7})-([0-9a-f]{10})[0-9a-f]{6}")
+_PICTURE, _TAIL = 10, 16
+"""Hexadecimal digits of an id that tell pictures apart, and those with the request's."""
 _ENDING = ".json"
 _MARK = "mark"
 _T = TypeVar("_T")
@@ -61,6 +65,8 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
     """Mean over matched boxes of the canary's confidence minus current's."""
     answered_seconds: float
     shadow_seconds: float
+    pair_sha256: str = ""
+    """Of both pictures as they were sent, see `pair_sha256`; empty where an older version wrote it."""
     files: dict[GalleryFile, str] = {}
     """sha256 of what is kept."""
 
@@ -93,6 +99,11 @@ def rank_of(f1: float, disputed: int) -> str:
     return f"{round(1000 * f1):04d}-{9999 - min(disputed, 9999):04d}"
 
 
+def pair_sha256(pre: bytes, post: bytes) -> str:
+    """The same for the same pictures, whoever sends them."""
+    return sha256_bytes(f"{sha256_bytes(pre)} {sha256_bytes(post)}".encode())
+
+
 class Gallery:
     """`gallery/`. Thread-safe."""
 
@@ -100,37 +111,63 @@ class Gallery:
         self._backend = backend
 
     def ids(self, rollout: int) -> list[str]:
-        """The worst first."""
-        names = self._backend.names(_folder(rollout))
-        found = (name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING))
-        return sorted(name for name in found if _ID.fullmatch(name))
+        """The worst first; each picture once."""
+        return list(_worst(self._names(rollout)).values())
 
     def rollouts(self) -> list[int]:
         """Rollouts that have a gallery, ascending."""
         return sorted(int(name) for name in self._backend.names(GALLERY) if name.isdecimal())
 
-    def wants(self, rollout: int, rank: str, limits: Limits) -> bool:
-        """Whether a disagreement of this rank would stay."""
-        ids = self.ids(rollout)
+    def wants(self, rollout: int, rank: str, pair: str, limits: Limits) -> bool:
+        """Whether a disagreement of this rank about these pictures (`pair_sha256`) would stay."""
+        worst = _worst(self._names(rollout))
+        kept = worst.get(pair[:_PICTURE])
+        if kept is not None:
+            return rank < _rank(kept)
+        ids = list(worst.values())
         full = len(ids) >= limits.items or sum(map(_size, ids)) >= limits.bytes
         return not full or rank < _rank(ids[-1])
 
     def put(self, item: Disagreement, files: Mapping[GalleryFile, bytes], limits: Limits) -> None:
-        """Keeps it, and lets go of the mildest ones beyond the limits."""
+        """Keeps it, and lets go of milder ones of the same picture and of the mildest beyond the limits."""
         folder = _folder(item.rollout)
         rank = rank_of(item.f1, item.disputed)
         kib = -(-sum(map(len, files.values())) // 1024)
-        name = f"{rank}-{kib:07d}-{sha256_bytes(item.answered.request_id.encode())[:16]}"
+        request = sha256_bytes(item.answered.request_id.encode())
+        tail = f"{item.pair_sha256[:_PICTURE]}{request}"[:_TAIL]
+        name = f"{rank}-{kib:07d}-{tail}"
         for kind, data in files.items():
             self._backend.replace(f"{folder}/{name}.{kind}", data, durable=False)
         hashes = {kind: sha256_bytes(data) for kind, data in files.items()}
         document = msgspec.json.encode(msgspec.structs.replace(item, files=hashes))
         self._backend.replace(f"{folder}/{name}{_ENDING}", seal(document), durable=False)
+        self._tidy(item.rollout, limits)
+
+    def _tidy(self, rollout: int, limits: Limits) -> None:
+        names = self._names(rollout)
+        worst = _worst(names)
+        for name in names:
+            if (kept := worst[_picture(name)]) != name:
+                self._inherit(rollout, name, kept)
+                self._remove(rollout, name)
         taken = 0
-        for place, other in enumerate(self.ids(item.rollout)):
-            taken += _size(other)
+        for place, name in enumerate(worst.values()):
+            taken += _size(name)
             if place >= limits.items or taken > limits.bytes:
-                self._remove(item.rollout, other)
+                self._remove(rollout, name)
+
+    def _inherit(self, rollout: int, name: str, kept: str) -> None:
+        """What a person said of a picture holds for the one that takes its place."""
+        old, new = (f"{_folder(rollout)}/{one}.{_MARK}" for one in (name, kept))
+        data = self._backend.read(old)
+        if data is not None and self._backend.read(new) is None:
+            self._backend.replace(new, data, durable=True)
+
+    def _names(self, rollout: int) -> list[str]:
+        """All ids, the worst first."""
+        names = self._backend.names(_folder(rollout))
+        found = (name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING))
+        return sorted(name for name in found if _ID.fullmatch(name))
 
     def get(self, rollout: int, name: str) -> Disagreement | None:
         """None when it is not (any more) there. Raises Corrupt, naming the file."""
@@ -200,6 +237,19 @@ def _decode(data: bytes, name: str, kind: type[_T]) -> _T:
 def _rank(name: str) -> str:
     found = _ID.fullmatch(name)
     return "" if found is None else found[1]
+
+
+def _picture(name: str) -> str:
+    found = _ID.fullmatch(name)
+    return "" if found is None else found[3]
+
+
+def _worst(names: Sequence[str]) -> dict[str, str]:
+    """Picture -> its worst id, from ids in their order."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(_picture(name), name)
+    return found
 
 
 def _size(name: str) -> int:
