@@ -53,6 +53,26 @@ def test_from_damage_to_repair(whole: Store, tmp_path: Path, capsys: pytest.Capt
     assert said(capsys, "check")["findings"] == []
 
 
+@pytest.mark.parametrize("words", [["versions", "list"], ["rollout", "status"]])
+def test_a_loss_is_said_to_who_looks(
+    whole: Store, words: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """First the newest event, then all of them."""
+    end = whole.state().seq
+    (whole.root / "journal" / f"{end:010d}.json").unlink()
+    assert run(words) == Exit.DONE
+    capsys.readouterr()
+    assert f"The journal ends with event {end - 1}, but" in caplog.text
+    assert "Remove it" not in caplog.text
+    caplog.clear()
+    for path in (whole.root / "journal").glob("*.json"):
+        path.unlink()
+    assert run(words) == Exit.DONE
+    told = capsys.readouterr().out
+    assert "the journal is lost" in told and "No version yet" not in told
+    assert "The journal ends with event 0, but" in caplog.text
+
+
 def test_a_loss_is_accepted_by_hand(whole: Store, capsys: pytest.CaptureFixture[str]) -> None:
     end = whole.state().seq
     (whole.root / "journal" / f"{end:010d}.json").unlink()

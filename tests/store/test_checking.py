@@ -16,6 +16,7 @@ from serinus.artifact.files import sha256_bytes
 from serinus.core.errors import Cancelled, Corrupt, NotFound
 from serinus.core.ids import Digest, Version
 from serinus.rollout.events import ShareChanged
+from serinus.rollout.policy import Policy
 from serinus.store import Store
 from serinus.store.checking import Finding, Kind, Severity
 from serinus.store.journal import decode
@@ -162,6 +163,74 @@ def test_strays_are_moved_never_destroyed(whole: Store) -> None:
     (aside,) = (whole.root / "lost+found").iterdir()
     assert sorted(str(p.relative_to(aside)) for p in aside.rglob("*") if p.is_file()) == sorted(strays)
     assert findings(whole) == []
+
+
+FAR = "9999999999.json"
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("journal", "Events {} to 9999999998 are missing"),
+        ("evidence/1", "Slices {} to 9999999998 are missing of rollout 1"),
+        ("golden/storm", "Editions {} to 9999999998 are missing"),
+        ("policies/short", "Editions {} to 9999999998 are missing"),
+    ],
+)
+def test_a_far_number_is_no_long_way(whole: Store, backup: Store, folder: str, words: str) -> None:
+    """One file of a name that somebody made up; what lies before it is one finding."""
+    numbers = [int(path.stem) for path in (whole.root / folder).glob("0*.json")]
+    (whole.root / folder / FAR).write_bytes(b"somebody's")
+    for options in ({}, {"repair": True, "other": backup}):
+        found = [one for one in findings(open_store(whole.root), **options) if one.severity is Severity.ERROR]
+        assert {one.name for one in found} == {
+            str(whole.root / folder / f"{max(numbers) + 1:010d}.json"),
+            str(whole.root / folder / FAR),
+        }
+        assert words.format(max(numbers) + 1) in found[0].words
+
+
+def test_readers_of_a_far_number_end(whole: Store) -> None:
+    for folder in ("journal", "evidence/1", "golden/storm", "policies/short"):
+        (whole.root / folder / FAR).write_bytes(b"somebody's")
+    store = open_store(whole.root)
+    assert len(list(store.events())) == len(list(store.newest_events())) == store.state().seq
+    for read in (
+        lambda: store.policy("short"),
+        lambda: store.policy_history("short"),
+        store.golden_sets,
+        lambda: store.last_frozen(1),
+    ):
+        with pytest.raises(Corrupt, match=f"{FAR}|0000000003.json"):
+            read()
+    for save in (
+        lambda: store.put_policy(Policy(name="short"), actor="alice", reason="x"),
+        lambda: store.append(ShareChanged(rollout=4, share=0.1), actor="alice", reason="x"),
+    ):
+        with pytest.raises(Corrupt, match=f"{FAR}"):
+            save()
+
+
+def test_runs_of_missing_numbers_are_folded(whole: Store) -> None:
+    """What lies between two runs is read all the same."""
+    for seq in (3, 4, 5, 9, 11, 12):
+        remove(event(whole, seq))
+    said = [one.words for one in findings(whole) if one.severity is Severity.ERROR]
+    assert said == [
+        f"{which} missing; later ones are there."
+        for which in ("Events 3 to 5 are", "Event 9 is", "Events 11 to 12 are")
+    ]
+
+
+def test_a_run_comes_back_from_a_backup(whole: Store, backup: Store) -> None:
+    """Also behind an event that is damaged beyond repair: the one that follows names them."""
+    for seq in (3, 4, 5, 11, 12):
+        remove(event(whole, seq))
+    flip(event(whole, 10))
+    remove(event(backup, 10))
+    findings(whole, repair=True, other=backup)
+    left = [one.name for one in findings(whole) if "/journal/" in one.name]
+    assert left == [str(event(whole, 10))]
 
 
 # -- snapshots -----------------------------------------------------------------------------------------------

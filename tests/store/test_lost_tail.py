@@ -110,6 +110,113 @@ def test_nothing_is_appended_where_later_events_are_known(root: Path, tmp_path: 
     assert journal(root) == left
 
 
+def hole(root: Path, count: int = 8) -> int:
+    """Takes `count` events away before the newest, which is left as the only one that tells; gives the last
+    before them. At no distance 2, 4, 8 ... from it is there one."""
+    end = open_store(root).state().seq - count - 1
+    for seq in range(end + 1, end + 1 + count):
+        remove(event(open_store(root), seq))
+    for folder in ("journal/snapshots", "replicas", "views"):
+        shutil.rmtree(root / folder)
+    (root / "routes.json").unlink()
+    return end
+
+
+def test_nothing_is_appended_where_a_later_event_is(root: Path, tmp_path: Path) -> None:
+    end = hole(root)
+    store, left = open_store(root), journal(root)
+    last = event(store, end + 9)
+    assert store.state().seq == end and store.lost()
+    for _ in range(2):
+        with pytest.raises(Corrupt, match=f"ends with event {end}, but {last} is event {end + 9}") as caught:
+            publish(store, tmp_path, "sixth")
+    assert "--from" in (caught.value.remedy or "") and "move it away" in (caught.value.remedy or "")
+    assert journal(root) == left
+
+
+def test_a_later_event_is_no_loss_once_the_one_between_is_there(root: Path) -> None:
+    """Two others append between this one's look at the end and at the names."""
+    slow, fast = open_store(root), open_store(root)
+    state = slow.state()
+    for share in (0.1, 0.3):
+        fast.append(ShareChanged(rollout=4, share=share), actor="fast", reason="")
+    Journal(slow.backend).refuse_loss(state)
+    assert not slow.lost()
+
+
+def test_a_later_event_is_folded_and_restored(root: Path, backup: Store) -> None:
+    end = hole(root)
+    (found,) = [one for one in errors(findings(open_store(root))) if "/journal/" in one.name]
+    assert (found.kind, found.name) == (Kind.MISSING, str(event(open_store(root), end + 1)))
+    assert f"Events {end + 1} to {end + 8} are missing; later ones are there." in found.words
+    findings(open_store(root), repair=True, other=backup)
+    assert open_store(root).state() == backup.state()
+    assert errors(findings(open_store(root))) == []
+
+
+def test_a_hole_is_not_filled_from_another_history(root: Path, backup: Store, tmp_path: Path) -> None:
+    served = backup.state().seq
+    end = hole(root)
+    for path in ("journal/snapshots", "replicas", "views", "evidence/4", "observations/4"):
+        shutil.rmtree(backup.root / path, ignore_errors=True)
+    (backup.root / "routes.json").unlink()
+    for seq in range(served - 2, served + 1):
+        remove(event(backup, seq))
+    other = open_store(backup.root)
+    for content in ("a", "b", "c"):
+        publish(other, tmp_path, content)
+    found = findings(open_store(root), repair=True, other=other)
+    assert Kind.MISSING in {one.kind for one in errors(found)}
+    assert journal(root)[-1] == f"{served:010d}.json" and not event(open_store(root), end + 1).exists()
+
+
+def test_a_hole_is_accepted_and_what_it_cut_off_is_kept(root: Path, tmp_path: Path) -> None:
+    end = hole(root)
+    events = open_store(root).accept_loss(actor="alice", reason="no backup")
+    lost = [one.seq for one in events if isinstance(one.body, Lost)]
+    assert lost == list(range(end + 1, end + 10))
+    assert [path.name for path in (root / "lost+found").rglob("*.json")] == [f"{end + 9:010d}.json"]
+    assert [one for one in errors(findings(open_store(root))) if "/journal/" in one.name] == []
+    assert publish(open_store(root), tmp_path, "next") > 5
+
+
+def test_a_loss_that_is_accepted_in_part_lets_nothing_be_appended(root: Path, tmp_path: Path) -> None:
+    """Killed after the first; nothing else tells any more."""
+    end = hole(root)
+    remove(event(open_store(root), end + 9))
+    open_store(root).append(Lost(through=end + 9, witness="x"), actor="alice", reason="broken")
+    with pytest.raises(Corrupt, match="accept-loss` was interrupted"):
+        publish(open_store(root), tmp_path, "next")
+    events = open_store(root).accept_loss(actor="alice", reason="broken")
+    assert [one.seq for one in events if isinstance(one.body, Lost)] == list(range(end + 2, end + 10))
+    publish(open_store(root), tmp_path, "next")
+
+
+@pytest.mark.parametrize("witness", ["snapshot", "routes"])
+def test_a_loss_is_said_once_to_who_reads(root: Path, witness: str, caplog: pytest.LogCaptureFixture) -> None:
+    end = cut(root)
+    name = leave(root, witness)
+    store = open_store(root)
+    for _ in range(2):
+        assert store.state().seq == end and store.lost()
+    (said,) = caplog.messages
+    assert f"ends with event {end}, but {name} names event {end + 3}" in said
+    assert "Remove it" not in said and "accept-loss" in said
+
+
+def test_a_snapshot_beyond_the_end_is_the_proof(root: Path) -> None:
+    end = cut(root)
+    snapshot = leave(root, "snapshot")
+    with pytest.raises(Corrupt, match="newest part of the journal is lost") as caught:
+        Journal(open_store(root).backend).read_snapshot(end + 3)
+    assert str(snapshot) in caught.value.message
+    assert "Do not remove it" in (caught.value.remedy or "")
+    flip(snapshot)
+    with pytest.raises(Corrupt, match="not what was written") as caught:
+        Journal(open_store(root).backend).read_snapshot(end + 3)
+    assert "short cut" in (caught.value.remedy or "") and "backup" not in (caught.value.remedy or "")
+
+
 def test_artifacts_of_lost_versions_are_not_collected(root: Path) -> None:
     lost = open_store(root).state().versions[Version(5)].digest
     cut(root)
@@ -340,6 +447,14 @@ def test_in_a_bucket(root: Path, backup: Store, url: str, tmp_path: Path) -> Non
     findings(open_store(near, url), repair=True, other=backup)
     assert open_store(near, url).state() == backup.state()
     assert errors(findings(open_store(near, url))) == []
+
+    stray = f"journal/{end + 75:010d}.json"
+    bucket.backend.replace(stray, b"somebody's", durable=True)
+    with pytest.raises(Corrupt, match=f"{stray} is event {end + 75}"):
+        open_store(near, url).remove_versions((Version(4),), actor="test", reason="old")
+    (found,) = [one for one in errors(findings(open_store(near, url))) if one.kind is Kind.MISSING]
+    assert f"Events {end + 1} to {end + 74} are missing" in found.words
+    bucket.backend.remove(stray)
 
     bucket.snapshot()
     bucket.backend.remove(f"journal/{end:010d}.json")

@@ -12,7 +12,7 @@ from serinus.cli.exits import OF_PHASE, Exit
 from serinus.cli.golden_table import golden_table
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.policy import chosen
-from serinus.cli.show import emit, say, table, when
+from serinus.cli.show import NO_JOURNAL, emit, say, table, when
 
 if TYPE_CHECKING:
     from serinus.store import Store
@@ -51,7 +51,8 @@ def status(
     if wait:
         code = _wait(store, timeout)
     view = overview(store)
-    emit(view, output, lambda console: console.print(view.words, highlight=False, markup=False, emoji=False))
+    words = NO_JOURNAL if store.lost() and view.seq == 0 else view.words
+    emit(view, output, lambda console: console.print(words, highlight=False, markup=False, emoji=False))
     return code
 
 

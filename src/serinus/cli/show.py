@@ -25,6 +25,8 @@ from rich.text import Text
 from serinus.cli.options import Output
 from serinus.core.text import visible
 
+NO_JOURNAL = "No version is left: the journal is lost. See `serinus store check`."
+
 
 class Terminal(Console):
     """A console that shows control characters in what it prints, and obeys only its own."""

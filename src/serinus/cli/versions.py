@@ -9,7 +9,7 @@ from rich.console import Console
 
 from serinus.cli.golden_table import golden_table
 from serinus.cli.options import HERE, PEOPLE, Output, Where
-from serinus.cli.show import emit, megabytes, say, table, when
+from serinus.cli.show import NO_JOURNAL, emit, megabytes, say, table, when
 from serinus.core.enums import SignatureStanding
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
@@ -85,7 +85,11 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     from serinus.control.registry import versions
 
     settings = where.settings()
-    found = versions(look_at_store(settings), trusted(settings))
+    store = look_at_store(settings)
+    found = versions(store, trusted(settings))
+    empty = (
+        NO_JOURNAL if store.lost() else "No version yet. `serinus up` publishes the base model as version 1."
+    )
     emit(
         found,
         output,
@@ -104,7 +108,7 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
                 )
                 for item in found
             ],
-            "No version yet. `serinus up` publishes the base model as version 1.",
+            empty,
         ),
     )
 

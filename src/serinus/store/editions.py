@@ -18,10 +18,12 @@ from serinus.rollout.state import Edition, State
 from serinus.store.backend import Backend
 from serinus.store.journal import Journal
 from serinus.store.registry import Registry
+from serinus.store.witness import numbered
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RECORD = re.compile(r"(\d{10})\.json")
 _ATTEMPTS = 100
+_LAST = 10**10 - 1
+"""Names have ten digits."""
 _AGAIN = {
     Named.GOLDEN: "add the set again: `serinus golden add`",
     Named.POLICY: "set the policy again: `serinus policy set`",
@@ -78,6 +80,11 @@ class Editions:
         known = self._known(state, name)
         for _ in range(_ATTEMPTS):
             number = max(self._listed(name), known.number if known is not None else 0) + 1
+            if number > _LAST:
+                raise Corrupt(
+                    f"{self._backend.name(self.key(name, _LAST))} has the last number that there is.",
+                    remedy="It is not of this store: move it away.",
+                )
             data = make(number)
             if self._backend.put_if_absent(self.key(name, number), data):
                 break
@@ -94,5 +101,4 @@ class Editions:
         return state.editions.get(f"{self._what}/{name}")
 
     def _listed(self, name: str) -> int:
-        matches = map(_RECORD.fullmatch, self._backend.names(f"{self._what}/{name}"))
-        return max((int(match[1]) for match in matches if match), default=0)
+        return max(numbered(self._backend.names(f"{self._what}/{name}")), default=0)

@@ -8,8 +8,8 @@ A *snapshot*, `snapshots/<seq>.json`, is the state after event `seq`, written by
 number. It saves a new reader the fold of everything before it and is nothing but a short cut: it counts only
 when it is whole, was made by the same rules (`FOLD`), and names the hash of an event that is really there.
 
-A journal that lost its newest events is sound and shorter. It is read as far as it goes, so serving goes on;
-appending is refused, because the next number was another event's (`witness`).
+A journal that lost its newest events is sound and shorter. It is read as far as it goes, so serving goes on,
+and the loss is said once; appending is refused, because the next number was another event's (`witness`).
 """
 
 import logging
@@ -30,12 +30,20 @@ from serinus.store.backend import Backend
 from serinus.store.sealed import seal, unseal
 
 _LOG = logging.getLogger(__name__)
-_RESTORE = "Restore the journal from a backup; nothing is decided or served anew from it meanwhile."
+_RESTORE = (
+    "Restore the journal from a backup (`serinus store check --repair --from BACKUP`); nothing is decided or "
+    "served anew from it meanwhile."
+)
 _FIND = (
     "Restore them: `serinus store check --repair --from BACKUP`. If no copy has them: "
-    "`serinus store accept-loss --reason TEXT` records the loss and goes on. `serinus store check` says more."
+    "`serinus store accept-loss --reason TEXT` records the loss and goes on. If what tells of it is not of "
+    "this store, move it away. `serinus store check` says more."
 )
-_FOLDER = "journal"
+_ANEW = (
+    "It is only a short cut: `serinus store check --repair` puts it aside and writes one anew. Do not remove "
+    "it by hand: its name may be all that tells of lost events."
+)
+_FOLDER = witness.JOURNAL
 _EVERY = 500
 """Events between two snapshots."""
 _KEPT = 3
@@ -91,13 +99,17 @@ def encode_snapshot(state: State) -> bytes:
 
 def decode_snapshot(data: bytes, name: str) -> State | None:
     """None when it was made by other rules. Raises Corrupt, naming the file `name`."""
-    document = unseal(data, name)
+    document = unseal(data, name, remedy=_ANEW)
     try:
         if msgspec.json.decode(document, type=_Rules).fold != FOLD:
             return None
         return msgspec.json.decode(document, type=Snapshot).state
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{name} is no snapshot: {error}.", remedy="Remove it; it is made anew.") from error
+        raise Corrupt(f"{name} is no snapshot: {error}.", remedy=_ANEW) from error
+
+
+class _Beyond(Corrupt):
+    """A snapshot of an event that is not there any more."""
 
 
 class Journal:
@@ -110,6 +122,9 @@ class Journal:
         self._settled = 0
         """Events up to here are durable for certain."""
         self._opened = False
+        self._listed = False
+        """Whether no later event lay beyond the end when this process looked."""
+        self._loss_said = False
 
     def read(self, seq: int) -> Entry | None:
         """Event `seq`, None when it has not happened. Raises Corrupt when its file was changed."""
@@ -136,6 +151,7 @@ class Journal:
             if not self._opened:
                 self._refuse_gap(self._state.seq)
                 self._opened = True
+                self._say(self._beyond(self._state.seq, witness.newest(self._backend)))
             if self._state.seq > self._settled:
                 self._backend.settle(_FOLDER)
                 self._settled = self._state.seq
@@ -216,13 +232,9 @@ class Journal:
 
         Looks at the witnesses first: whoever appends meanwhile writes the event before any of them.
         """
-        told = witness.newest(self._backend)
-        if told.seq > state.seq and not self._backend.exists(_key(state.seq + 1)):
-            raise Corrupt(
-                f"The journal ends with event {state.seq}, but {told.name} names event {told.seq}: the "
-                "newest part is lost. Nothing is appended, so that no number is given twice.",
-                remedy=_FIND,
-            )
+        found = self._lost(state)
+        if found is not None:
+            raise found
         last = self._backend.read(_key(state.seq)) if state.seq > 0 else b""
         if last is None:
             raise Corrupt(
@@ -235,6 +247,45 @@ class Journal:
                 f"{self._name(state.seq)} is another one than this process has read.",
                 remedy="Run `serinus store check`; when nothing is wrong, start this process anew.",
             )
+        unfinished = _accepted(last or b"", self._name(state.seq))
+        if unfinished is not None:
+            raise Corrupt(
+                f"{unfinished.words}, and the journal ends before that: `serinus store accept-loss` was "
+                "interrupted. Nothing is appended, so that no number is given twice.",
+                remedy="Run `serinus store accept-loss` again; it goes on where it stopped.",
+            )
+
+    def lost(self) -> bool:
+        """Whether events after the end are known to have happened; says so, once, in the log.
+
+        Lists the names of later events: for who shows the whole to a person, not for who asks often.
+        """
+        found = self._lost(self.state())
+        self._say(found)
+        return found is not None
+
+    def _lost(self, state: State) -> Corrupt | None:
+        told = witness.newest(self._backend)
+        if told.seq <= state.seq and not self._listed:
+            later = witness.later(self._backend, state.seq)
+            self._listed = later is None
+            told = later or told
+        return self._beyond(state.seq, told)
+
+    def _beyond(self, end: int, told: witness.Witness) -> Corrupt | None:
+        """The loss that `told` proves. That was looked at before the next event, which is written first."""
+        if told.seq <= end or self._backend.exists(_key(end + 1)):
+            return None
+        return Corrupt(
+            f"The journal ends with event {end}, but {told.words}: the newest part is lost. Nothing is "
+            "appended, so that no number is given twice.",
+            remedy=_FIND,
+        )
+
+    def _say(self, loss: Corrupt | None) -> None:
+        if loss is not None and not self._loss_said:
+            self._loss_said = True
+            _LOG.warning("What is told is of before a loss. %s", loss)
 
     # -- snapshots -------------------------------------------------------------------------------------------
 
@@ -262,8 +313,19 @@ class Journal:
         if state is None:
             return None
         entry = self.read(seq)
-        if state.seq != seq or entry is None or entry.digest != state.head:
-            raise Corrupt(f"{name} is no snapshot of this journal.", remedy="Remove it; it is made anew.")
+        if entry is None:
+            raise _Beyond(
+                f"{name} was made of event {seq}, which is not there: the newest part of the journal is "
+                "lost.",
+                remedy=f"Do not remove it: it is the proof. {_FIND}",
+            )
+        if state.seq != seq:
+            raise Corrupt(f"{name} is of event {state.seq}.", remedy=_ANEW)
+        if entry.digest != state.head:
+            raise Corrupt(
+                f"When {name} was written, event {seq} was another one: the journal was rewritten.",
+                remedy="Do not remove it; `serinus store check` says more.",
+            )
         return state
 
     def _last_snapshot(self) -> State:
@@ -271,6 +333,8 @@ class Journal:
         for seq in reversed(self.snapshots()):
             try:
                 state = self.read_snapshot(seq)
+            except _Beyond:
+                continue  # said once the end is known
             except Corrupt as error:
                 _LOG.warning("A snapshot is left out: %s", error)
                 continue
@@ -294,6 +358,22 @@ class Journal:
 
     def _gap(self, missing: int, there: int) -> Corrupt:
         return Corrupt(f"{self._name(missing)} is missing, {self._name(there)} is there.", remedy=_RESTORE)
+
+
+def accepted(backend: Backend, end: int) -> witness.Witness | None:
+    """What the last event, `end`, tells of events after it: a loss that was accepted in part."""
+    data = backend.read(_key(end)) if end > 0 else None
+    try:
+        return _accepted(data or b"", backend.name(_key(end)))
+    except Corrupt:
+        return None  # said where the journal is read
+
+
+def _accepted(data: bytes, name: str) -> witness.Witness | None:
+    event = decode(data, name).event if data else None
+    if event is None or not isinstance(event.body, Lost) or event.body.through <= event.seq:
+        return None
+    return witness.Witness(event.body.through, name)
 
 
 class _Rules(msgspec.Struct, frozen=True):

@@ -99,7 +99,8 @@ class Disk:
     def names(self, folder: Path) -> list[str]:
         """What is in `folder`, in no order; nothing when there is no such folder."""
         try:
-            return [path.name for path in folder.iterdir()]
+            with os.scandir(folder) as entries:
+                return [entry.name for entry in entries]
         except (FileNotFoundError, NotADirectoryError):
             return []
 

@@ -10,6 +10,7 @@ from serinus.core.errors import Corrupt
 _OPEN = b',"check":"'
 _CLOSE = b'"}\n'
 _TAIL = len(_OPEN) + 64 + len(_CLOSE)
+_RESTORE = "Restore this file from a backup; nothing after it can be trusted without it."
 
 
 def seal(document: bytes) -> bytes:
@@ -18,12 +19,15 @@ def seal(document: bytes) -> bytes:
     return body + _OPEN + sha256_bytes(body).encode() + _CLOSE
 
 
-def unseal(data: bytes, name: str) -> bytes:
-    """The JSON that was sealed. Raises Corrupt, naming `name`, when a byte differs from what was written."""
+def unseal(data: bytes, name: str, *, remedy: str = _RESTORE) -> bytes:
+    """The JSON that was sealed. Raises Corrupt, naming `name`, when a byte differs from what was written.
+
+    `remedy`: what to do about a file that can be made anew.
+    """
     body = data[:-_TAIL]
     if not body or data != seal(body + b"}"):
         raise Corrupt(
             f"{name} is not what was written: its check does not match.",
-            remedy="Restore this file from a backup; nothing after it can be trusted without it.",
+            remedy=remedy,
         )
     return body + b"}"

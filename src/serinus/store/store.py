@@ -212,6 +212,12 @@ class Store:
         """
         return self._journal.state()
 
+    def lost(self) -> bool:
+        """Whether the newest part of the journal is known to be lost; says so, once, in the log. Reads names
+        of all events.
+        """
+        return self._journal.lost()
+
     def events(self, after: int = 0) -> Iterator[Event]:
         """All events with a number above `after`, oldest first. Raises Corrupt as `state` does."""
         return self._journal.events(after)

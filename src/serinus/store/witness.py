@@ -3,12 +3,14 @@
 Deleting the newest files leaves a journal that is sound and shorter. It may be read, but nothing may be
 appended: the next event would get a number that was another one's. What survives and tells is
 
+- a later event, where those before it are gone: its name is enough;
 - a snapshot: its name is the number of an event, and it was written only after that event was durable;
 - `routes.json` and the heartbeats: the number that their writer had read, which is durable too;
 - MODEL_DIR: the last known state of a bucket.
 
 Snapshots and the hint are looked at before each append, for the cost of a listing of three names and one
-small file; all of them, and more, by `serinus store check` (`checking.tail`).
+small file. The names of later events are listed before a process's first append only: on a disk that takes
+longer the older the store is. `serinus store check` looks at all of them, and more (`checking.tail`).
 """
 
 import re
@@ -23,11 +25,12 @@ from serinus.core.errors import Corrupt
 from serinus.store.backend import Backend
 from serinus.store.sealed import unseal
 
-SNAPSHOTS = "journal/snapshots"
+JOURNAL = "journal"
+SNAPSHOTS = f"{JOURNAL}/snapshots"
 ROUTES = "routes.json"
 LAST_STATE = "last-state-"
 """How files begin that keep a state for a start without the store; each is a snapshot."""
-_NUMBERED = re.compile(r"(\d{10})\.json")
+NUMBERED = re.compile(r"(\d{10})\.json")
 
 
 class Witness(NamedTuple):
@@ -38,6 +41,12 @@ class Witness(NamedTuple):
     """Its file."""
     head: str = ""
     """sha256 of that event's file, where it tells."""
+    own: bool = False
+    """Whether the file is that event's own."""
+
+    @property
+    def words(self) -> str:
+        return f"{self.name} {'is' if self.own else 'names'} event {self.seq}"
 
 
 class _Told(msgspec.Struct):
@@ -55,6 +64,12 @@ def newest(backend: Backend) -> Witness:
     found = Witness(farthest, backend.name(f"{SNAPSHOTS}/{farthest:010d}.json"))
     hint = _told(backend, ROUTES)
     return found if hint is None or hint.seq <= found.seq else hint
+
+
+def later(backend: Backend, end: int) -> Witness | None:
+    """The farthest event whose file lies beyond `end`. Lists names: once a process, not once an append."""
+    farthest = max(numbered(backend.names(JOURNAL, after=f"{end:010d}.json")), default=0)
+    return Witness(farthest, backend.name(f"{JOURNAL}/{farthest:010d}.json"), own=True) if farthest else None
 
 
 def documents(backend: Backend) -> Iterator[Witness]:
@@ -85,7 +100,12 @@ def remembered(path: Path) -> Witness | None:
 
 def snapshot_seqs(backend: Backend) -> list[int]:
     """Numbers of the snapshots that are there, ascending."""
-    return sorted(int(m[1]) for m in map(_NUMBERED.fullmatch, backend.names(SNAPSHOTS)) if m)
+    return sorted(numbered(backend.names(SNAPSHOTS)))
+
+
+def numbered(names: list[str]) -> list[int]:
+    """The numbers of those that are a numbered document's, in the order of `names`."""
+    return [int(match[1]) for match in map(NUMBERED.fullmatch, names) if match]
 
 
 def _told(backend: Backend, key: str) -> Witness | None:

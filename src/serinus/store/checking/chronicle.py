@@ -4,7 +4,6 @@ Snapshots are not believed here. What exists is listed before the reading begins
 and not found is a gap, whatever others append meanwhile.
 """
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,12 +26,13 @@ from serinus.store import witness
 from serinus.store.backend import Backend
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
+from serinus.store.checking.sequence import Part, parts
 from serinus.store.checking.tail import Claim, claims
 from serinus.store.journal import Entry, decode, decode_snapshot
 
-FOLDER = "journal"
-NUMBERED = re.compile(r"(\d{10})\.json")
+FOLDER = witness.JOURNAL
 _NO_BACKUP = f"{RESTORE} Nothing after it can be trusted without it."
+_STRAY = "If the later one is not of this store, move it away."
 _TAIL = (
     f"{RESTORE} Nothing can be appended until then. If no copy has it, `serinus store accept-loss` records "
     "the loss and goes on; if what names it is not of this store, move it away."
@@ -82,9 +82,7 @@ class Chronicle:
         """The state and the head before the newest event."""
 
     def problems(self) -> Iterator[Problem]:
-        names = self._ground.backend.names(FOLDER)
-        listed = max((int(m[1]) for m in map(NUMBERED.fullmatch, names) if m), default=0)
-        yield from self._up_to(listed)
+        yield from self._up_to(witness.numbered(self._ground.backend.names(FOLDER)))
         claim = self._claim()
         if claim is not None:
             self.lost = True
@@ -93,11 +91,28 @@ class Chronicle:
             self.lost = self._claim() is not None
         yield from self._ahead()
 
-    def _up_to(self, listed: int) -> Iterator[Problem]:
-        for key, found in self._ground.read_all(_key(seq) for seq in range(1, listed + 1)):
-            yield from self._event(int(key[-15:-5]), found)
-        self.end = listed
+    def _up_to(self, listed: list[int]) -> Iterator[Problem]:
+        for part in parts(self._ground, _key, listed, start=1):
+            yield from self._run(part) if part.found is None else self._event(part.first, part.found)
+        self.end = max(listed, default=0)
         yield from self._to_end()
+
+    def _run(self, run: Part) -> Iterator[Problem]:
+        """Events that are missing; later ones are there."""
+        yield problem(
+            Severity.ERROR,
+            Kind.MISSING,
+            self._ground.name(_key(run.first)),
+            f"{run.words('Event')} missing; later ones are there.",
+            remedy=f"{_NO_BACKUP} {_STRAY}",
+            heal=(lambda: self._restore_run(run)) if self._ground.other is not None else None,
+        )
+        seq = run.first
+        while seq <= run.last and (found := self._ground.read(_key(seq))) is not None:
+            yield from self._event(seq, found)
+            seq += 1
+        if seq <= run.last:
+            self.whole, self._head = False, None
 
     def _to_end(self) -> Iterator[Problem]:
         """What was appended since the listing, or restored."""
@@ -105,7 +120,7 @@ class Chronicle:
             self.end += 1
             yield from self._event(self.end, found)
 
-    def _event(self, seq: int, found: bytes | Corrupt | None) -> Iterator[Problem]:
+    def _event(self, seq: int, found: bytes | Corrupt) -> Iterator[Problem]:
         wrong = self._take(seq, found)
         if wrong is None:
             return
@@ -120,17 +135,16 @@ class Chronicle:
             else None,
         )
         try:
-            again = self._take(seq, self._ground.read(_key(seq)))
+            now = self._ground.read(_key(seq))
+            again = wrong if now is None else self._take(seq, now)
         except Corrupt:
             again = wrong
         if again is not None:
             self.whole = False
             self._head = again.head
 
-    def _take(self, seq: int, found: bytes | Corrupt | None) -> "_Wrong | None":
+    def _take(self, seq: int, found: bytes | Corrupt) -> "_Wrong | None":
         """Goes on with event `seq`; gives what is wrong with it."""
-        if found is None:
-            return _Wrong(Kind.MISSING, f"Event {seq} is missing; later ones are there.")
         name = self._ground.name(_key(seq))
         try:
             event, digest = _decode(found, seq, name)
@@ -198,6 +212,32 @@ class Chronicle:
         if self.whole and not _follows(self.state, entry):
             return False
         return self._ground.put_document(_key(seq), data)
+
+    def _restore_run(self, run: Part) -> bool:
+        """Backwards from the event that is there, each named by the next one's hash; without such a one
+        forwards, as they follow one another."""
+        follower, _ = _entry(self._ground.backend, run.last + 1)
+        if follower is None:
+            return self._restore_forwards(run)
+        wanted, found = follower.event.prev, dict[int, bytes]()
+        for seq in range(run.last, run.first - 1, -1):
+            entry, data = _entry(self._ground.other, seq)
+            if entry is None or entry.digest != wanted:
+                break
+            found[seq], wanted = data, entry.event.prev
+        joined = len(found) == run.last + 1 - run.first and self._head in (None, wanted)
+        return joined and all(self._ground.put_document(_key(seq), found[seq]) for seq in sorted(found))
+
+    def _restore_forwards(self, run: Part) -> bool:
+        state, head = self.state, self._head
+        for seq in range(run.first, run.last + 1):
+            entry, data = _entry(self._ground.other, seq)
+            if entry is None or entry.event.prev != head or (self.whole and not _follows(state, entry)):
+                return False
+            if not self._ground.put_document(_key(seq), data):
+                return False
+            state, head = apply(state, entry.event, entry.digest) if self.whole else state, entry.digest
+        return True
 
     def _restore_predecessor(self, seq: int) -> bool:
         """Where event `seq` is genuine and the one before it, though well sealed, is not."""

@@ -3,15 +3,16 @@
 Which editions there must be is told by their numbers, which have no gap, and by the events that name them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from serinus.artifact.files import sha256_bytes
 from serinus.core.enums import Named
 from serinus.core.errors import Corrupt
-from serinus.store import golden, publish
-from serinus.store.checking.chronicle import NUMBERED, Chronicle
+from serinus.store import golden, publish, witness
+from serinus.store.checking.chronicle import Chronicle
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
+from serinus.store.checking.sequence import Part, parts
 from serinus.store.checking.trees import GOLDEN, GOLDEN_INDEX, Donors, tree_problems
 from serinus.store.policies import decode_edition
 
@@ -78,31 +79,11 @@ def _edition_problems(
 ) -> Iterator[Problem]:
     """Editions 1, 2, 3 ... without a gap up to the last that is told of, each accepted by `look`, which
     raises Corrupt, and the one that its event names."""
-    there = [int(m[1]) for m in map(NUMBERED.fullmatch, ground.backend.names(folder)) if m]
+    there = witness.numbered(ground.backend.names(folder))
     told = {number: sha256 for (where, number), sha256 in chronicle.editions.items() if where == folder}
-    for n in range(1, max([*there, *told], default=0) + 1):
-        key, sha256 = f"{folder}/{n:010d}.json", told.get(n)
-
-        def check(data: bytes, name: str, sha256: str | None = sha256) -> None:
-            look(data, name)
-            if sha256 is not None and sha256_bytes(data) != sha256:
-                raise Corrupt(f"{name} is not the edition that was saved.")
-
-        wrong = _wrong(ground, key, check)
-        if wrong is None:
-            continue
-
-        def heal(key: str = key, check: Callable[[bytes, str], None] = check) -> bool:
-            data = ground.other.read(key) if ground.other is not None else None
-            try:
-                check(data or b"", key)
-            except Corrupt:
-                return False
-            return ground.put_document(key, data or b"") and _wrong(ground, key, check) is None
-
-        able = heal if ground.other is not None else None
-        kind, words = wrong
-        yield problem(Severity.ERROR, kind, ground.name(key), words, remedy=RESTORE, heal=able)
+    editions = _Editions(ground, folder, look, told)
+    for part in parts(ground, editions.key, [*there, *told], start=1):
+        yield from editions.problems(part)
     newest = max(there, default=0)
     if chronicle.whole and newest > max(told, default=0):
         yield problem(
@@ -115,12 +96,56 @@ def _edition_problems(
         )
 
 
-def _wrong(ground: Ground, key: str, check: Callable[[bytes, str], None]) -> tuple[Kind, str] | None:
-    try:
-        data = ground.read(key)
-        if data is None:
-            return Kind.MISSING, "This edition is missing; events or later ones tell of it."
-        check(data, ground.name(key))
-    except Corrupt as error:
-        return Kind.CHANGED, error.message
-    return None
+class _Editions:
+    """Those of one name. `told`: sha256 of each that an event names."""
+
+    def __init__(
+        self, ground: Ground, folder: str, look: Callable[[bytes, str], None], told: Mapping[int, str]
+    ) -> None:
+        self._ground = ground
+        self._folder = folder
+        self._look = look
+        self._told = told
+
+    def key(self, number: int) -> str:
+        return f"{self._folder}/{number:010d}.json"
+
+    def problems(self, part: Part) -> Iterator[Problem]:
+        """Healed ones are looked at again: what they name is needed, too."""
+        name = self._ground.name(self.key(part.first))
+        if part.found is None:
+            kind, words = Kind.MISSING, f"{part.words('Edition')} missing; events or later ones tell of it."
+        else:
+            wrong = self._wrong(part.first, part.found)
+            if wrong is None:
+                return
+            kind, words = Kind.CHANGED, wrong
+        able = (lambda: self._heal(part)) if self._ground.other is not None else None
+        yield problem(Severity.ERROR, kind, name, words, remedy=RESTORE, heal=able)
+
+    def _heal(self, part: Part) -> bool:
+        assert self._ground.other is not None
+        there = sorted(witness.numbered(self._ground.other.names(self._folder)))
+        wanted = [number for number in there if part.first <= number <= part.last]
+        healed = [self._restore(number) for number in wanted]
+        return all(healed) and len(healed) == part.last + 1 - part.first
+
+    def _restore(self, number: int) -> bool:
+        assert self._ground.other is not None
+        data = self._ground.other.read(self.key(number))
+        if data is None or self._wrong(number, data) is not None:
+            return False
+        return self._ground.put_document(self.key(number), data)
+
+    def _wrong(self, number: int, found: bytes | Corrupt) -> str | None:
+        """What is wrong with an edition that is there."""
+        key, sha256 = self.key(number), self._told.get(number)
+        try:
+            if isinstance(found, Corrupt):
+                raise found
+            self._look(found, key)
+            if sha256 is not None and sha256_bytes(found) != sha256:
+                raise Corrupt(f"{self._ground.name(key)} is not the edition that was saved.")
+        except Corrupt as error:
+            return error.message
+        return None

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from serinus.core.errors import Corrupt, InvalidInput
-from serinus.store import pictures, publish
-from serinus.store.checking.chronicle import NUMBERED
+from serinus.store import pictures, publish, witness
 from serinus.store.checking.findings import REPAIR, RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.predictions import FEEDBACK, PAIRS, decode_answers, decode_feedback, pictures_key
@@ -18,7 +17,7 @@ _ANSWERS = "predictions"
 
 
 def _belongs(name: str) -> bool:
-    return _FILE.fullmatch(name) is not None or NUMBERED.fullmatch(name) is not None
+    return _FILE.fullmatch(name) is not None or witness.NUMBERED.fullmatch(name) is not None
 
 
 def rooms(ground: Ground) -> Iterator[tuple[str, Callable[[str], bool]]]:
@@ -35,7 +34,7 @@ def rooms(ground: Ground) -> Iterator[tuple[str, Callable[[str], bool]]]:
     for name in filter(publish.is_digest, ground.backend.names(FEEDBACK)):
         yield f"{FEEDBACK}/{name}", document
     for replica in ground.backend.names(_ANSWERS):
-        yield f"{_ANSWERS}/{replica}", lambda name: pair(name) or NUMBERED.fullmatch(name) is not None
+        yield f"{_ANSWERS}/{replica}", lambda name: pair(name) or witness.NUMBERED.fullmatch(name) is not None
 
 
 # -- feedback ------------------------------------------------------------------------------------------------
@@ -167,7 +166,7 @@ def answer_problems(ground: Ground) -> Iterator[Problem]:
         folder = f"{_ANSWERS}/{replica}"
         present = _present(ground, folder)
         unsealed = sum(key.endswith(pictures.UNNAMED) for key in present)
-        batches = [key for key in present if NUMBERED.fullmatch(key.rpartition("/")[2])]
+        batches = [key for key in present if witness.NUMBERED.fullmatch(key.rpartition("/")[2])]
         for key, found in ground.read_all(batches):
             try:
                 if isinstance(found, Corrupt):

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from serinus.core.errors import Corrupt
-from serinus.store import gallery, publish
+from serinus.store import gallery, publish, witness
 from serinus.store.checking import judged
-from serinus.store.checking.chronicle import NUMBERED, Chronicle
+from serinus.store.checking.chronicle import Chronicle
 from serinus.store.checking.findings import REPAIR, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
 from serinus.store.heartbeats import Replica, Routes
@@ -49,7 +49,7 @@ def _reported(ground: Ground, folder: str) -> list[str]:
         f"{replica}/{name}"
         for replica in replicas
         for name in sorted(ground.backend.names(replica))
-        if NUMBERED.fullmatch(name)
+        if witness.NUMBERED.fullmatch(name)
     ]
 
 
@@ -129,7 +129,7 @@ def _rooms(ground: Ground) -> Iterator[tuple[str, Callable[[str], bool]]]:
     """Every folder of documents, and which names belong into it."""
 
     def numbered(name: str) -> bool:
-        return NUMBERED.fullmatch(name) is not None
+        return witness.NUMBERED.fullmatch(name) is not None
 
     def decimal(name: str) -> bool:
         return _DECIMAL.fullmatch(name) is not None

@@ -11,6 +11,7 @@ from serinus.core.ids import Digest
 from serinus.store.checking.chronicle import Chronicle
 from serinus.store.checking.findings import RESTORE, Kind, Problem, Severity, problem
 from serinus.store.checking.ground import Ground
+from serinus.store.checking.sequence import Part, parts
 from serinus.store.frozen import FrozenEvidence, FrozenSlice, decode_slice
 
 _TAIL = f"{RESTORE} Without a backup, what was judged stays in the journal and its numbers do not."
@@ -58,30 +59,49 @@ class _Chain:
 
     def problems(self) -> Iterator[Problem]:
         listed = FrozenEvidence(self._ground.backend).numbers(self._rollout)
-        end = max([self._at_least, *listed])
-        for key, found in self._ground.read_all(self._key(k) for k in range(end + 1)):
-            k = int(key[-15:-5])
-            wrong = self._take(k, found)
-            if wrong is None:
-                continue
-            yield problem(
-                Severity.ERROR,
-                wrong.kind,
-                self._ground.name(key),
-                wrong.words,
-                remedy=RESTORE,
-                heal=(lambda k=k: self._restore(k)) if self._ground.other is not None else None,  # type: ignore[misc]
-            )
-            try:
-                again = self._take(k, self._ground.read(key))
-            except Corrupt:
-                again = wrong
-            if again is not None:
-                self.broken, self._head = True, None
+        for part in parts(self._ground, self._key, [self._at_least, *listed], start=0):
+            yield from self._run(part) if part.found is None else self._slice(part.first, part.found)
 
-    def _take(self, k: int, found: bytes | Corrupt | None) -> _Wrong | None:
-        if found is None:
-            return _Wrong(Kind.MISSING, f"Slice {k} of rollout {self._rollout} is missing.")
+    def _run(self, run: Part) -> Iterator[Problem]:
+        yield problem(
+            Severity.ERROR,
+            Kind.MISSING,
+            self._ground.name(self._key(run.first)),
+            f"{run.words('Slice')} missing of rollout {self._rollout}.",
+            remedy=RESTORE,
+            heal=(lambda: self._restore_run(run)) if self._ground.other is not None else None,
+        )
+        k = run.first
+        while k <= run.last and (found := self._ground.read(self._key(k))) is not None:
+            yield from self._slice(k, found)
+            k += 1
+        if k <= run.last:
+            self.broken, self._head = True, None
+
+    def _slice(self, k: int, found: bytes | Corrupt) -> Iterator[Problem]:
+        wrong = self._take(k, found)
+        if wrong is None:
+            return
+        key = self._key(k)
+        yield problem(
+            Severity.ERROR,
+            wrong.kind,
+            self._ground.name(key),
+            wrong.words,
+            remedy=RESTORE,
+            heal=(lambda: self._restore(k, self._head) is not None)
+            if self._ground.other is not None
+            else None,
+        )
+        try:
+            now = self._ground.read(key)
+            again = wrong if now is None else self._take(k, now)
+        except Corrupt:
+            again = wrong
+        if again is not None:
+            self.broken, self._head = True, None
+
+    def _take(self, k: int, found: bytes | Corrupt) -> _Wrong | None:
         if isinstance(found, Corrupt):
             return _Wrong(Kind.CHANGED, found.message)
         frozen = self._decode(found, k)
@@ -103,21 +123,32 @@ class _Chain:
             return Corrupt(f"{name} holds slice {frozen.k} of rollout {frozen.rollout}.")
         return frozen
 
-    def _restore(self, k: int) -> bool:
+    def _restore_run(self, run: Part) -> bool:
+        head = self._head
+        for k in range(run.first, run.last + 1):
+            restored = self._restore(k, head)
+            if restored is None:
+                return False
+            head = restored
+        return True
+
+    def _restore(self, k: int, head: str | None) -> str | None:
+        """`head`: sha256 of the slice before, None when that one cannot be read. Gives its own; None when
+        the other store has none that fits."""
         other, own = self._ground.other, self._ground.backend
         data = other.read(self._key(k)) if other is not None else None
         frozen = self._decode(data, k) if data is not None else None
         after = own.read(self._key(k + 1))
         following = self._decode(after, k + 1) if after is not None else None
         if data is None or not isinstance(frozen, FrozenSlice):
-            return False
-        if self._head is not None and frozen.prev != self._head:
-            return False
+            return None
+        if head is not None and frozen.prev != head:
+            return None
         if isinstance(following, FrozenSlice) and following.prev != sha256_bytes(data):
-            return False
-        if self._head is None and not isinstance(following, FrozenSlice):
-            return False  # nothing says that it is the one
-        return self._ground.put_document(self._key(k), data)
+            return None
+        if head is None and not isinstance(following, FrozenSlice):
+            return None  # nothing says that it is the one
+        return sha256_bytes(data) if self._ground.put_document(self._key(k), data) else None
 
     def restore_up_to(self, digest: str) -> bool:
         """The newest slices, from the other store, when they follow one another up to the one wanted."""

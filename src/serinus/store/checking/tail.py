@@ -9,7 +9,7 @@ from serinus.rollout.events import Event, Lost, RolledBack
 from serinus.rollout.state import State
 from serinus.store import publish, witness
 from serinus.store.checking.ground import Ground
-from serinus.store.journal import Journal
+from serinus.store.journal import Journal, accepted
 from serinus.store.registry import Registry
 from serinus.store.views import VIEW, read_link
 
@@ -34,7 +34,7 @@ def claims(ground: Ground, end: int, state: State | None, *, copying: bool) -> l
 
     `copying`: evidence may be ahead of the journal, which is copied last.
     """
-    found = [_event(told) for told in _events(ground) if told.seq > end]
+    found = [_event(told) for told in _events(ground, end) if told.seq > end]
     if state is not None:
         found += _versions(ground, state)
         if not copying:
@@ -43,12 +43,16 @@ def claims(ground: Ground, end: int, state: State | None, *, copying: bool) -> l
 
 
 def _event(told: witness.Witness) -> Claim:
-    return Claim(
-        told.seq, f"{told.name} names event {told.seq}", lambda state: state.seq >= told.seq, told.head
-    )
+    return Claim(told.seq, told.words, lambda state: state.seq >= told.seq, told.head)
 
 
-def _events(ground: Ground) -> Iterator[witness.Witness]:
+def _events(ground: Ground, end: int) -> Iterator[witness.Witness]:
+    later = witness.later(ground.backend, end)
+    if later is not None:
+        yield later
+    unfinished = accepted(ground.backend, end)
+    if unfinished is not None:
+        yield unfinished
     yield from witness.documents(ground.backend)
     if ground.here is not None:
         views = ground.here / "views"
@@ -101,8 +105,9 @@ def accept_loss(
 ) -> tuple[Event, ...]:
     """Fills the numbers of lost events, so that none is given twice, and ends the rollout that was active.
 
-    The snapshots of what was lost go to `lost+found/`. Cut off, it is gone on with by the next call. Raises
-    Conflict when nothing is lost, or somebody appended meanwhile, and Corrupt for any other damage.
+    The snapshots of what was lost go to `lost+found/`, and so do later events that the loss cut off. Cut off
+    itself, it is gone on with by the next call. Raises Conflict when nothing is lost, or somebody appended
+    meanwhile, and Corrupt for any other damage.
     """
     state = journal.state()
     found = claims(ground, state.seq, state, copying=False)
@@ -117,10 +122,11 @@ def accept_loss(
             remedy="If that file is not of this store, move it away.",
         )
     body = Lost(through=through, witness=found[0].words)
-    done = [
-        registry.append(lambda _: body, actor=actor, reason=lambda _: reason, expect=seq)
-        for seq in range(state.seq, through)
-    ]
+    done = list[Event]()
+    for seq in range(state.seq, through):
+        done.append(registry.append(lambda _: body, actor=actor, reason=lambda _: reason, expect=seq))
+        if seq == state.seq:  # from here on this event tells of the loss
+            _put_cut_off_aside(ground, seq + 1)
     for seq in witness.snapshot_seqs(ground.backend):
         if seq > state.seq:
             ground.put_aside(f"{witness.SNAPSHOTS}/{seq:010d}.json")
@@ -131,3 +137,9 @@ def accept_loss(
         words = f"What became of it is lost: {reason}"
         done.append(registry.append(lambda _: ended, actor=actor, reason=lambda _: words, expect=through))
     return tuple(done)
+
+
+def _put_cut_off_aside(ground: Ground, end: int) -> None:
+    for name in sorted(ground.backend.names(witness.JOURNAL, after=f"{end:010d}.json")):
+        if witness.NUMBERED.fullmatch(name):
+            ground.put_aside(f"{witness.JOURNAL}/{name}")
