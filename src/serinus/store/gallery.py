@@ -26,8 +26,8 @@ from serinus.store.sealed import seal, unseal
 
 GALLERY = "gallery"
 _ID = re.compile(r"(\d{4}-\d{4})-(\d{7})-[0-9a-f]{16}")
-_ENDING = ".json"
-_MARK = "mark"
+ENDING = ".json"
+MARK_ENDING = ".mark"
 _T = TypeVar("_T")
 
 
@@ -102,7 +102,7 @@ class Gallery:
     def ids(self, rollout: int) -> list[str]:
         """The worst first."""
         names = self._backend.names(_folder(rollout))
-        found = (name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING))
+        found = (name.removesuffix(ENDING) for name in names if name.endswith(ENDING))
         return sorted(name for name in found if _ID.fullmatch(name))
 
     def rollouts(self) -> list[int]:
@@ -125,7 +125,7 @@ class Gallery:
             self._backend.replace(f"{folder}/{name}.{kind}", data, durable=False)
         hashes = {kind: sha256_bytes(data) for kind, data in files.items()}
         document = msgspec.json.encode(msgspec.structs.replace(item, files=hashes))
-        self._backend.replace(f"{folder}/{name}{_ENDING}", seal(document), durable=False)
+        self._backend.replace(f"{folder}/{name}{ENDING}", seal(document), durable=False)
         taken = 0
         for place, other in enumerate(self.ids(item.rollout)):
             taken += _size(other)
@@ -136,7 +136,7 @@ class Gallery:
         """None when it is not (any more) there. Raises Corrupt, naming the file."""
         if not _ID.fullmatch(name):
             return None
-        key = f"{_folder(rollout)}/{name}{_ENDING}"
+        key = f"{_folder(rollout)}/{name}{ENDING}"
         data = self._backend.read(key)
         return None if data is None else decode_disagreement(data, self._backend.name(key))
 
@@ -158,14 +158,14 @@ class Gallery:
                 f"There is no disagreement {name!r} in rollout {rollout}.",
                 remedy=f"`serinus disagreements list {rollout}` names them.",
             )
-        key = f"{_folder(rollout)}/{name}.{_MARK}"
+        key = f"{_folder(rollout)}/{name}{MARK_ENDING}"
         self._backend.replace(key, seal(msgspec.json.encode(mark)), durable=True)
 
     def mark_of(self, rollout: int, name: str) -> Mark | None:
         """What a person said of it. Raises Corrupt, naming the file."""
-        key = f"{_folder(rollout)}/{name}.{_MARK}"
+        key = f"{_folder(rollout)}/{name}{MARK_ENDING}"
         data = self._backend.read(key) if _ID.fullmatch(name) else None
-        return None if data is None else _decode(data, self._backend.name(key), Mark)
+        return None if data is None else decode_mark(data, self._backend.name(key))
 
     def forget(self, *, keep: int | None, before: float) -> None:
         """Removes galleries of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
@@ -175,8 +175,8 @@ class Gallery:
                 self._backend.discard(folder)
 
     def _remove(self, rollout: int, name: str) -> None:
-        for ending in ("json", *GalleryFile, _MARK):
-            self._backend.remove(f"{_folder(rollout)}/{name}.{ending}")
+        for ending in (ENDING, *(f".{kind}" for kind in GalleryFile), MARK_ENDING):
+            self._backend.remove(f"{_folder(rollout)}/{name}{ending}")
 
 
 def decode_disagreement(data: bytes, name: str) -> Disagreement:
@@ -184,10 +184,16 @@ def decode_disagreement(data: bytes, name: str) -> Disagreement:
     return _decode(data, name, Disagreement)
 
 
+def decode_mark(data: bytes, name: str) -> Mark:
+    """Raises Corrupt, naming the file `name`."""
+    return _decode(data, name, Mark)
+
+
 def belongs(name: str) -> bool:
     """Whether a gallery's folder may hold a file of this name."""
-    stem, _, ending = name.partition(".")
-    return _ID.fullmatch(stem) is not None and ending in ("json", *GalleryFile, _MARK)
+    stem, dot, ending = name.partition(".")
+    known = (ENDING, MARK_ENDING, *(f".{kind}" for kind in GalleryFile))
+    return _ID.fullmatch(stem) is not None and dot + ending in known
 
 
 def _decode(data: bytes, name: str, kind: type[_T]) -> _T:
