@@ -227,6 +227,40 @@ def test_the_places_of_clients_that_left_are_free(tmp_path: Path) -> None:
         assert {line["message"] for line in errors} <= {"The service is busy."}
 
 
+def test_who_leaves_in_the_middle_of_a_body_frees_the_place(tmp_path: Path) -> None:
+    with server(tmp_path, predict_seconds=PATIENT, max_requests=1) as made:
+        with Wire(made.url) as wire:
+            wire.send(predict_head(bytes(LIMIT_BYTES)) + bytes(500_000))
+            wait_for(lambda: ask_busy(made) == 503, "the place to be taken")
+        wait_for(lambda: told(made, "The client left.") == 1, "the service to notice")
+        assert ask_busy(made) == 400
+        assert not [line for line in made.log() if line["level"] == "error"]
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, PATIENT])
+def test_a_body_on_its_way_at_sigterm_is_taken_and_answered(tmp_path: Path, delay_seconds: float) -> None:
+    with server(tmp_path, predict_seconds=PATIENT, delay_seconds=delay_seconds, max_requests=1) as made:
+        body = form()
+        with Wire(made.url) as wire:
+            wire.send(predict_head(body, EXPECT))
+            assert wire.reply().status == 100
+            wire.send(body[:100])
+            made.process.terminate()
+            wait_for(lambda: is_leaving(made), "the signal to be heard")
+            reply = wire.send(body[100:]).reply()
+            assert reply.status == 200
+            assert delay_seconds == 0 or reply.header("Connection") == "close"
+            assert wire.is_closed()
+
+
+def is_leaving(made: Server) -> bool:
+    """Whether it takes no connections any more, or says that it will not for long."""
+    try:
+        return ask(made, "/readyz").status != 200
+    except OSError:
+        return True
+
+
 def test_what_a_worker_has_begun_counts_when_its_client_left(tmp_path: Path) -> None:
     with server(tmp_path, predict_seconds=PATIENT) as made:
         rollout, version = with_canary(made, models.healthy(tmp_path / "second", 2), share=1.0)

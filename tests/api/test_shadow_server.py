@@ -69,7 +69,7 @@ def test_two_versions_that_differ(
 ) -> None:
     with server(tmp_path) as made:
         alone = [seen(ask(made, seed)) for seed in range(PICTURES)]
-        version = publish(made.store, models.healthy(tmp_path / "other", 2))
+        version = publish(made.store, models.other_classes(tmp_path / "other", 2))
         policy = Policy(share=1e-9, shadow_share=1.0, keep_inputs=True)
         rollout = start_canary(made.store, version, share=1e-9, policy=policy)
         wait_for(lambda: len(shadow_workers(made)) == 2, "the workers for shadow pairs")

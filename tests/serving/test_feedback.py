@@ -17,7 +17,7 @@ from serinus.data.importing import import_archive
 from serinus.data.labelled import write_archive
 from serinus.data.xbd import CLASSES
 from serinus.serving.feedback import GroundTruth, TrueBox, take
-from serinus.serving.predict import Prediction, Timing
+from serinus.serving.prediction import Prediction, Timing
 from serinus.serving.recorder import Recorder
 from serinus.serving.routing import Target
 from serinus.store import Store

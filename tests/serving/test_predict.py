@@ -15,7 +15,7 @@ from serinus.evidence.counts import Slice, merge
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import ByHeader, Policy
 from serinus.serving.assignment import Caller
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 from tests import models
 from tests.serving.house import House, house, pair, promote, publish, roll_back, start_canary, wait_for
 

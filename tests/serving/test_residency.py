@@ -15,7 +15,7 @@ from serinus.core.enums import Arm, FailureKind
 from serinus.core.errors import Unavailable
 from serinus.rollout.events import Undone
 from serinus.rollout.policy import Policy
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 from serinus.serving.worker_handle import VersionFailed
 from tests import models
 from tests.serving import drafts

@@ -17,7 +17,7 @@ from serinus.evidence.counts import Slice, merge
 from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import Policy
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 from serinus.serving.shadowing import counts_of
 from serinus.store import GalleryFile
 from tests import models
@@ -77,7 +77,7 @@ def wait_settled(made: House, rollout: int, requests: int) -> PairCounts:
 def test_each_answer_is_compared_with_the_other_versions(tmp_path: Path) -> None:
     with house(tmp_path, coins=[TO_CANARY, TO_CURRENT]) as made:
         policy = Policy(shadow_share=1.0, keep_inputs=True)
-        rollout = begin(made, made.healthy(2), policy)
+        rollout = begin(made, publish(made.store, models.other_classes(tmp_path / "other", 2)), policy)
         answers = []
         for number in range(4):  # one after the other: none is dropped
             answers += ask(made, first=number)

@@ -14,7 +14,7 @@ from serinus.data.synth.scenery import Disaster
 from serinus.data.synth.write import Labels, SynthSet, write_sets
 from serinus.engine.session import Model
 from serinus.evaluation.bootstrap import Bound, compare
-from serinus.imagery.stack import fit, stack6, to_original
+from serinus.imagery.stack import fit, to_original
 from serinus.training.run import train
 from serinus.training.trainer import TrainSpec
 
@@ -49,7 +49,7 @@ def _compare(golden: Dataset, old: Path, new: Path) -> Bound:
         for answers, draft in zip(found, (old, new), strict=True):
             contract = msgspec.json.decode((draft / "contract.json").read_bytes(), type=Contract)
             model = Model.load(draft / "model.onnx", contract)
-            fitted = fit(stack6(pre, post), size=contract.size, stride=contract.stride)
+            fitted = fit(pre, post, size=contract.size, stride=contract.stride)
             answers.append(to_original(model.infer(fitted.image)[0], fitted))
     return compare(truth, *found, golden.manifest.classes).map50()
 

@@ -77,9 +77,9 @@ def test_targets_are_finite_and_bounded(corners: list[tuple[int, int, int]]) -> 
 
 
 def test_a_view_has_no_padding_and_no_specks() -> None:
-    stacked = np.full((100, 200, 6), 9, np.uint8)
+    picture = np.full((100, 200, 3), 9, np.uint8)
     boxes = np.array([[20, 20, 60, 60], [100, 50, 104, 54], [0, 0, 100, 4]], np.float32)
-    sample = Sample(fit(stacked, size=96, stride=16), boxes, np.array([0, 1, 2]))
+    sample = Sample(fit(picture, picture, size=96, stride=16), boxes, np.array([0, 1, 2]))
     seen = view(sample)
     assert seen.image.shape == (48, 96, 6)
     assert (seen.image == 9).all()

@@ -23,7 +23,8 @@ from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMembe
 from serinus.data.naming import Kind, Part, When, classify
 from serinus.imagery.overlay import overlay
 from serinus.serving.assignment import NOBODY, Caller
-from serinus.serving.predict import Prediction, Predictor
+from serinus.serving.predict import Predictor
+from serinus.serving.prediction import Prediction
 from serinus.serving.settings import InferenceSettings
 
 log = logging.getLogger(__name__)

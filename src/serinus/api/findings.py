@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from serinus.api.inference_documents import Detection, ImageSize, ModelUsed
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 
 
 def findings(prediction: Prediction) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serinus.api.departure import ClientLeft
 from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
+from serinus.api.forms import BODY, Intake
 from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge
 from serinus.core.ids import NewId
 from serinus.observe.logs import fields, request_context
@@ -84,6 +85,7 @@ class Guards:
             if refusal is not None:
                 await refusal(scope, receive, body.send)
                 return
+            body.stand_between()
             try:
                 await self.app(scope, body.receive, body.send)
             except _BodyTooLarge:
@@ -214,6 +216,17 @@ class _BodyTooLarge(TooLarge):
     """Ends the reading of a body; the guard answers whatever the app makes of it."""
 
 
+class _Through:
+    """An `Intake` that its `_Body` knows of."""
+
+    def __init__(self, body: "_Body", intake: Intake) -> None:
+        self._body = body
+        self._intake = intake
+
+    async def read(self) -> bytearray:
+        return await self._body.read(self._intake)
+
+
 class _Body:
     """Counts a request's body and, once it is over the limit, answers 413 in place of the app."""
 
@@ -235,6 +248,20 @@ class _Body:
         self.over = declared.isdecimal() and int(declared) > self.limit
         self._asks = headers.get("expect", "").lower() == "100-continue"
         """Whether the client waits for a word before it sends the body."""
+
+    def stand_between(self) -> None:
+        """A server's offer of the whole body goes through here; a body over the limit is not offered."""
+        offers = self.scope.get("extensions", {})
+        intake = offers.pop(BODY, None)
+        if intake is not None and not self.over:
+            offers[BODY] = _Through(self, intake)
+
+    async def read(self, intake: Intake) -> bytearray:
+        """The whole body at once, instead of `receive`."""
+        self._asks = False
+        whole = await intake.read()
+        self._more = False
+        return whole
 
     async def receive(self) -> Message:
         if self.over:

@@ -14,7 +14,7 @@ import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.background import BackgroundTask
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 
 from serinus import __version__
 from serinus.api import errors, guards, oip_documents, oip_routes
@@ -23,7 +23,7 @@ from serinus.api.batch import Batch, draw, result_path
 from serinus.api.departure import for_as_long_as_asked
 from serinus.api.docs_page import docs_page
 from serinus.api.findings import findings
-from serinus.api.forms import files_of, read_form
+from serinus.api.forms import Form, files_of, pictures_of, read_form, spool_form
 from serinus.api.inference_documents import (
     BatchReply,
     FeedbackPage,
@@ -41,11 +41,12 @@ from serinus.api.schema import answers, answers_words, describe, json_response, 
 from serinus.core.enums import Stratum
 from serinus.core.errors import InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
 from serinus.core.ids import Clock, Coin, NewId
+from serinus.imagery.decode import Data
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE
 from serinus.serving.assignment import Caller
 from serinus.serving.feedback import GroundTruth, Taken, take
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 from serinus.serving.settings import InferenceSettings
 from serinus.store import Routes, Store
 
@@ -157,15 +158,13 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
         stratum = stratum_of(request.headers)
         shows = request.headers.get(_GOLDEN_HEADER) == _BUILDINGS
         with replica.admission.place(body_bytes(request, settings.max_body_bytes)):
-            form = await read_form(request, memory_bytes=settings.max_body_bytes)
+            form = await read_form(request)
             try:
-                pre, post = [await file.read() for file in files_of(form, _PAIR)]
-                choice = overlay or _choice(form)
+                pre, post = pictures_of(form, _PAIR)
+                choice = overlay or _choice(_text(form))
             except InvalidInput:
                 replica.metrics.refused.labels("bad_input").inc()
                 raise
-            finally:
-                await form.close()
             with for_as_long_as_asked(request.scope):
                 prediction = await replica.predictor.predict(
                     pre,
@@ -245,7 +244,7 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
         ] = None,
     ) -> Response:
         with replica.batches.place(_SPOOL_BYTES):
-            form = await read_form(request, memory_bytes=_SPOOL_BYTES)
+            form = await spool_form(request, memory_bytes=_SPOOL_BYTES)
             try:
                 (archive,) = files_of(form, ["zipfile"])
                 with tempfile.NamedTemporaryFile(prefix="serinus-batch-", suffix=".zip") as copy:
@@ -255,7 +254,7 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
                     batch = Batch(
                         replica.predictor,
                         settings,
-                        overlay or _choice(form),
+                        overlay or _choice(form.get("overlay")),
                         request_id=request_id(),
                         caller=Caller(request.headers, request.cookies),
                     )
@@ -285,7 +284,7 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
         return FileResponse(result_path(settings.outputs, name), media_type="application/zip", filename=name)
 
 
-def _shadow(replica: Replica, prediction: Prediction, pre: bytes, post: bytes) -> BackgroundTask | None:
+def _shadow(replica: Replica, prediction: Prediction, pre: Data, post: Data) -> BackgroundTask | None:
     """What the server does once the answer has been sent."""
     if prediction.shadow is None:
         return None
@@ -339,8 +338,17 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         return Response(replica.metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _choice(form: FormData) -> OverlayChoice:
-    given = form.get("overlay", OverlayChoice.PNG.value)
+def _text(form: Form) -> str | None:
+    part = form.get("overlay")
+    if part is None:
+        return None
+    return "" if part.is_file else bytes(part.content).decode("utf-8", "replace")
+
+
+def _choice(given: UploadFile | str | None) -> OverlayChoice:
+    """What the form's field says."""
+    if given is None:
+        return OverlayChoice.PNG
     try:
         return OverlayChoice("" if isinstance(given, UploadFile) else given)
     except ValueError as error:

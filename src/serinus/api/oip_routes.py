@@ -42,7 +42,7 @@ from serinus.core.ids import Version
 from serinus.engine.output import COLUMNS
 from serinus.observe.logs import request_id
 from serinus.serving.assignment import Caller
-from serinus.serving.predict import Prediction
+from serinus.serving.prediction import Prediction
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
 _PLATFORM = "onnxruntime_onnx"

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serinus.api.departure import KEY, Departure
 from serinus.api.errors import TABLE, TOO_SLOW, Kind
+from serinus.bootstrap.intake import Reading
 from serinus.core.errors import InvalidInput, Unavailable
 
 HEAD_SECONDS = 20.0
@@ -32,8 +32,8 @@ MOST_CONNECTIONS = 1000
 _LINGER_SECONDS = 1.0
 
 
-class Connection(H11Protocol):
-    """uvicorn's connection with limits. `patience` scales those of time."""
+class Connection(Reading):
+    """uvicorn's connection with limits, also while a body is read past h11. `patience` scales the times."""
 
     patience = 1.0
     most = MOST_CONNECTIONS
@@ -55,6 +55,9 @@ class Connection(H11Protocol):
         self._came += len(data)
         super().data_received(data)
         self._note_phase()
+
+    def note_bytes(self, count: int) -> None:
+        self._came += count
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -130,3 +133,4 @@ class Connection(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        self.stop_reading()

@@ -83,11 +83,11 @@ def serve(
         app,
         host=host,
         port=port,
-        http=Connection,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Connection,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=round(drain_seconds),
     )

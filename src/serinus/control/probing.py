@@ -35,10 +35,10 @@ def rate(rollout: Rollout, analysis: Analysis, users_suffice: int) -> float:
 
 
 def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
-    """Pairs of the golden sets, or, where there are none, those that current brought from its training: there
-    its own answers tell which of them show buildings.
+    """Pairs of the golden sets, or, where there are none, those that current brought from its training.
 
-    At most 32, spread over the sets. Empty when there are neither. Raises Corrupt, ModelFault,
+    Of the latter nobody knows what they show: answers of current are no truth about another version. At most
+    32, spread over the sets. Empty when there are neither. Raises Corrupt, ModelFault,
     OSError.
     """
     golden = [(one.path, pair) for one in store.golden_sets() for pair in one.pairs]
@@ -52,17 +52,15 @@ def pairs(store: Store, current: Digest) -> Sequence[ProbePair]:
             )
             for folder, pair in chosen
         ]
-    manifest = store.manifest(current)
-    brought = manifest.files.get(GOLDEN_RESULTS)
+    brought = store.manifest(current).files.get(GOLDEN_RESULTS)
     if brought is None:
         return []
     folder = store.artifact(current)
     _genuine(folder / GOLDEN_RESULTS, brought.sha256)
-    images, detections = recorded.read(folder)
-    shown = (detections[..., 4] > 0) & (detections[..., 4] >= manifest.contract.score_threshold)
+    images, _ = recorded.read(folder)
     return [
-        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:]), bool(found.any()))
-        for image, found in list(zip(images, shown, strict=False))[:_MOST_PAIRS]
+        ProbePair(encode_png(image[..., :3]), encode_png(image[..., 3:]), False)
+        for image in images[:_MOST_PAIRS]
     ]
 
 

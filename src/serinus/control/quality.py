@@ -22,7 +22,7 @@ from serinus.core.ids import Digest
 from serinus.engine import trial
 from serinus.evaluation.bootstrap import compare
 from serinus.imagery.decode import decode
-from serinus.imagery.stack import Fitted, fit, stack6, to_original
+from serinus.imagery.stack import Fitted, fit, to_original
 from serinus.rollout.policy import Policy
 from serinus.store import GoldenSet, Store
 
@@ -149,7 +149,7 @@ class _Pictures(Sequence[NDArray[np.uint8]]):
             decode((self._golden.path / picture).read_bytes(), max_pixels=_MAX_PIXELS)
             for picture in (pair.pre, pair.post)
         )
-        fitted = fit(stack6(pre, post), size=self._contract.size, stride=self._contract.stride)
+        fitted = fit(pre, post, size=self._contract.size, stride=self._contract.stride)
         self.geometry[index] = fitted._replace(image=fitted.image[:, :0, :0])
         picture: NDArray[np.uint8] = fitted.image[0]
         return picture

@@ -6,6 +6,7 @@ ignored everywhere: the labels of a data set are in the coordinates of the store
 """
 
 import io
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,19 +18,34 @@ from serinus.core.errors import InvalidInput, TooLarge
 # What strangers send is refused in words to them; the decoders' own remarks on stderr help nobody.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+Data: TypeAlias = bytes | memoryview
+"""A picture's file."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 _ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
 _TRUNCATED = "Send the whole file again; it was probably cut off on its way."
 
 
-def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
+class Header(NamedTuple):
+    """What a picture's header claims."""
+
+    format: str
+    width: int
+    height: int
+
+
+def decode(data: Data, *, max_pixels: int) -> NDArray[np.uint8]:
     """The picture in `data` as RGB uint8, shape [H, W, 3].
 
     16 bits a channel are scaled to 8, grey becomes RGB, alpha is dropped; of several pages or frames the
     first counts. Raises TooLarge for more than `max_pixels` pixels (nothing is decoded then) and InvalidInput
     for anything that is no whole picture of an accepted format.
     """
-    name, width, height = _measured(data, max_pixels)
+    return decode_measured(data, measure(data, max_pixels=max_pixels))
+
+
+def decode_measured(data: Data, header: Header) -> NDArray[np.uint8]:
+    """`decode`, of a picture whose header has been read."""
+    name, width, height = header
     if not _is_whole(name, memoryview(data)):
         raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
     try:
@@ -41,10 +57,19 @@ def decode(data: bytes | memoryview, *, max_pixels: int) -> NDArray[np.uint8]:
     return _rgb8(pixels)
 
 
-def pixels_of(data: bytes | memoryview, *, max_pixels: int) -> int:
-    """How many pixels the header claims. Raises like `decode`, as far as the header tells."""
-    _, width, height = _measured(data, max_pixels)
-    return width * height
+def measure(data: Data, *, max_pixels: int) -> Header:
+    """What the header claims, within the limit. Raises like `decode`, as far as the header tells."""
+    if not len(data):
+        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
+    header = _header(data)
+    if header.width * header.height > max_pixels:
+        raise TooLarge(
+            f"The picture has {header.width} x {header.height} = "
+            f"{header.width * header.height / 1e6:.1f} million pixels; "
+            f"the limit is {max_pixels / 1e6:.1f} million.",
+            remedy="Cut it into tiles or scale it down.",
+        )
+    return header
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -65,25 +90,37 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     return encoded.tobytes()
 
 
-def _measured(data: bytes | memoryview, max_pixels: int) -> tuple[str, int, int]:
-    """Format and size (width, height), within the limit."""
-    if not len(data):
-        raise InvalidInput("The picture is empty (0 bytes).", remedy=_ACCEPTED)
-    name, width, height = _header(data)
-    if width * height > max_pixels:
-        raise TooLarge(
-            f"The picture has {width} x {height} = {width * height / 1e6:.1f} million pixels; "
-            f"the limit is {max_pixels / 1e6:.1f} million.",
-            remedy="Cut it into tiles or scale it down.",
-        )
-    return name, width, height
+class _Window(io.RawIOBase):
+    """`data` as a file; BytesIO would copy all of a view for the few bytes of its header."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
+        if base + offset < 0:
+            raise ValueError("before the beginning")
+        self._at = base + offset
+        return self._at
 
 
-def _header(data: bytes | memoryview) -> tuple[str, int, int]:
-    """Format and size (width, height) as the header claims them."""
+def _header(data: Data) -> Header:
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return str(picture.format), picture.width, picture.height
+        with Image.open(io.BufferedReader(_Window(data)), formats=FORMATS) as picture:
+            return Header(str(picture.format), picture.width, picture.height)
     except Image.DecompressionBombError as error:
         raise TooLarge("The picture has far too many pixels.", remedy="Cut it into tiles.") from error
     except (
@@ -129,7 +166,7 @@ def _jpeg_is_whole(data: memoryview) -> bool:
             at += 1
             continue
         if data[at + 1] == 0xDA:
-            return bytes(data[at:]).find(b"\xff\xd9") >= 0
+            return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[at:]).find(b"\xff\xd9") >= 0
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
 

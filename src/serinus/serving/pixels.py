@@ -39,10 +39,3 @@ class Pixels:
     def tie(self, pixels: int, array: npt.NDArray[np.uint8]) -> None:
         """From now on what was taken belongs to `array`."""
         weakref.finalize(array, self.give_back, pixels).atexit = False
-
-    def hold(self, array: npt.NDArray[np.uint8]) -> None:
-        """Counts a picture [H, W, C] that is made of one that was let in; never refused."""
-        height, width = array.shape[:2]
-        with self._lock:
-            self._held += height * width
-        self.tie(height * width, array)

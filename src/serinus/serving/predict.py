@@ -11,87 +11,39 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from time import monotonic
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm, FailureKind, Stratum
-from serinus.core.errors import InvalidInput, ModelFault, SerinusError, TooLarge, Unavailable
+from serinus.core.errors import InvalidInput, ModelFault, SerinusError, Unavailable
 from serinus.core.ids import Coin, Version
 from serinus.engine import output
-from serinus.imagery.decode import decode, pixels_of
-from serinus.imagery.stack import Fitted, fit, stack6, to_original
+from serinus.imagery.decode import Data
+from serinus.imagery.stack import Fitted, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
+from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair
 from serinus.serving.pixels import Pixels
 from serinus.serving.pool import WAITED_TOO_LONG, Rows
+from serinus.serving.prediction import Prediction, Shadow, Timing
 from serinus.serving.residency import Lease, Residency, Seat
-from serinus.serving.routing import Shadowing, Target
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import VersionFailed
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Fits: TypeAlias = dict[tuple[int, int], Fitted]
-"""The pair as networks want it, by the contract's size and stride."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
 
 
 class _LeftBehind(asyncio.CancelledError):
     """The client left while a worker was at its request; who counts the outcome is the worker's thread."""
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time went, milliseconds."""
-
-    decode: float
-    model: float
-    """From the assignment of an arm to a checked answer: queue, model and fall-back."""
-
-
-class Prediction(NamedTuple):
-    """A checked answer."""
-
-    detections: npt.NDArray[np.float32]
-    """[K, 6]: x1, y1, x2, y2 in original pixels, confidence (above the contract's threshold), class id."""
-    post: npt.NDArray[np.uint8] | None
-    """The post picture, RGB [H, W, 3], if it was to be kept."""
-    size: tuple[int, int]
-    """(width, height) of the pictures, in pixels."""
-    contract: Contract
-    target: Target
-    """The version that answered."""
-    role: Arm
-    """Its role."""
-    assigned: Arm
-    rollout: int | None
-    """The rollout in which it was assigned, if there was one."""
-    override: bool
-    """A tester asked for this arm; the request is no evidence."""
-    fallback: bool
-    """The assigned version could not, and the other one answered."""
-    timing: Timing
-    shadow: "Shadow | None" = None
-    """What is to be asked of the other version after the answer; None for most."""
-
-
-class Shadow(NamedTuple):
-    """The pair, as the version that did not answer wants it."""
-
-    arm: Arm
-    """Who did not answer."""
-    target: Target
-    contract: Contract
-    fitted: Fitted
-    rollout: int
-    shadowing: Shadowing
 
 
 class _Asked(NamedTuple):
@@ -130,8 +82,8 @@ class Predictor:
 
     async def predict(
         self,
-        pre: bytes,
-        post: bytes,
+        pre: Data,
+        post: Data,
         *,
         stratum: Stratum = Stratum.USERS,
         golden: bool = False,
@@ -148,7 +100,7 @@ class Predictor:
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
         """
         return await self._find(
-            lambda: self._decode_pair(pre, post),
+            lambda: decode_pair(pre, post, self._pixels, max_pixels=self._settings.max_image_pixels),
             stratum=stratum,
             golden=golden,
             caller=caller,
@@ -169,11 +121,13 @@ class Predictor:
         `version`: the one that is asked, and no other in its place; such a request is no evidence. Raises
         NotFound when it is not loaded, and what `predict` raises.
         """
-        return await self._find(lambda: self._held(pair), stratum=stratum, caller=caller, version=version)
+        return await self._find(
+            lambda: hold_pair(pair, self._pixels), stratum=stratum, caller=caller, version=version
+        )
 
     async def _find(
         self,
-        load: Callable[[], npt.NDArray[np.uint8]],
+        load: Callable[[], Pictures | Stacked],
         *,
         stratum: Stratum,
         caller: Caller,
@@ -182,17 +136,17 @@ class Predictor:
         shadowed: bool = False,
         version: Version | None = None,
     ) -> Prediction:
-        """`load` gives the stacked pair; it is freed as soon as it is fitted."""
+        """`load` gives the pictures; they are freed as soon as they are fitted."""
         started = monotonic()
         try:
-            stacked = await self.in_thread(load)
+            pictures = await self.in_thread(load)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
         except Unavailable:
             self._metrics.refused.labels("busy").inc()
             raise
-        height, width = stacked.shape[:2]
+        height, width = pictures.post.shape[:2]
         decoded = monotonic()
         with self._residency.lease(version) as lease:
             who = caller if stratum is Stratum.USERS else NOBODY
@@ -207,8 +161,11 @@ class Predictor:
             )
             try:
                 # What waits for a model is small; the full pictures go now.
-                fits, kept = await self.in_thread(self._fit_all, stacked, lease, keep_post)
-                del stacked
+                fits = await self.in_thread(
+                    fit_all, pictures, [seat.contract for seat in lease.seats.values()]
+                )
+                kept = pictures.post if keep_post else None
+                del pictures
                 role, detections = await self._answer(lease, arm, fits, ticket, golden=golden)
                 shadow = None
                 if shadowed and stratum is Stratum.USERS and role is arm and not assigned.override:
@@ -253,7 +210,7 @@ class Predictor:
             shadow=shadow,
         )
 
-    def _shadow(self, lease: Lease, answered: Arm, fits: _Fits) -> Shadow | None:
+    def _shadow(self, lease: Lease, answered: Arm, fits: Fits) -> Shadow | None:
         """What the other version is to be asked, when the coin says so and both are here."""
         shadowing, rollout = lease.snapshot.shadowing, lease.snapshot.rollout
         arm = Arm.CURRENT if answered is Arm.CANARY else Arm.CANARY
@@ -276,7 +233,7 @@ class Predictor:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _answer(
-        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None, *, golden: bool
+        self, lease: Lease, arm: Arm, fits: Fits, ticket: Ticket | None, *, golden: bool
     ) -> tuple[Arm, npt.NDArray[np.float32]]:
         """Who answered, and what. The first try decides what is counted; fall-back and retry are not."""
         seat = lease.seats.get(arm)
@@ -303,7 +260,7 @@ class Predictor:
         return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], fits)
 
     async def _stand_in(
-        self, lease: Lease, arm: Arm, fits: _Fits, ticket: Ticket | None
+        self, lease: Lease, arm: Arm, fits: Fits, ticket: Ticket | None
     ) -> npt.NDArray[np.float32]:
         """The canary's answer while current, which the coin chose, is not loaded: counted against current.
 
@@ -323,7 +280,7 @@ class Predictor:
             _log_failure(Arm.CANARY, canary, error)
             raise _for_user(error) from error
 
-    async def _rescue(self, current: Seat, fits: _Fits) -> npt.NDArray[np.float32]:
+    async def _rescue(self, current: Seat, fits: Fits) -> npt.NDArray[np.float32]:
         """Current's answer to what the canary failed or a crash took; asked once, for the pair may kill."""
         try:
             return await self._ask(current, Arm.CURRENT, fits, rescue=True)
@@ -332,7 +289,7 @@ class Predictor:
             raise _for_user(error) from error
 
     async def _ask(
-        self, seat: Seat, arm: Arm, fits: _Fits, ticket: Ticket | None = None, *, rescue: bool = False
+        self, seat: Seat, arm: Arm, fits: Fits, ticket: Ticket | None = None, *, rescue: bool = False
     ) -> npt.NDArray[np.float32]:
         """Checked detections [K, 6] in original pixels. Raises VersionFailed.
 
@@ -382,38 +339,6 @@ class Predictor:
         finally:
             answer.cancel()
 
-    def _decode_pair(self, pre: bytes, post: bytes) -> npt.NDArray[np.uint8]:
-        """Raises InvalidInput, TooLarge, Unavailable when there is no room for its pixels."""
-        limit = self._settings.max_image_pixels
-        pixels = sum(_of_both(lambda data: pixels_of(data, max_pixels=limit), pre, post))
-        self._pixels.take(pixels)
-        try:
-            stacked = stack6(*_of_both(lambda data: decode(data, max_pixels=limit), pre, post))
-        except BaseException:
-            self._pixels.give_back(pixels)
-            raise
-        self._pixels.tie(pixels, stacked)
-        return stacked
-
-    def _held(self, pair: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """`pair`, with room taken for its pixels. Raises Unavailable when there is none."""
-        pixels = 2 * pair.shape[0] * pair.shape[1]
-        self._pixels.take(pixels)
-        self._pixels.tie(pixels, pair)
-        return pair
-
-    def _fit_all(
-        self, stacked: npt.NDArray[np.uint8], lease: Lease, keep_post: bool
-    ) -> tuple[_Fits, npt.NDArray[np.uint8] | None]:
-        """The pair for every version that may be asked, and the post picture if it is to be kept."""
-        wanted = {(seat.contract.size, seat.contract.stride) for seat in lease.seats.values()}
-        fits = {key: fit(stacked, size=key[0], stride=key[1]) for key in wanted}
-        if not keep_post:
-            return fits, None
-        kept = np.ascontiguousarray(stacked[:, :, 3:])
-        self._pixels.hold(kept)
-        return fits, kept
-
 
 def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.float32]:
     """What is shown of a version's answer: [K, 6] in original pixels. Raises VersionFailed."""
@@ -430,20 +355,6 @@ def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.f
         raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
     shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
     return to_original(shown, fitted)
-
-
-def _of_both(work: Callable[[bytes], _T], pre: bytes, post: bytes) -> tuple[_T, _T]:
-    """`work` on both pictures; its errors say on which."""
-
-    def one(name: str, data: bytes) -> _T:
-        try:
-            return work(data)
-        except TooLarge as error:
-            raise TooLarge(f"{name}: {error.message}", remedy=error.remedy) from error
-        except InvalidInput as error:
-            raise InvalidInput(f"{name}: {error.message}", remedy=error.remedy) from error
-
-    return one("pre_disaster", pre), one("post_disaster", post)
 
 
 def _log_failure(arm: Arm, seat: Seat, error: VersionFailed) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serinus.core.ids import Clock
-from serinus.serving.predict import Prediction
+from serinus.imagery.decode import Data
+from serinus.serving.prediction import Prediction
 from serinus.store import Answered, Keeper, Pair, Store
 
 _MOST_WAITING = 2000
@@ -31,7 +32,7 @@ class Recorder:
         self._pairs: dict[str, Pair] = {}
         self._bytes = 0
 
-    def note(self, request_id: str, prediction: Prediction, pre: bytes = b"", post: bytes = b"") -> None:
+    def note(self, request_id: str, prediction: Prediction, pre: Data = b"", post: Data = b"") -> None:
         """Remembers an answer, with its pictures where they are kept, were sent as such, and have room."""
         if self._keeper is None:
             return
@@ -41,7 +42,7 @@ class Recorder:
                 return
             keeps = self._pictures and size > 0 and self._bytes + size <= _MOST_PICTURE_BYTES
             if keeps:
-                self._pairs[request_id] = Pair(pre=pre, post=post)
+                self._pairs[request_id] = Pair(pre=bytes(pre), post=bytes(post))
                 self._bytes += size
             self._waiting.append(answered_of(request_id, prediction, self._clock(), pictures=keeps))
 

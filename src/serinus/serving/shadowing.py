@@ -25,12 +25,13 @@ from serinus.evaluation.agreement import Agreement, agreement
 from serinus.evidence import pairs
 from serinus.evidence.counts import latency_bin
 from serinus.evidence.pairs import MICRO, PairCounts
-from serinus.imagery.decode import decode
+from serinus.imagery.decode import Data, decode
 from serinus.imagery.overlay import preview
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.serving.pool import Rows
-from serinus.serving.predict import Prediction, Shadow, checked
+from serinus.serving.predict import checked
+from serinus.serving.prediction import Prediction, Shadow
 from serinus.serving.recorder import answered_of, recorded
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
@@ -51,9 +52,9 @@ class _Job(NamedTuple):
     request_id: str
     prediction: Prediction
     shadow: Shadow
-    pre: bytes
+    pre: Data
     """Empty where inputs are not kept."""
-    post: bytes
+    post: Data
 
     @property
     def size(self) -> int:
@@ -112,7 +113,7 @@ class Shadows:
         while (job := self._next(0.0)) is not None:
             self._drop(job.shadow, ShadowDrop.GONE)
 
-    def offer(self, request_id: str, prediction: Prediction, pre: bytes, post: bytes) -> None:
+    def offer(self, request_id: str, prediction: Prediction, pre: Data, post: Data) -> None:
         """The answer was sent. Never waits."""
         shadow = prediction.shadow
         if shadow is None:
@@ -123,7 +124,8 @@ class Shadows:
         if self._residency.crowded:
             self._drop(shadow, ShadowDrop.LOAD)
             return
-        pre = pre if shadow.shadowing.keep_inputs else b""
+        if not shadow.shadowing.keep_inputs:
+            pre, post = b"", bytes(post)  # a view would hold the other picture, too
         # The decoded picture goes: the room for those belongs to users.
         job = _Job(request_id, prediction._replace(post=None), shadow, pre, post)
         with self._lock:
@@ -260,7 +262,7 @@ class Shadows:
             GalleryFile.CANARY: preview(post, canary, classes),
         }
         if job.shadow.shadowing.keep_inputs and len(job.pre) + len(job.post) <= _MOST_INPUT_BYTES:
-            files |= {GalleryFile.PRE: job.pre, GalleryFile.POST: job.post}
+            files |= {GalleryFile.PRE: bytes(job.pre), GalleryFile.POST: bytes(job.post)}
         return files
 
     def _wanted(self, rollout: int, rank: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from serinus.data.dataset import Dataset, Pair, load_pair
-from serinus.imagery.stack import Fitted, fit, stack6
+from serinus.imagery.stack import Fitted, fit
 from serinus.training.augment import augment
 from serinus.training.loss import Wanted
 from serinus.training.network import STRIDE
@@ -56,7 +56,7 @@ class Samples:
         if kept is not None:
             return kept
         pre, post, boxes, labels = load_pair(self._dataset, self._pairs[index])
-        sample = Sample(fit(stack6(pre, post), size=self._size, stride=STRIDE), boxes, labels)
+        sample = Sample(fit(pre, post, size=self._size, stride=STRIDE), boxes, labels)
         if sample.fitted.image.nbytes <= self._room:
             self._room -= sample.fitted.image.nbytes
             self._kept[index] = sample

@@ -1,0 +1,36 @@
+"""One pair from bytes to detections with OpenCV and ONNX Runtime: what the limit and all peers run.
+
+Independent of Serinus, so that what it is compared with is not its own code.
+"""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+SIZE = 256
+cv2.setNumThreads(1)
+
+
+class Pipeline:
+    """The model of `BENCH_MODEL`, one thread a picture."""
+
+    def __init__(self) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        model = Path(os.environ["BENCH_MODEL"])
+        self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, pre: bytes, post: bytes) -> list[list[float]]:
+        small = []
+        for data in (pre, post):
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            scale = min(1.0, SIZE / max(picture.shape[:2]))
+            size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+            small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture)
+        found = self._session.run(None, {self._input: cv2.merge(small)[None]})[0][0]
+        return found[found[:, 4] >= 0.3].tolist()
