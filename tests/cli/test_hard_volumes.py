@@ -144,3 +144,20 @@ def test_a_file_size_limit_is_said_in_words(tmp_path: Path) -> None:
     assert "ulimit -f" in done.stderr and "Traceback" not in done.stderr
     assert list(store.state().versions) == [1]
     assert [path for path in root.rglob("*") if path.name.startswith(".tmp-")] == []
+
+
+def test_a_copy_into_a_full_volume_says_what_helps_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = fill(open_store(tmp_path / "models"), tmp_path / "drafts")
+    with volume(tmp_path / "small", 1) as small:
+        ballast = fill_up(small)
+        for room in (0, 150_000):
+            os.truncate(ballast, ballast.stat().st_size - room)
+            capsys.readouterr()
+            assert run(["store", "copy", str(source.root), str(small / "copy")]) == Exit.FAILED
+            told = capsys.readouterr().err
+            assert "The volume is full" in told and "run the same command again" in told, told
+            assert "gc" not in told and str(small) in told
+        ballast.unlink()
+        assert run(["store", "copy", str(source.root), str(small / "copy")]) == Exit.DONE

@@ -1,6 +1,8 @@
 """`serinus store` as scripts meet it: JSON, exit codes, and what a person reads."""
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ import pytest
 from serinus.cli.app import run
 from serinus.cli.exits import Exit
 from serinus.store import Pair, Store
+from serinus.store.folder import Folder
+from serinus.store.local import Disk
+from serinus.store.unfinished import Told, mark
+from tests.store.drafts import new_id, write_draft
 from tests.store.test_checking import flip
 from tests.store.whole import fill, judged, open_store
 
@@ -157,3 +163,81 @@ def test_export_leaves_out_what_is_damaged_and_names_it(
     assert len(json.loads(capsys.readouterr().out)["left_out"]) == len(truths)
     assert run(["feedback", "list"]) == Exit.FAILED
     assert "check does not match" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """One version."""
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    store = open_store(tmp_path / "models")
+    store.publish(write_draft(tmp_path / "base", b"base"), note="base", actor="up", initial=True)
+    return store
+
+
+def test_an_unfinished_copy_is_no_store(
+    small: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither the first version of a new store nor another one is published there, and the copy goes on."""
+    half, draft = tmp_path / "half", str(write_draft(tmp_path / "draft"))
+    said(capsys, "copy", str(small.root), str(half))
+    for path in ((half / "journal").rglob("*.json"), (half / "versions").iterdir()):
+        for one in path:
+            one.unlink()
+    mark(Folder(half, Disk(half, new_id)), Told(source=str(small.root), seq=9, time=1.0))
+    before = sorted((half / "artifacts").iterdir())
+    monkeypatch.setenv("MODEL_DIR", str(half))
+    again = "Run the same `serinus store copy SRC DST` again"
+    for words in (["publish", draft], ["versions", "gc"], ["versions", "gc", "--dry-run"]):
+        assert run(words) == Exit.FAILED, words
+        assert again in capsys.readouterr().err, words
+    done = subprocess.run(
+        [sys.executable, "-m", "serinus", "controller"],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, again in done.stderr) == (Exit.FAILED, True), done.stderr
+    assert run(["versions", "list"]) == Exit.DONE
+    assert "is not finished" in caplog.text
+    capsys.readouterr()
+    assert "unfinished" in [one["kind"] for one in said(capsys, "check", code=Exit.FAILED)["findings"]]
+    assert sorted((half / "artifacts").iterdir()) == before and not any((half / "journal").glob("*.json"))
+    said(capsys, "copy", str(small.root), str(half))
+    assert run(["publish", draft]) == Exit.DONE
+
+
+def test_a_place_among_the_files_of_a_store_is_refused(
+    small: Store, tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["store", "copy", str(small.root), url]) == Exit.DONE
+    other = tmp_path / "other"
+    assert run(["store", "copy", str(small.root), str(other)]) == Exit.DONE
+    for source, target in (
+        (str(small.root), f"{url}/artifacts"),
+        (str(small.root), f"{url}/a/b/"),
+        (url, f"{url}/backup"),
+        (str(small.root), str(other / "artifacts" / "mine")),
+        (url, str(small.root / "backup")),
+        (url, f"{url}/"),
+    ):
+        capsys.readouterr()
+        for words in ([], ["--dry-run"]):
+            assert run(["store", "copy", source, target, *words]) == Exit.USAGE, target
+            assert "inside the store" in (told := capsys.readouterr().err) or "same place" in told
+    assert not (other / "artifacts" / "mine").exists() and not (small.root / "backup").exists()
+    assert run(["store", "copy", str(small.root), f"{url}-beside"]) == Exit.DONE
+
+
+def test_what_a_command_publishes_is_seen_without_a_controller(
+    small: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["publish", str(write_draft(tmp_path / "draft"))]) == Exit.DONE
+    capsys.readouterr()
+    assert said(capsys, "check")["findings"] == []
+    assert (tmp_path / "models" / "versions" / "000002" / "model.onnx").is_file()

@@ -40,8 +40,8 @@ def store(tmp_path: Path, clock: Turned) -> Store:
     return store
 
 
-def gc(store: Store, keep: int, *, dry_run: bool = False) -> Collected:
-    return collect(store, keep=keep, dry_run=dry_run, actor="alice via cli", reason="space")
+def gc(store: Store, keep: int, *, dry_run: bool = False, queued: bool = False) -> Collected:
+    return collect(store, keep=keep, dry_run=dry_run, queued=queued, actor="alice via cli", reason="space")
 
 
 def removed(report: Collected) -> list[int]:
@@ -51,6 +51,20 @@ def removed(report: Collected) -> list[int]:
 def present(store: Store) -> list[int]:
     state = store.state()
     return [v for v, r in state.versions.items() if (store.root / "artifacts" / r.digest).is_dir()]
+
+
+def test_what_waits_for_its_rollout_goes_when_asked_but_the_newest(store: Store, tmp_path: Path) -> None:
+    """A store into which somebody publishes and from which nobody rolls out can be freed too."""
+    for number in (8, 9):
+        store.publish(write_draft(tmp_path / f"d{number}", str(number).encode()), note="", actor="test")
+    gc(store, keep=0)
+    assert present(store) == [1, 7, 8, 9]
+    assert {fate.version for fate in gc(store, keep=0).versions if "--queued" in fate.why} == {7, 8}
+    assert removed(gc(store, keep=2, queued=True, dry_run=True)) == [7]
+    assert removed(gc(store, keep=0, queued=True)) == [8, 7]
+    assert present(store) == [1, 9]
+    with pytest.raises(Conflict, match="newest whose rollout"):
+        store.remove_versions((Version(9),), actor="test", reason="test")
 
 
 def test_a_dry_run_says_what_a_real_one_does(store: Store) -> None:

@@ -12,6 +12,7 @@ from serinus.store import GalleryFile, Mark, Store
 from serinus.store.checking import Kind
 from serinus.store.gallery import Limits, pair_sha256, rank_of
 from tests.store.drafts import new_id
+from tests.store.test_checking import flip
 from tests.store.whole import disagreement, fill, findings, notable, open_store
 
 LIMITS = Limits(items=3, bytes=1_000_000)
@@ -160,6 +161,43 @@ def test_a_changed_byte_is_named_and_healed(tmp_path: Path) -> None:
     (folder / f"{first}.canary").unlink()
     assert notable(findings(store, repair=True)) == [], "without a copy it is put aside"
     assert names(store) == ["b"]
+
+
+def test_a_copy_leaves_out_damage_and_replaces_no_later_word(tmp_path: Path) -> None:
+    store = fill(open_store(tmp_path / "models"), tmp_path / "drafts")
+    put(store, "a", 0.1)
+    put(store, "b", 0.2)
+    first, second = store.gallery.ids(1)
+    folder = store.root / "gallery" / "1"
+    for path in (folder / f"{first}.current", folder / f"{second}.json"):
+        flip(path)
+    (folder / f"{first}.canary").unlink()
+    copy = open_store(tmp_path / "copy")
+    for _ in range(2):
+        left_out = store.copy_to(copy).left_out
+        assert [
+            any(name in words for words in left_out)
+            for name in (f"{first}.current", f"{first}.canary", f"{second}.json")
+        ] == [True] * 3
+        assert copy.gallery.ids(1) == [first]
+        assert not {f"1/{first}.current", f"1/{first}.canary"} & copy.backend.files("gallery").keys()
+        assert not any(second in name for name in copy.backend.files("gallery"))
+    flip(folder / f"{first}.current")
+    store.copy_to(copy)
+    assert copy.gallery.file(1, first, GalleryFile.CURRENT), "it goes once it is whole again"
+
+    for place, time_ in ((store, 1.0), (copy, 2.0)):
+        place.gallery.mark(1, first, Mark(dismissed=True, actor="alice", time=time_))
+    said = copy.gallery.mark_of(1, first)
+    (words,) = store.copy_to(copy).conflicts
+    assert f"{first}.mark" in words and copy.gallery.mark_of(1, first) == said
+    store.gallery.mark(1, first, Mark(dismissed=False, actor="bob", time=3.0))
+    assert store.copy_to(copy).conflicts == ()
+    assert copy.gallery.mark_of(1, first) == store.gallery.mark_of(1, first)
+    flip(copy.root / "gallery" / "1" / f"{first}.mark")
+    damaged = (copy.root / "gallery" / "1" / f"{first}.mark").read_bytes()
+    store.copy_to(copy)
+    assert (copy.root / "gallery" / "1" / f"{first}.mark").read_bytes() == damaged, "the check names it"
 
 
 def test_a_new_id_is_no_path(one: Store) -> None:

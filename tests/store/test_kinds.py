@@ -12,8 +12,8 @@ import pytest
 
 from serinus.store import Store
 from serinus.store.checking import Severity
-from serinus.store.copying import MARK
 from serinus.store.sealed import seal
+from serinus.store.unfinished import MARK
 from tests.store.drafts import new_id
 from tests.store.test_checking import every_file, flip
 from tests.store.whole import fill, findings, open_store

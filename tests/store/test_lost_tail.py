@@ -16,7 +16,7 @@ from serinus.store.checking import Finding, Kind, Severity
 from serinus.store.journal import Journal
 from serinus.store.sealed import seal
 from serinus.store.witness import snapshot_seqs
-from tests.store.drafts import start_canary
+from tests.store.drafts import names, start_canary
 from tests.store.test_checking import age, event, flip, overwrite, remove
 from tests.store.whole import fill, findings, notable, open_store, publish
 
@@ -259,6 +259,15 @@ def test_whoever_appends_and_tells_at_once_is_no_loss(root: Path) -> None:
     Journal(slow.backend).refuse_loss(state)
     stored = slow.append(ShareChanged(rollout=4, share=0.2), actor="slow", reason="more")
     assert stored.seq == state.seq + 2
+
+
+def test_a_publication_that_is_refused_stores_nothing(root: Path, tmp_path: Path) -> None:
+    cut(root)
+    store = open_store(root)
+    before = names(root / "artifacts")
+    with pytest.raises(Corrupt, match="the newest part is lost"):
+        publish(store, tmp_path / "drafts", "a model that nobody has seen")
+    assert names(root / "artifacts") == before
 
 
 def test_a_shorter_history_is_not_copied_as_if_it_were_whole(root: Path, tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ from serinus.store.predictions import Answered, Feedback
 from tests.store.drafts import frozen_slice, new_id, some_slice, start_canary, write_draft, write_set
 
 
-def open_store(root: Path, url: str = "") -> Store:
+def open_store(root: Path, url: str = "", *, may_be_unfinished: bool = False) -> Store:
     bucket = Address(url, patience=10.0, allow_http=True) if url else None
-    return Store.open(root, clock=time.time, new_id=new_id, bucket=bucket)
+    return Store.open(
+        root, clock=time.time, new_id=new_id, bucket=bucket, may_be_unfinished=may_be_unfinished
+    )
 
 
 def freeze(store: Store, rollout: int, count: int) -> FrozenSlice:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serinus.bootstrap import edge, signing
 from serinus.bootstrap.settings import MEGABYTE, Settings, environment, store_folder
-from serinus.core.errors import InvalidInput, Misconfigured, NotFound
+from serinus.core.errors import InvalidInput, Misconfigured, NotFound, SerinusError
 from serinus.core.ids import Version
 from serinus.jobs.local import LocalJobs
 from serinus.store import Address, Sign, Store, Waiting, go_on
@@ -30,7 +30,8 @@ def open_store(
     may_be_full: bool = False,
 ) -> Store:
     """The store in MODEL_DIR or at STORE_URL, to be written. Raises Misconfigured when that place cannot hold
-    one, Unwritable when its volume is full or read-only, unless it `may_be_full`.
+    one or a copy into it is not finished, Unwritable when its volume is full or read-only, unless it
+    `may_be_full`.
 
     `patience`: seconds that requests to a bucket are tried again, in place of the setting; `waiting` is told
     meanwhile and may give up. Raises Unavailable when it does not answer, unless it `may_be_away`.
@@ -63,9 +64,10 @@ def open_for_loop(settings: Settings) -> Store:
 
 def look_at_store(settings: Settings, *, must_exist: bool = False) -> Store:
     """The same, to be read: writes nothing, so its volume may be full or read-only. One that is not there
-    reads as empty, unless it `must_exist`: then it raises NotFound.
+    reads as empty, unless it `must_exist`: then it raises NotFound. One that a copy has not finished is read
+    as far as it goes, which is said.
     """
-    return Store.look(
+    store = Store.look(
         settings.store_dir,
         clock=edge.now,
         new_id=edge.new_id,
@@ -73,6 +75,24 @@ def look_at_store(settings: Settings, *, must_exist: bool = False) -> Store:
         cache_bytes=int(settings.cache_max_gb * 1000 * MEGABYTE),
         must_exist=must_exist,
     )
+    unfinished = store.unfinished()
+    if unfinished:
+        log.warning("%s What is shown is what has arrived.", unfinished)
+    return store
+
+
+def show_views(store: Store) -> None:
+    """Brings what people see in MODEL_DIR up to what a command has appended, where no controller may run.
+
+    Not beside a bucket: there MODEL_DIR shows what a replica has fetched. What cannot be written is said, and
+    made by who comes next.
+    """
+    if store.remote:
+        return
+    try:
+        store.refresh_views()
+    except (OSError, SerinusError) as error:
+        log.warning("The views in %s are not up to date: %s", store.root, error)
 
 
 def store_at(
@@ -80,7 +100,7 @@ def store_at(
 ) -> Store | None:
     """The store in a folder or a bucket that somebody names, beside which `scratch` holds what is local.
 
-    `make`: it is written to, and made where there is none. None when there is none and it need not exist.
+    `make`: it is copied into, and made where there is none. None when there is none and it need not exist.
     Raises InvalidInput rather than make one among other things, NotFound when it must exist.
     """
     folder = store_folder(url)
@@ -91,13 +111,38 @@ def store_at(
             raise InvalidInput(
                 f"{folder} holds something else than a store.", remedy="Give a new or an empty folder."
             )
-        return Store.open(root, clock=edge.now, new_id=edge.new_id, bucket=bucket)
+        return Store.open(root, clock=edge.now, new_id=edge.new_id, bucket=bucket, may_be_unfinished=True)
     try:
         return Store.look(root, clock=edge.now, new_id=edge.new_id, bucket=bucket)
     except NotFound:
         if must_exist:
             raise
         return None
+
+
+def enclosing_store(url: str, settings: Settings, scratch: Path) -> str:
+    """The store among whose own files `url` lies, by its name; empty when there is none. One look for each
+    folder above it. `scratch`: as in `store_at`.
+    """
+    folder = store_folder(url)
+    if folder is not None:
+        above = folder.absolute().resolve().parents
+        return next((str(path) for path in above if _is_store_folder(path)), "")
+    bucket, _, prefix = url.removeprefix("s3://").rstrip("/").partition("/")
+    parts = prefix.split("/") if prefix else []
+    for count in reversed(range(len(parts))):
+        outer = "/".join(("s3:/", bucket, *parts[:count]))
+        place = address(outer, settings.store_patience_seconds)
+        if Store.look(
+            scratch, clock=edge.now, new_id=edge.new_id, bucket=place, must_exist=False
+        ).was_begun():
+            return outer
+    return ""
+
+
+def _is_store_folder(path: Path) -> bool:
+    """A store, or what MODEL_DIR is beside one in a bucket."""
+    return (path / "artifacts").is_dir() and ((path / "journal").is_dir() or (path / "views").is_dir())
 
 
 def _holds_other(folder: Path) -> bool:

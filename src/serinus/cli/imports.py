@@ -43,7 +43,7 @@ def mlflow(
         What changed, for people.
     """
     from serinus.bootstrap.tracking import import_version
-    from serinus.bootstrap.wiring import ensure_base, open_store
+    from serinus.bootstrap.wiring import ensure_base, open_store, show_views
 
     settings = where.settings()
     store = open_store(settings)
@@ -59,6 +59,7 @@ def mlflow(
             user=getpass.getuser(),
             progress=move,
         )
+    show_views(store)
     record = store.state().versions[version]
     source = imported.found.source
     derived = " The contract was derived from the graph." if imported.derived else ""

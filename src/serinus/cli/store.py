@@ -15,7 +15,7 @@ from rich.markup import escape
 from serinus.cli.exits import Exit
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, megabytes, say, table, transfer
-from serinus.core.errors import InvalidInput
+from serinus.core.errors import InvalidInput, VolumeFull
 
 if TYPE_CHECKING:
     from serinus.bootstrap.settings import Settings
@@ -103,7 +103,7 @@ def copy(
     Each is a folder, file:///folder or s3://bucket/prefix. What is there is not sent again, so an interrupted
     copy goes on and a later one adds what is new. Nothing is written to SOURCE, which may be in use. What
     is there and sound is never overwritten with something else: a conflict is named. Exit code 1 when the
-    copy is not whole, or when there is a conflict.
+    copy is not whole, or when there is a conflict. Until it is finished nothing starts or writes in TARGET.
 
     Parameters
     ----------
@@ -117,19 +117,21 @@ def copy(
     from serinus.store.copying import Copied
 
     _refuse_same_place(source, target)
+    _refuse_inside(target, where.settings())
     with _places(where.settings()) as place:
         here = place(source, must_exist=True)
         assert here is not None
-        there = place(target, must_exist=False, make=not dry_run)
+        with _full_target(target):
+            there = place(target, must_exist=False, make=not dry_run)
         plan = here.lacking(there)
         if dry_run or there is None:
             copied = Copied.would_be(plan)
             emit({"copied": copied, "check": None}, output, lambda _: say(f"Would send {_sent(copied)}."))
             return Exit.DONE
-        with transfer("Copying", plan.bytes) as step:
+        with _full_target(target), transfer("Copying", plan.bytes) as step:
             copied = here.copy_to(there, step=step)
-        if not there.remote:
-            there.refresh_views()
+            if not there.remote:
+                there.refresh_views()
         report = _check(there, repair=False, other=None, here=not there.remote)
 
     def people(console: Console) -> None:
@@ -149,11 +151,36 @@ def _refuse_same_place(source: str, target: str) -> None:
 
     one, two = store_folder(source), store_folder(target)
     if one is None or two is None:
-        same = one is two and source.rstrip("/") == target.rstrip("/")
+        same = one is two and f"{target.rstrip('/')}/".startswith(f"{source.rstrip('/')}/")
     else:
         same = two.absolute().resolve().is_relative_to(one.absolute().resolve())
     if same:
         raise InvalidInput(f"{target} is the same place as {source}, or in it.", remedy="Give another one.")
+
+
+def _refuse_inside(target: str, settings: "Settings") -> None:
+    from serinus.bootstrap.wiring import enclosing_store
+
+    with tempfile.TemporaryDirectory(prefix="serinus-store-") as scratch:
+        outer = enclosing_store(target, settings, Path(scratch))
+    if outer:
+        raise InvalidInput(
+            f"{target} lies inside the store {outer}, among its own files.",
+            remedy="Give a place beside it.",
+        )
+
+
+@contextmanager
+def _full_target(target: str) -> Iterator[None]:
+    """Says of a full volume what helps there: nothing of the copy can be removed to make room for it."""
+    try:
+        yield
+    except VolumeFull as error:
+        raise VolumeFull(
+            f"The copy is not finished. {error.message}",
+            remedy=f"Free space on that volume or give it more, then run the same command again: it goes on "
+            f"where it stopped. Or copy to another place than {target}.",
+        ) from error
 
 
 @contextmanager

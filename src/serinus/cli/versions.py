@@ -52,7 +52,7 @@ def publish(
     """
     from serinus.bootstrap import signing
     from serinus.bootstrap.publishing import publish_graph
-    from serinus.bootstrap.wiring import ensure_base, open_store
+    from serinus.bootstrap.wiring import ensure_base, open_store, show_views
 
     if (directory is None) == (onnx is None):
         raise InvalidInput("Publish a directory or --onnx FILE.", remedy="Give one of the two.")
@@ -73,6 +73,7 @@ def publish(
         version = publish_graph(
             store, settings, onnx, metrics=metrics, contract=contract, note=note, actor=actor, sign=signer
         )
+    show_views(store)
     record = store.state().versions[version]
     emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))
 
@@ -115,7 +116,13 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
 
 @app.command
 def gc(
-    *, keep: int = 10, dry_run: bool = False, reason: str = "", where: Where = HERE, output: Output = PEOPLE
+    *,
+    keep: int = 10,
+    queued: bool = False,
+    dry_run: bool = False,
+    reason: str = "",
+    where: Where = HERE,
+    output: Output = PEOPLE,
 ) -> None:
     """Remove old versions to save space; their numbers, manifests and history stay.
 
@@ -126,6 +133,9 @@ def gc(
     ----------
     keep
         How many of the newest versions stay whatever they are.
+    queued
+        Also remove versions that wait for their rollout, all but the newest of them: where nobody rolls out
+        what is published, they are what fills the volume.
     dry_run
         Only say what would be removed.
     reason
@@ -138,6 +148,7 @@ def gc(
     report = collect(
         look_at_store(settings) if dry_run else open_store(settings, may_be_full=True),
         keep=keep,
+        queued=queued,
         dry_run=dry_run,
         actor=f"{getpass.getuser()} via cli",
         reason=reason,
@@ -207,7 +218,7 @@ def sign(version: int, /, *, sign: Path | None = None, where: Where = HERE, outp
         Private key that signs it (default: SIGNING_KEY).
     """
     from serinus.bootstrap.signing import signer
-    from serinus.bootstrap.wiring import open_store
+    from serinus.bootstrap.wiring import open_store, show_views
     from serinus.control.countersign import sign_version
 
     settings = where.settings(signing_key=sign)
@@ -218,6 +229,7 @@ def sign(version: int, /, *, sign: Path | None = None, where: Where = HERE, outp
         )
     store = open_store(settings)
     number = sign_version(store, Version(version), signer=key, actor=f"{getpass.getuser()} via cli")
+    show_views(store)
     emit(
         store.state().versions[number],
         output,

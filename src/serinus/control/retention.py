@@ -32,14 +32,17 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     bytes_freed: int
 
 
-def collect(store: Store, *, keep: int, dry_run: bool, actor: str, reason: str = "") -> Collected:
+def collect(
+    store: Store, *, keep: int, dry_run: bool, actor: str, reason: str = "", queued: bool = False
+) -> Collected:
     """Removes what may be removed and is not among the `keep` newest versions.
 
+    `queued`: also versions whose rollout is still to come, all but the newest of them.
     What needs no event goes first, which makes room for one. `dry_run`: changes nothing. Raises Conflict when
     a version came to be needed meanwhile; nothing was removed then.
     """
     gone = store.collect(dry_run=dry_run)
-    state, fates = _choose(store, keep)
+    state, fates = _choose(store, keep, queued)
     sizes = {fate.version: store.artifact_size(fate.digest) for fate in fates}
     for _ in range(_ATTEMPTS):
         removed = tuple(fate.version for fate in fates if fate.remove)
@@ -55,7 +58,7 @@ def collect(store: Store, *, keep: int, dry_run: bool, actor: str, reason: str =
             break
         except Conflict:
             # What was loaded meanwhile was begun by an event, so the choice is made anew.
-            state, fates = _choose(store, keep)
+            state, fates = _choose(store, keep, queued)
     else:
         raise Conflict("The journal moves on too fast.", remedy="Try again.")
     kept = {fate.digest for fate in fates if not fate.remove}
@@ -81,7 +84,7 @@ def collect(store: Store, *, keep: int, dry_run: bool, actor: str, reason: str =
     )
 
 
-def _choose(store: Store, keep: int) -> tuple[State, list[retention.Fate]]:
+def _choose(store: Store, keep: int, queued: bool) -> tuple[State, list[retention.Fate]]:
     """The fates by the state of now. The heartbeats are read after it: what they do not say yet, an event of
     later began, and the removal, which expects this state, is refused.
     """
@@ -98,7 +101,7 @@ def _choose(store: Store, keep: int) -> tuple[State, list[retention.Fate]]:
             f"a replica may have it loaded: {unreadable[0]} cannot be read. If that replica is gone, "
             "`serinus store check --repair` puts it aside"
         )
-    return state, retention.plan(state, keep=keep, held=held, unknown=unknown)
+    return state, retention.plan(state, keep=keep, held=held, unknown=unknown, queued=queued)
 
 
 def _may_hold(store: Store, state: State, replica: Replica) -> set[Digest]:

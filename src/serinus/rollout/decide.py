@@ -12,13 +12,13 @@ from typing import TypeAlias
 
 import msgspec
 
-from serinus.core.enums import ReasonCode, RolloutPhase, VersionState
+from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.evidence.analysis import Verdict
 from serinus.evidence.steps import StepProof
 from serinus.rollout.feedback import FeedbackStanding, objection
 from serinus.rollout.policy import OnDrift, OnInsufficient, OnNewVersion, OnShift, share_of_step
-from serinus.rollout.state import Rollout, State
+from serinus.rollout.state import Rollout, State, waiting
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,15 +121,11 @@ def next_start(state: State) -> tuple[Version, int | None] | None:
 
     The lowest published version that is newer than current: an older one is no update and is started by hand.
     """
-    waiting = sorted(
-        record.version
-        for record in state.versions.values()
-        if record.state is VersionState.PUBLISHED and record.version > (state.current or 0)
-    )
+    queued = waiting(state)
     rollout = state.rollout
     if rollout is None:
-        return (waiting[0], None) if waiting else None
-    newer = [version for version in waiting if version > rollout.version]
+        return (queued[0], None) if queued else None
+    newer = [version for version in queued if version > rollout.version]
     if newer and rollout.policy.on_new_version is OnNewVersion.SUPERSEDE:
         return newer[0], rollout.number
     return None

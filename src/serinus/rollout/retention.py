@@ -11,7 +11,7 @@ from serinus.core.enums import VersionState
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Digest, Version
 from serinus.rollout.events import Event, Promoted, RolloutStarted, Undone, Verified
-from serinus.rollout.state import State, once_current
+from serinus.rollout.state import State, once_current, waiting
 from serinus.rollout.transitions import needed
 
 
@@ -24,20 +24,26 @@ class Fate(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def plan(state: State, *, keep: int, held: Mapping[Digest, str], unknown: str = "") -> list[Fate]:
+def plan(
+    state: State, *, keep: int, held: Mapping[Digest, str], unknown: str = "", queued: bool = False
+) -> list[Fate]:
     """The fate of every version that was not removed before, the newest first.
 
     `keep`: how many of the newest stay whatever they are; `held`: artifacts that replicas have or may have in
-    memory, and why; `unknown`: why nobody knows what a replica has, in words: then everything stays.
+    memory, and why; `unknown`: why nobody knows what a replica has, in words: then everything stays;
+    `queued`: whether versions may go whose rollout is still to come, all but the newest.
     Raises InvalidInput for a negative `keep`.
     """
     if keep < 0:
         raise InvalidInput(f"{keep} versions cannot be kept.", remedy="Give 0 or more.")
     records = [record for record in reversed(state.versions.values()) if record.state != VersionState.REMOVED]
+    to_come = set() if queued else set(waiting(state))
     fallback = {record.version for record in once_current(state)[:1]}
     fates = []
     for place, record in enumerate(records):
         why = needed(state, record.version)
+        if why is None and record.version in to_come:
+            why = "its rollout is still to come (`--queued` lets go of all but the newest of these)"
         if why is None:
             why = held.get(record.digest) or unknown or None
         if why is None and record.version in fallback:

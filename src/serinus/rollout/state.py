@@ -129,6 +129,15 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         return self.versions[self.rollout.version]
 
 
+def waiting(state: State) -> list[Version]:
+    """Versions whose rollout is still to come, ascending: published, and newer than current."""
+    return sorted(
+        record.version
+        for record in state.versions.values()
+        if record.state is VersionState.PUBLISHED and record.version > (state.current or 0)
+    )
+
+
 def once_current(state: State) -> list[VersionRecord]:
     """Versions that served as current before and well, the previous one first, then the newest first."""
     first = [] if state.previous is None else [state.versions[state.previous]]

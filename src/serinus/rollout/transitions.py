@@ -31,7 +31,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.policy import Policy, share_of_step
-from serinus.rollout.state import Edition, Rollout, State, VersionRecord
+from serinus.rollout.state import Edition, Rollout, State, VersionRecord, waiting
 from serinus.rollout.table import (
     LOOK_AGAIN,
     STARTABLE,
@@ -364,8 +364,8 @@ def needed(state: State, version: Version) -> str | None:
         return "undo would bring it back"
     if state.rollout is not None and version in (state.rollout.version, state.rollout.baseline):
         return f"rollout {state.rollout.number} needs it"
-    if record.state is VersionState.PUBLISHED and version > (state.current or 0):
-        return "its rollout is still to come"
+    if [version] == waiting(state)[-1:]:
+        return "it is the newest whose rollout is still to come"
     if record.state is VersionState.CURRENT:
         return "it is current"
     return "it was removed before" if record.state is VersionState.REMOVED else None

@@ -2,12 +2,13 @@
 
 What events name goes first (artifacts, golden sets, policies, evidence), with the feedback and the galleries;
 then the events in their order. So the copy is a store at every moment: its journal is a beginning of the
-other one's, and what that names is there. A mark, `copying.json`, lies there meanwhile. What is there already
-is not sent again: a cut copy goes on, and a later one adds what is new. Nothing is written to the source,
-which may be in use.
+other one's, and what that names is there. A mark, `copying.json`, lies there meanwhile, and whoever opens the
+place or appends refuses (`unfinished`). What is there already is not sent again: a cut copy goes on, and a
+later one adds what is new. Nothing is written to the source, which may be in use.
 
-Nothing that lies in the copy is replaced, but ground truth by newer one: what is damaged there is named by
-the check that follows and healed by its repair; what is sound and another one is a conflict, and is named.
+Nothing that lies in the copy is replaced, but what people said by what they said later (ground truth, the
+marks of the gallery): what is damaged there is named by the check that follows and healed by its repair; what
+is sound and another one is a conflict, and is named.
 
 Not copied, since it is passing or generated: heartbeats, `routes.json`, kept answers, observations that
 were not frozen yet (of requests and of shadow pairs), views, `incoming/`, `lost+found/`. Of removed versions
@@ -28,19 +29,18 @@ from serinus.artifact.validate import MANIFEST
 from serinus.core.errors import Conflict, Corrupt, NotFound
 from serinus.core.ids import Digest
 from serinus.rollout.state import State
-from serinus.store import golden, publish
+from serinus.store import golden, publish, unfinished
 from serinus.store.feedback_copy import FeedbackCopy
 from serinus.store.frozen import FrozenEvidence, decode_slice
-from serinus.store.gallery import GALLERY
+from serinus.store.gallery_copy import GalleryCopy
 from serinus.store.journal import Journal, decode
 from serinus.store.policies import decode_edition
-from serinus.store.sealed import seal, unseal
+from serinus.store.unfinished import Told
 
 if TYPE_CHECKING:
     from serinus.store.backend import Backend
     from serinus.store.store import Store
 
-MARK = "copying.json"
 _FEEDBACK = "feedback"
 _EDITIONS = ("golden", "policies")
 _TREES_AT_ONCE = 4
@@ -192,8 +192,7 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
     """
     for _ in range(_ROUNDS):
         wanted = plan(source, target)
-        mark = {"source": source.backend.name(""), "seq": wanted.state.seq, "time": now}
-        target.backend.replace(MARK, seal(msgspec.json.encode(mark)), durable=True)
+        unfinished.mark(target.backend, Told(source=source.backend.name(""), seq=wanted.state.seq, time=now))
         sender = _Sender(source, target, step, keep_local=keep_local)
         sender.trees(wanted)
         sender.documents(wanted)
@@ -204,19 +203,16 @@ def copy(source: "Store", target: "Store", *, step: Step, now: float, keep_local
             continue  # what is missing was removed meanwhile: what events name is another now
         sender.events(wanted)
         target.snapshot()
-        target.backend.remove(MARK)
+        unfinished.unmark(target.backend)
+        began = unfinished.words(source.backend)
         return msgspec.structs.replace(
             Copied.would_be(wanted),
             dry_run=False,
             bytes=sender.sent,
-            left_out=tuple(sender.left_out),
+            left_out=(*((began,) if began else ()), *sender.left_out),
             conflicts=tuple(sender.conflicts),
         )
     raise Conflict("Versions are removed as fast as they are copied.", remedy="Try again.")
-
-
-_TOLD = (".json", ".mark")
-"""Documents of a gallery: they go after the pictures that they name."""
 
 
 class _Sender:
@@ -318,23 +314,10 @@ class _Sender:
 
     def gallery(self) -> None:
         """Sends disagreements that are new, and what people said of them since."""
-        there = self._target.files(GALLERY)
-        keys = [
-            f"{GALLERY}/{name}"
-            for name in sorted(self._source.files(GALLERY), key=lambda name: name.endswith(_TOLD))
-            if name not in there or name.endswith(".mark")
-        ]
-        for key, data in _read_ahead(self._source, keys):
-            if data is None or (key.removeprefix(f"{GALLERY}/") in there and self._target.read(key) == data):
-                continue
-            try:
-                if key.endswith(_TOLD):
-                    unseal(data, self._source.name(key))
-            except Corrupt as error:
-                self.left_out.append(error.message)
-                continue
-            self._target.replace(key, data, durable=True)
-            self._count(key, len(data))
+        found = GalleryCopy(self._source, self._target, self._count)
+        found.run()
+        self.left_out += found.damaged
+        self.conflicts += found.conflicts
 
     def events(self, wanted: Plan) -> None:
         """Appends the events, each to its predecessor."""

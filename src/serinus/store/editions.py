@@ -69,15 +69,16 @@ class Editions:
         key = self.key(name, number)
         return self._backend.read(key) or b"", self._backend.name(key)
 
+    def refuse(self) -> None:
+        """Raises as `Registry.refuse`; asked before what an edition names is stored."""
+        self._registry.refuse()
+
     def save(self, name: str, make: Callable[[int], bytes], *, actor: str, reason: str) -> int:
         """Puts what `make` gives for the next number, which is given back; then the event.
 
-        Raises Corrupt, and saves nothing, where the journal lost its end; Unavailable after too many lost
-        races.
+        Raises as `Registry.refuse`, and saves nothing then; Unavailable after too many lost races.
         """
-        state = self._journal.state()
-        self._journal.refuse_loss(state)
-        known = self._known(state, name)
+        known = self._known(self._registry.refuse(), name)
         for _ in range(_ATTEMPTS):
             number = max(self._listed(name), known.number if known is not None else 0) + 1
             if number > _LAST:

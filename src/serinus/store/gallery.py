@@ -30,8 +30,8 @@ GALLERY = "gallery"
 _ID = re.compile(r"(\d{4}-\d{4})-(\d{7})-([0-9a-f]{10})[0-9a-f]{6}")
 _PICTURE, _TAIL = 10, 16
 """Hexadecimal digits of an id that tell pictures apart, and those with the request's."""
-_ENDING = ".json"
-_MARK = "mark"
+ENDING = ".json"
+MARK_ENDING = ".mark"
 _T = TypeVar("_T")
 
 
@@ -140,7 +140,7 @@ class Gallery:
             self._backend.replace(f"{folder}/{name}.{kind}", data, durable=False)
         hashes = {kind: sha256_bytes(data) for kind, data in files.items()}
         document = msgspec.json.encode(msgspec.structs.replace(item, files=hashes))
-        self._backend.replace(f"{folder}/{name}{_ENDING}", seal(document), durable=False)
+        self._backend.replace(f"{folder}/{name}{ENDING}", seal(document), durable=False)
         self._tidy(item.rollout, limits)
 
     def _tidy(self, rollout: int, limits: Limits) -> None:
@@ -158,7 +158,7 @@ class Gallery:
 
     def _inherit(self, rollout: int, name: str, kept: str) -> None:
         """What a person said of a picture holds for the one that takes its place."""
-        old, new = (f"{_folder(rollout)}/{one}.{_MARK}" for one in (name, kept))
+        old, new = (f"{_folder(rollout)}/{one}{MARK_ENDING}" for one in (name, kept))
         data = self._backend.read(old)
         if data is not None and self._backend.read(new) is None:
             self._backend.replace(new, data, durable=True)
@@ -166,14 +166,14 @@ class Gallery:
     def _names(self, rollout: int) -> list[str]:
         """All ids, the worst first."""
         names = self._backend.names(_folder(rollout))
-        found = (name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING))
+        found = (name.removesuffix(ENDING) for name in names if name.endswith(ENDING))
         return sorted(name for name in found if _ID.fullmatch(name))
 
     def get(self, rollout: int, name: str) -> Disagreement | None:
         """None when it is not (any more) there. Raises Corrupt, naming the file."""
         if not _ID.fullmatch(name):
             return None
-        key = f"{_folder(rollout)}/{name}{_ENDING}"
+        key = f"{_folder(rollout)}/{name}{ENDING}"
         data = self._backend.read(key)
         return None if data is None else decode_disagreement(data, self._backend.name(key))
 
@@ -195,14 +195,14 @@ class Gallery:
                 f"There is no disagreement {name!r} in rollout {rollout}.",
                 remedy=f"`serinus disagreements list {rollout}` names them.",
             )
-        key = f"{_folder(rollout)}/{name}.{_MARK}"
+        key = f"{_folder(rollout)}/{name}{MARK_ENDING}"
         self._backend.replace(key, seal(msgspec.json.encode(mark)), durable=True)
 
     def mark_of(self, rollout: int, name: str) -> Mark | None:
         """What a person said of it. Raises Corrupt, naming the file."""
-        key = f"{_folder(rollout)}/{name}.{_MARK}"
+        key = f"{_folder(rollout)}/{name}{MARK_ENDING}"
         data = self._backend.read(key) if _ID.fullmatch(name) else None
-        return None if data is None else _decode(data, self._backend.name(key), Mark)
+        return None if data is None else decode_mark(data, self._backend.name(key))
 
     def forget(self, *, keep: int | None, before: float) -> None:
         """Removes galleries of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
@@ -212,8 +212,8 @@ class Gallery:
                 self._backend.discard(folder)
 
     def _remove(self, rollout: int, name: str) -> None:
-        for ending in ("json", *GalleryFile, _MARK):
-            self._backend.remove(f"{_folder(rollout)}/{name}.{ending}")
+        for ending in (ENDING, *(f".{kind}" for kind in GalleryFile), MARK_ENDING):
+            self._backend.remove(f"{_folder(rollout)}/{name}{ending}")
 
 
 def decode_disagreement(data: bytes, name: str) -> Disagreement:
@@ -221,10 +221,16 @@ def decode_disagreement(data: bytes, name: str) -> Disagreement:
     return _decode(data, name, Disagreement)
 
 
+def decode_mark(data: bytes, name: str) -> Mark:
+    """Raises Corrupt, naming the file `name`."""
+    return _decode(data, name, Mark)
+
+
 def belongs(name: str) -> bool:
     """Whether a gallery's folder may hold a file of this name."""
-    stem, _, ending = name.partition(".")
-    return _ID.fullmatch(stem) is not None and ending in ("json", *GalleryFile, _MARK)
+    stem, dot, ending = name.partition(".")
+    known = (ENDING, MARK_ENDING, *(f".{kind}" for kind in GalleryFile))
+    return _ID.fullmatch(stem) is not None and dot + ending in known
 
 
 def _decode(data: bytes, name: str, kind: type[_T]) -> _T:

@@ -90,6 +90,7 @@ class GoldenSets:
             raise InvalidInput(f"{source / _INDEX} cannot be read: {error}.") from error
         if not index.pairs:
             raise InvalidInput(f"The golden set in {source} has no pairs.", remedy="Export it again.")
+        self._editions.refuse()
         digest = self._store(name, source, data, index)
         self._record(name, digest, actor)
         return digest

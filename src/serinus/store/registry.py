@@ -17,8 +17,8 @@ from serinus.core.ids import Clock, Digest, NewId, Version
 from serinus.core.text import storable
 from serinus.rollout.events import Body, Event, Published, Removed
 from serinus.rollout.state import State
-from serinus.store import reserve
-from serinus.store.backend import Moved
+from serinus.store import reserve, unfinished
+from serinus.store.backend import Backend, Moved
 from serinus.store.journal import Journal
 from serinus.store.local import volume_errors
 from serinus.store.publish import Artifacts, Sign
@@ -34,19 +34,19 @@ class Registry:
 
     def __init__(
         self,
+        backend: Backend,
         journal: Journal,
         artifacts: Artifacts,
         root: Path,
         *,
-        remote: bool,
         clock: Clock,
         new_id: NewId,
         before: Callable[[], None],
     ) -> None:
+        self._backend = backend
         self._journal = journal
         self._artifacts = artifacts
         self._root = root
-        self._remote = remote
         self._clock = clock
         self._new_id = new_id
         self._before = before
@@ -60,8 +60,10 @@ class Registry:
         expect: int | None = None,
     ) -> Event:
         """Appends what `body` makes of the state; a lost race is tried again on the new one, unless `expect`
-        names the state that was meant. Raises as `Store.append` does."""
+        names the state that was meant. Raises as `Store.append` does, and Misconfigured in a place where a
+        copy is not finished."""
         self._before()
+        unfinished.refuse(self._backend)
         for _ in range(_ATTEMPTS):
             state = self._journal.state()
             if expect is not None and state.seq != expect:
@@ -86,6 +88,18 @@ class Registry:
                 return appended
         raise Unavailable("Too many others append to the journal at once.", remedy="Try again.")
 
+    def refuse(self) -> State:
+        """The state of now, to which something may be appended; asked before anything large is stored.
+
+        Raises Misconfigured where a copy into this place is not finished, Corrupt where the journal lost its
+        end.
+        """
+        self._before()
+        unfinished.refuse(self._backend)
+        state = self._journal.state()
+        self._journal.refuse_loss(state)
+        return state
+
     def publish(
         self, draft: Path, *, note: str, actor: str, initial: bool, source: str, sign: Sign, moved: Moved
     ) -> Version:
@@ -95,12 +109,13 @@ class Registry:
         if existing is not None:
             return existing
         for _ in range(_ATTEMPTS):
+            state = self.refuse()
             with volume_errors("store the artifact", self._root):
                 digest, content = self._artifacts.add(
                     draft,
                     note=note,
                     now=self._clock(),
-                    state=self._journal.state(),
+                    state=state,
                     sign=sign,
                     moved=moved,
                 )
@@ -144,10 +159,11 @@ class Registry:
         """Takes away what no version has, artifacts of removed ones and old orphans; gives their bytes.
 
         Whoever was killed between the event and here is made good by the next call. Raises Corrupt where the
-        journal lost its end: what no version has may be what a lost event published.
+        journal lost its end, Misconfigured where a copy is not finished: what no version has may be what an
+        event that is lost, or still to come, published.
         """
         gone = self._out_of_full(lambda: self._collect(dry_run=dry_run))
-        if gone and not dry_run and not self._remote:
+        if gone and not dry_run and not self._backend.remote:
             reserve.keep(self._root)
         return gone
 
@@ -165,6 +181,7 @@ class Registry:
             return work()
 
     def _collect(self, *, dry_run: bool) -> dict[Digest, int]:
+        unfinished.refuse(self._backend)
         state = self._journal.state()
         self._journal.refuse_loss(state)
         kept, removed = state.kept, state.removed

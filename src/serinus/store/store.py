@@ -13,7 +13,7 @@ from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
-from serinus.store import checking, copying, opening, witness
+from serinus.store import checking, copying, opening, unfinished, witness
 from serinus.store.backend import Backend, Moved, ignore
 from serinus.store.bucket import Bucket
 from serinus.store.cache import Cache
@@ -75,10 +75,10 @@ class Store:
         self._artifacts = Artifacts(self.backend)
         self._last_state = witness.last_state(root, self.backend)
         self._registry = Registry(
+            self.backend,
             self._journal,
             self._artifacts,
             root,
-            remote=self.backend.remote,
             clock=clock,
             new_id=new_id,
             before=self._check_place,
@@ -118,6 +118,7 @@ class Store:
         cache_bytes: int = CACHE_BYTES,
         may_be_away: bool = False,
         may_be_full: bool = False,
+        may_be_unfinished: bool = False,
     ) -> "Store":
         """Makes the folders, tests the place, sweeps what killed writers left over an hour ago.
 
@@ -125,7 +126,8 @@ class Store:
         and the views. Raises Misconfigured when its volume lacks link, rename or symlink, or the server does
         not keep put-if-absent; Unwritable when the folder cannot be written, unless it `may_be_full` and a
         store is there (then `unwritable` says why); Unavailable when the server does not answer, unless it
-        `may_be_away`: then it is tested before the first event is appended.
+        `may_be_away`: then it is tested before the first event is appended. Raises Misconfigured, too, where
+        a copy was begun and is not finished, unless it `may_be_unfinished`, to go on with it.
         """
         store = cls(
             root.absolute(), clock=clock, new_id=new_id, disk=disk, bucket=bucket, cache_bytes=cache_bytes
@@ -137,13 +139,14 @@ class Store:
             if not (may_be_full and opening.is_there(store.root, remote=bucket is not None)):
                 raise
             store.unwritable = error
-        if bucket is not None:
-            store._unchecked = True
-            try:
-                store._check_place()
-            except Unavailable:
-                if not may_be_away:
-                    raise
+        store._unchecked = bucket is not None
+        try:
+            store._check_place()
+            if not may_be_unfinished:
+                unfinished.refuse(store.backend)
+        except Unavailable:
+            if not may_be_away:
+                raise
         return store
 
     def _prepare(self, new_id: NewId) -> None:
@@ -192,6 +195,17 @@ class Store:
                     remedy="Give its folder, or s3://bucket/prefix.",
                 )
         return store
+
+    def was_begun(self) -> bool:
+        """Whether anything happened here, or a copy into this place was begun. Constant cost."""
+        try:
+            return self._journal.read(1) is not None or bool(self.unfinished())
+        except Corrupt:
+            return True
+
+    def unfinished(self) -> str:
+        """Which copy into this place is not finished, in words; empty where none is."""
+        return unfinished.words(self.backend)
 
     @property
     def remote(self) -> bool:

@@ -48,7 +48,7 @@ def opened(place: Place, *, later: float = 0.0) -> Store:
 
 def copied(place: Place) -> Store:
     """What the operation `copy` copies into."""
-    return Store.open(place.folder / "copy", clock=time.time, new_id=new_id)
+    return Store.open(place.folder / "copy", clock=time.time, new_id=new_id, may_be_unfinished=True)
 
 
 # -- templates: what the store looks like before ----------------------------------------------------------

@@ -30,8 +30,8 @@ from serinus.store.checking.records import evidence_problems
 from serinus.store.checking.registry import artifact_problems
 from serinus.store.checking.tail import accept_loss
 from serinus.store.checking.trees import Donors
-from serinus.store.copying import MARK
 from serinus.store.journal import Journal
+from serinus.store.unfinished import AGAIN, MARK, words
 from serinus.store.views import Views
 
 __all__ = ["Finding", "Kind", "Severity", "accept_loss", "check"]
@@ -69,17 +69,11 @@ def _unreadable(name: str, more: str = "") -> Problem:
 
 
 def _problems(ground: Ground, views: Views, *, repair: bool) -> Iterator[Problem]:
-    copying = ground.backend.exists(MARK)
+    copying = words(ground.backend)
     if copying:
-        yield problem(
-            Severity.WARNING,
-            Kind.UNFINISHED,
-            ground.name(MARK),
-            "A copy into this store was interrupted, or is going on.",
-            remedy="Run the same `serinus store copy` again; it goes on where it stopped.",
-        )
+        yield problem(Severity.ERROR, Kind.UNFINISHED, ground.name(MARK), copying, remedy=AGAIN)
     listed = witness.snapshot_seqs(ground.backend)
-    chronicle = Chronicle(ground, frozenset(listed) | view_seqs(ground.root), copying=copying)
+    chronicle = Chronicle(ground, frozenset(listed) | view_seqs(ground.root), copying=bool(copying))
     yield from chronicle.problems()
     wrong = False
     for found in snapshot_problems(ground, chronicle, listed):
