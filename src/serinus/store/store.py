@@ -232,8 +232,8 @@ class Store:
     def last_known(self) -> State | None:
         """What was remembered last; None when there is nothing usable."""
         path = self._last_state
-        data = self._disk.read(path)
         try:
+            data = self._disk.read(path)
             return None if data is None else decode_snapshot(data, str(path))
         except Corrupt:
             return None
