@@ -75,7 +75,7 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         "p.yaml:3:18: on_insufficient is holdd; allowed: hold, promote, rollback.",
         "p.yaml:6:5: steps is [0.05,2]; allowed: a list, each a number above 0 and at most 1.",
         "p.yaml:7:9: probes is yes; allowed: true or false.",
-        "p.yaml:8:17: max_evaluation is 2.5; allowed: a whole number at least 1.",
+        "p.yaml:8:17: max_evaluation is 2.5; allowed: a whole number at least 1 and at most 1000000.",
     ]
 
 

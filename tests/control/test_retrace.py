@@ -56,6 +56,7 @@ def test_what_if_the_policy_had_allowed_more_errors(world: World) -> None:
     assert again(world, Policy(window_seconds=2.0, max_error_rate=0.6)).decision == "promote"
     tolerant = again(world, Policy(window_seconds=WINDOW, max_error_rate=0.6))
     assert (tolerant.decision, tolerant.same) == ("extend", False), "its window is longer than the recording"
+    assert "the window is open for another" in tolerant.words
 
 
 def test_what_if_it_had_allowed_fewer(world: World) -> None:

@@ -1,5 +1,6 @@
 """A canary that answers differently, on real processes: a golden set vouches for it, or a person is asked."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -7,11 +8,25 @@ import pytest
 
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.rollout.events import Held, Noted, Verified
+from serinus.rollout.policy import OnShift, Policy
 from tests import models
 from tests.control.golden import write_golden
 from tests.processes.installation import Installation, eventually, failures, pair, traffic
 
 pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Installation]:
+    """An installation whose policy asks a person wherever nothing vouches."""
+    made = Installation(tmp_path, settings={"POLICY": "asks"})
+    asks = Policy(name="asks", window_seconds=4.0, latency_floor_seconds=0.05, on_shift=OnShift.HOLD)
+    made.store.put_policy(asks, actor="test", reason="ask me")
+    made.up()
+    try:
+        yield made
+    finally:
+        made.down()
 
 
 def test_other_classes_are_held_and_with_a_golden_set_promoted(place: Installation, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def replay(
     """Judge recorded requests again: those in a file, or those of a rollout in the store.
 
     A file holds one request a line: {"t": 0.1, "arm": "canary", "ok": true, "latency": 0.08, "p": 0.5}. Its
-    end is the end of the window, and t serves only to slice.
+    end is the end of the window, and t serves only to slice. Without `--policy` its latencies are compared
+    however small they are: the floor of the documented policy is for versions that share busy cores.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def _policy(name_or_file: str | None, window: float | None, where: Where) -> "Po
     from serinus.bootstrap.wiring import look_at_store
     from serinus.rollout.policy import Policy
 
-    policy = Policy()
+    policy = Policy(latency_floor_seconds=0.0)
     if name_or_file is not None:
         settings = where.settings()
         policy = chosen(lambda: look_at_store(settings), settings, name_or_file)

@@ -184,12 +184,17 @@ class _Course:
             why=last.code if last and decision is ReplayDecision.ROLLBACK and last.code in _BLAMES else None,
             slice=self._standing.k,
             clock=self._standing.clock,
-            words=last.reason if last else self._verdict.words,
+            words=last.reason if last else self._undecided(),
             numbers=self._verdict.numbers,
             steps=tuple(self._steps),
             recorded=recorded,
             same=_alike(last, recorded) if comparable else None,
         )
+
+    def _undecided(self) -> str:
+        left = self._policy.window_seconds - self._standing.clock
+        open_still = f"; the window is open for another {left:.0f} s" if left > 0 else ""
+        return f"{self._verdict.words}{open_still}"
 
     @property
     def _standing(self) -> Standing:

@@ -39,6 +39,6 @@ def _words(kind: msgspec.inspect.Type) -> str:
 
 def _number(kind: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
     bounds = (("above", kind.gt), ("at least", kind.ge), ("below", kind.lt), ("at most", kind.le))
-    limits = " and ".join(f"{words} {limit:g}" for words, limit in bounds if limit is not None)
+    limits = " and ".join(f"{words} {limit:.10g}" for words, limit in bounds if limit is not None)
     noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
     return f"{noun} {limits}".strip()
