@@ -396,3 +396,26 @@ def test_two_processes_take_it_once(store: Store, base: Version, second: Version
     assert store.incoming.waiting() == taken and names(store.root / "incoming") == taken
     store.refresh_views()
     assert read(store, "canary")["version"] == 2
+
+
+def test_a_folder_that_was_moved_onto_the_link_and_so_into_the_view(
+    store: Store, base: Version, second: Version, tmp_path: Path
+) -> None:
+    """What `mv trained canary` does while `canary` is our link."""
+    start_canary(store, second)
+    store.refresh_views()
+    theirs = tmp_path / "trained"
+    theirs.mkdir()
+    write_into(theirs, b"theirs", "best.pt", "version.json")
+    view = (store.root / "canary").resolve()
+    view.chmod(0o755)
+    theirs.rename(store.root / "canary" / "trained")
+    store.refresh_views()
+    ((place, contents),) = store.incoming.places().items()
+    assert (place, contents.missing) == (f"views/{view.name}", "")
+    taken = store.incoming.take(place)
+    assert taken is not None and store.incoming.waiting() == [taken]
+    assert names(store.incoming.path(taken)) == ["best.pt", "version.json"]
+    store.refresh_views()
+    assert store.incoming.places() == {} and (store.root / "canary").resolve() == view
+    assert [found for found in store.check() if found.kind == "view"] == []

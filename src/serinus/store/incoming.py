@@ -70,6 +70,9 @@ class Incoming:
         theirs = strays(path)
         if not theirs:
             return None
+        moved_in = _only_folder(path, theirs)
+        if moved_in is not None:
+            return self.contents(moved_in)
         return Contents(tuple(one for one in self.contents(path).entries if one[0].split("/")[0] in theirs))
 
     def take(self, place: str) -> str | None:
@@ -94,10 +97,15 @@ class Incoming:
 
     def _take_view(self, place: str) -> str | None:
         path = self._root / place
-        if not strays(path):
+        theirs = strays(path)
+        if not theirs:
             return None
         with contextlib.suppress(FileNotFoundError):
             path.chmod(0o755)  # a folder that changes its parent is written to
+        moved_in = _only_folder(path, theirs)
+        if moved_in is not None:
+            carried = self._carry(moved_in, self._new_id())
+            return None if carried is None else carried.name
         carried = self._carry(path, self._new_id() + _FROM_VIEW)
         if carried is None:
             return None
@@ -172,6 +180,12 @@ class Incoming:
 def is_foreign(path: Path) -> bool:
     """Whether somebody else's folder lies in the place of one of our links."""
     return path.is_dir() and not path.is_symlink()
+
+
+def _only_folder(view: Path, theirs: set[str]) -> Path | None:
+    """What `mv folder canary` leaves where `canary` is our link: the folder lies in the view."""
+    (name, *more) = theirs
+    return view / name if not more and is_foreign(view / name) else None
 
 
 def _is_view_place(place: str) -> bool:

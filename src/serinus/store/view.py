@@ -125,7 +125,10 @@ def strays(folder: Path) -> set[str]:
 
 def being_written(folder: Path) -> bool:
     """Whether a stray may be of a model, whole or in part: then its trainer needs the folder where it is."""
-    return any(name == VERSION_JSON or ".pt" in name or ".onnx" in name for name in strays(folder))
+    return any(
+        name == VERSION_JSON or ".pt" in name or ".onnx" in name or (folder / name).is_dir()
+        for name in strays(folder)
+    )
 
 
 def strip(folder: Path) -> None:
