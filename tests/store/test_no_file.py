@@ -19,7 +19,7 @@ from tests.store.drafts import new_id, write_draft
 from tests.store.test_checking import every_file
 from tests.store.whole import fill, findings, open_store
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(30)
 Make = Callable[[Path], None]
 
 
