@@ -9,6 +9,7 @@ import pytest
 from serinus.bootstrap.edge import new_id
 from serinus.control.arrivals import Arrivals
 from serinus.store import Store
+from tests.store.drafts import write_draft
 
 SETTLE, GIVE_UP = 10.0, 100.0
 
@@ -116,3 +117,28 @@ def test_a_folder_that_may_not_be_moved_is_told_about_once(
     assert "cannot be moved" in line
     (store.root / "canary").chmod(0o755)
     assert len(arrivals.turn(31.0)) == 1
+
+
+def test_what_is_written_through_the_link_of_a_view_is_told_about_once_and_taken(
+    store: Store, arrivals: Arrivals, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.publish(write_draft(tmp_path / "draft"), note="", actor="a", initial=True)
+    store.refresh_views()
+    link = store.root / "current"
+    link.resolve().chmod(0o755)
+    (link / "best.pt").unlink()
+    put(link.resolve(), "best.pt")
+    with caplog.at_level(logging.INFO, logger="serinus.control.arrivals"):
+        for second in range(5):
+            store.refresh_views()
+            assert arrivals.turn(float(second)) == ()
+        (link / "version.json").unlink()
+        put(link.resolve(), "version.json", b"{}")
+        assert arrivals.turn(5.0) == ()
+        (name,) = arrivals.turn(5.0 + SETTLE)
+    waits, taken = caplog.messages
+    assert waits.startswith(f"views/{link.readlink().name}/ was written into, through a link of ours")
+    assert "version.json is missing" in waits and taken.endswith("it is imported")
+    assert store.incoming.waiting() == [name]
+    store.refresh_views()
+    assert (link / "best.pt").read_bytes() == b"weights of graph"

@@ -172,17 +172,23 @@ def test_two_importers_make_one_version(store: Store) -> None:
     assert store.incoming.waiting() == []
 
 
-@pytest.mark.parametrize("place", ["canary", "current"])
+@pytest.mark.parametrize("place", ["canary", "current", "into the view"])
 def test_a_controller_notices_imports_and_rolls_it_out(tmp_path: Path, place: str) -> None:
     world = World(tmp_path)
     world.controllers = [world.controller(import_settle_seconds=5.0, import_size=64)]
     world.tick()
     root = world.store.root
-    (root / place).unlink(missing_ok=True)
-    foreign.graph(root / place)
+    if place == "into the view":
+        place = f"views/{(root / 'current').resolve().name}"
+        (root / place).chmod(0o755)
+        for path in foreign.graph(tmp_path / "theirs").iterdir():
+            path.rename(root / place / path.name)
+    else:
+        (root / place).unlink(missing_ok=True)
+        foreign.graph(root / place)
     for _ in range(4):
         world.step()
-        assert world.store.incoming.foreign(Arm(place)) is not None, "it must come to rest first"
+        assert world.store.incoming.foreign(place) is not None, "it must come to rest first"
     world.step(seconds=2)
     assert (root / "current").is_symlink(), "our own view is back at once"
     until = time.monotonic() + 60

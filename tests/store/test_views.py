@@ -281,3 +281,141 @@ def test_many_callers_at_once_end_with_the_newest_state(store: Store, base: Vers
     assert read(store, "canary")["traffic_weight"] == 0.3
     assert read(store, "current")["traffic_weight"] == 0.7
     assert not [name for name in names(store.root) + names(store.root / "views") if name.startswith(".tmp-")]
+
+
+CARD = b'{"metrics": {"final_map": 0.9}, "version": 7}'
+
+
+def write_into(folder: Path, data: bytes, *files: str) -> None:
+    """As a container of another user or root does with `mv`: whatever lies there is replaced."""
+    view = folder.resolve()
+    view.chmod(0o755)
+    for name in files:
+        (view / ".theirs").write_bytes(CARD if name == "version.json" else data)
+        (view / ".theirs").rename(view / name)
+
+
+@pytest.mark.parametrize("model", ["best.pt", "theirs.onnx"])
+def test_a_model_that_is_written_through_the_link_is_carried_out_whole(
+    store: Store, base: Version, second: Version, model: str
+) -> None:
+    start_canary(store, second)
+    store.refresh_views()
+    view = f"views/{(store.root / 'canary').resolve().name}"
+    assert store.incoming.places() == {}
+    write_into(store.root / "canary", b"their weights", model)
+    store.refresh_views()
+    assert (store.root / "canary").resolve().name == Path(view).name, "its trainer writes on there"
+    assert store.incoming.places()[view].missing == "version.json"
+    write_into(store.root / "canary", b"", "version.json")
+    contents = store.incoming.foreign(view)
+    assert contents is not None and not contents.missing
+    assert [name for name, _, _ in contents.entries] == sorted([model, "version.json"])
+
+    taken = store.incoming.take(view)
+    assert taken is not None and store.incoming.waiting() == [taken]
+    assert names(store.incoming.path(taken)) == sorted([model, "version.json"])
+    assert (store.incoming.path(taken) / model).read_bytes() == b"their weights"
+    assert (store.incoming.path(taken) / "version.json").read_bytes() == CARD
+    assert store.incoming.take(view) is None and store.incoming.places() == {}
+    store.refresh_views()
+    assert read(store, "canary")["version"] == 2
+    assert (store.root / "canary" / "best.pt").read_bytes() == b"weights of second"
+    assert [found for found in store.check() if found.kind == "view"] == []
+
+
+@pytest.mark.parametrize(
+    "files", [("best.pt",), ("best.pt", "version.json"), ("version.json",), ("notes.txt",)]
+)
+def test_what_was_written_into_a_view_outlasts_every_later_one_and_a_repair(
+    store: Store, base: Version, second: Version, files: tuple[str, ...]
+) -> None:
+    rollout = start_canary(store, second)
+    store.refresh_views()
+    view = (store.root / "canary").resolve()
+    write_into(view, b"theirs", *files)
+    for step in range(1, 9):
+        store.append(ShareChanged(rollout=rollout, share=step / 10), actor="c", reason="step")
+        if step == 4 and files != (
+            "notes.txt",
+        ):  # somebody makes the link anew: the view is an old one by now
+            (store.root / "canary").unlink()
+        store.refresh_views()
+    assert read(store, "canary")["traffic_weight"] == 0.8
+    said = [found for found in store.check(repair=True) if found.name == str(view)]
+    assert [found.severity for found in said] == ["warning"] and files[0] in said[0].words
+    for name in files:
+        assert (view / name).read_bytes() == (CARD if name == "version.json" else b"theirs")
+
+
+def test_a_view_is_healed_at_once_where_no_model_can_be_on_its_way(
+    store: Store, base: Version, second: Version
+) -> None:
+    """A torn version.json, or one that was edited by hand, is ours."""
+    start_canary(store, second)
+    store.refresh_views()
+    for data in (b"", b'{"version": 2, "times', (store.root / "canary" / "version.json").read_bytes() + b" "):
+        view = (store.root / "canary").resolve()
+        view.chmod(0o755)
+        (view / "version.json").chmod(0o644)
+        (view / "version.json").write_bytes(data)
+        assert store.incoming.places() == {}
+        store.refresh_views()
+        assert read(store, "canary")["version"] == 2 and (store.root / "canary").resolve() != view
+
+
+def test_a_kill_after_the_view_was_moved_leaves_a_folder_that_can_be_imported(
+    store: Store, base: Version, second: Version
+) -> None:
+    start_canary(store, second)
+    store.refresh_views()
+    view = (store.root / "canary").resolve()
+    write_into(view, b"theirs", "best.pt", "version.json")
+    view.rename(store.root / "incoming" / "1-view")
+    assert store.incoming.waiting() == ["1-view"]
+    assert names(store.incoming.path("1-view")) == ["best.pt", "version.json"]
+
+
+def test_two_processes_take_it_once(store: Store, base: Version, second: Version) -> None:
+    """The other one takes the strays and makes the same view again just before this one's rename."""
+    start_canary(store, second)
+    store.refresh_views()
+    view = (store.root / "canary").resolve()
+    write_into(view, b"theirs", "best.pt", "version.json")
+    place, taken = f"views/{view.name}", list[str | None]()
+
+    class Overtaken(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            if source.name == view.name and not taken:
+                taken.append(store.incoming.take(place))
+                store.refresh_views()
+            super().rename(source, target)
+
+    late = Store(store.root, clock=Ticks(), new_id=new_id, disk=Overtaken(store.root, new_id))
+    assert late.incoming.take(place) is None
+    assert store.incoming.waiting() == taken and names(store.root / "incoming") == taken
+    store.refresh_views()
+    assert read(store, "canary")["version"] == 2
+
+
+def test_a_folder_that_was_moved_onto_the_link_and_so_into_the_view(
+    store: Store, base: Version, second: Version, tmp_path: Path
+) -> None:
+    """What `mv trained canary` does while `canary` is our link."""
+    start_canary(store, second)
+    store.refresh_views()
+    theirs = tmp_path / "trained"
+    theirs.mkdir()
+    write_into(theirs, b"theirs", "best.pt", "version.json")
+    view = (store.root / "canary").resolve()
+    view.chmod(0o755)
+    theirs.rename(store.root / "canary" / "trained")
+    store.refresh_views()
+    ((place, contents),) = store.incoming.places().items()
+    assert (place, contents.missing) == (f"views/{view.name}", "")
+    taken = store.incoming.take(place)
+    assert taken is not None and store.incoming.waiting() == [taken]
+    assert names(store.incoming.path(taken)) == ["best.pt", "version.json"]
+    store.refresh_views()
+    assert store.incoming.places() == {} and (store.root / "canary").resolve() == view
+    assert [found for found in store.check() if found.kind == "view"] == []

@@ -11,7 +11,6 @@ import logging
 
 import msgspec
 
-from serinus.core.enums import Arm
 from serinus.observe import logs
 from serinus.store import Store
 from serinus.store.incoming import Contents
@@ -34,48 +33,53 @@ class Arrivals:
         self._store = store
         self._settle = settle_seconds
         self._give_up = give_up_seconds
-        self._watched: dict[Arm, _Watched] = {}
-        self._told: dict[Arm, str] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._told: dict[str, str] = {}
 
     def turn(self, now: float) -> tuple[str, ...]:
         """Takes what has come to rest and gives its ids. `now`: monotonic seconds."""
-        return tuple(name for role in Arm if (name := self._look(role, now)) is not None)
+        places = self._store.incoming.places()
+        for gone in self._watched.keys() - places.keys():
+            self._forget(gone)
+        looked = [self._look(place, contents, now) for place, contents in places.items()]
+        return tuple(name for name in looked if name is not None)
 
-    def _look(self, role: Arm, now: float) -> str | None:
-        contents = self._store.incoming.foreign(role)
-        if contents is None:
-            self._forget(role)
-            return None
-        seen = self._watched.get(role)
+    def _look(self, place: str, contents: Contents, now: float) -> str | None:
+        seen = self._watched.get(place)
         if seen is None or seen.contents != contents:
-            seen = self._watched[role] = _Watched(contents, now)
+            seen = self._watched[place] = _Watched(contents, now)
         if contents.missing:
-            self._tell(role, f"{role}/ was written by somebody else and waits: {contents.missing} is missing")
+            self._tell(place, f"{_whose(place)} and waits: {contents.missing} is missing")
         if now - seen.since < (self._give_up if contents.missing else self._settle):
             return None
-        return self._take(role)
+        return self._take(place)
 
-    def _take(self, role: Arm) -> str | None:
+    def _take(self, place: str) -> str | None:
         try:
-            name = self._store.incoming.take(role)
+            name = self._store.incoming.take(place)
         except OSError as error:
             self._tell(
-                role,
-                f"{role}/ was written by somebody else and cannot be moved: {error.strerror}. "
+                place,
+                f"{_whose(place)} and cannot be moved: {error.strerror}. "
                 "Its trainer must let this user write into the folder.",
             )
             return None
-        self._forget(role)
+        self._forget(place)
         if name is not None:
-            log.info("%s/ was written by somebody else: it is imported", role, extra=logs.fields(source=name))
+            log.info("%s: it is imported", _whose(place), extra=logs.fields(source=name))
         return name
 
-    def _tell(self, role: Arm, words: str) -> None:
+    def _tell(self, place: str, words: str) -> None:
         """Once, however often it is looked at."""
-        if self._told.get(role) != words:
+        if self._told.get(place) != words:
             log.warning("%s", words)
-            self._told[role] = words
+            self._told[place] = words
 
-    def _forget(self, role: Arm) -> None:
-        self._watched.pop(role, None)
-        self._told.pop(role, None)
+    def _forget(self, place: str) -> None:
+        self._watched.pop(place, None)
+        self._told.pop(place, None)
+
+
+def _whose(place: str) -> str:
+    into = " into, through a link of ours," if "/" in place else ""
+    return f"{place}/ was written{into} by somebody else"

@@ -47,7 +47,7 @@ class Backend(Protocol):
     # -- documents -------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """The bytes, None when there is no such document."""
+        """The bytes, None when there is no such document. Raises Corrupt when something else lies there."""
         ...
 
     def exists(self, key: str) -> bool:
@@ -135,5 +135,5 @@ class Backend(Protocol):
         ...
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        """The bytes of a file, in pieces. Raises NotFound."""
+        """The bytes of a file, in pieces. Raises NotFound, and Corrupt when it is no file."""
         ...

@@ -8,7 +8,7 @@ from pathlib import Path
 from serinus.artifact.files import regular_files
 from serinus.core.errors import NotFound
 from serinus.store.backend import Moved, ignore
-from serinus.store.local import TEMPORARY, Disk, touched
+from serinus.store.local import TEMPORARY, Disk, open_file, touched
 
 _PIECE = 1 << 20
 _LOOKS = 20
@@ -104,7 +104,7 @@ class Folder:
 
     def chunks(self, key: str) -> Iterator[bytes]:
         try:
-            with (self._root / key).open("rb") as file:
+            with open_file(self._root / key) as file:
                 while piece := file.read(_PIECE):
                     yield piece
         except FileNotFoundError as error:

@@ -112,11 +112,9 @@ class Heartbeats:
         return self._read(_ROUTES, Routes)
 
     def _read(self, key: str, kind: type[_T]) -> _T | None:
-        data = self._backend.read(key)
-        if data is None:
-            return None
         try:
-            return _decode(data, self._backend.name(key), kind)
+            data = self._backend.read(key)
+            return None if data is None else _decode(data, self._backend.name(key), kind)
         except Corrupt as error:
             _LOG.warning("Skipped %s: %s", self._backend.name(key), error)
             return None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from serinus.core.errors import Unwritable, VolumeFull
+from serinus.core.errors import Corrupt, Unwritable, VolumeFull
 from serinus.core.ids import NewId
 from serinus.store.alive import buried, sign_of_life
 
@@ -90,9 +90,10 @@ class Disk:
     # -- small files -----------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> bytes | None:
-        """The bytes at `path`, None when there is no such file."""
+        """The bytes at `path`, None when there is no such file. Raises Corrupt when it is none."""
         try:
-            return path.read_bytes()
+            with open_file(path) as file:
+                return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -128,13 +129,18 @@ class Disk:
         return True
 
     def replace(self, path: Path, data: bytes, *, durable: bool) -> None:
-        """Puts `data` at `path` whether or not there is something; readers see the old or the new bytes."""
+        """Puts `data` at `path` whether or not there is something; readers see the old or the new bytes.
+
+        Raises Corrupt when a folder is in the way.
+        """
         self.make_folder(path.parent)
         temporary = self._write(data, durable=durable)
         try:
             self._move(temporary, path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, IsADirectoryError):
+                raise _no_file(path, stat.S_IFDIR) from error
             raise
         if durable:
             self.sync(path.parent)
@@ -318,11 +324,40 @@ class Disk:
 
     def sync(self, path: Path) -> None:
         """`fsync(2)` of a file or a folder."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Opens a regular file to be read. Raises Corrupt, at once, for anything else that lies there.
+
+    A pipe would otherwise keep its reader waiting for ever, and a device do whatever it does.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a socket, or a device that is not there
+            raise
+        raise _no_file(path, path.stat().st_mode) from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _no_file(path, mode)
+    return os.fdopen(descriptor, "rb")
+
+
+def _no_file(path: Path, mode: int) -> Corrupt:
+    kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+    return Corrupt(
+        f"{path} is {kind}, not a file: the store did not make it. Move it away.",
+        remedy="If a file of the store lay there before, restore it from a backup.",
+    )
 
 
 def _readable(path: Path) -> None:

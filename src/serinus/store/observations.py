@@ -99,8 +99,8 @@ class Reported(Generic[_T]):
                 self._backend.discard(folder)
 
     def _read(self, key: str) -> _T | None:
-        data = self._backend.read(key)
         try:
+            data = self._backend.read(key)
             return None if data is None else self._decode(data, self._backend.name(key))
         except Corrupt as error:
             _LOG.warning("Skipped an observation: %s", error)

@@ -158,8 +158,8 @@ class Predictions:
                 self._backend.discard(f"{_FOLDER}/{folder}")
 
     def _read(self, key: str) -> list[Answered]:
-        data = self._backend.read(key)
         try:
+            data = self._backend.read(key)
             return [] if data is None else decode_answers(data, self._backend.name(key)).answers
         except Corrupt as error:
             _LOG.warning("Skipped answers: %s", error)
@@ -262,11 +262,10 @@ class Feedbacks:
         folder = f"{FEEDBACK}/{digest}"
         for name in self._backend.names(folder):
             key = f"{folder}/{name}"
-            data = self._backend.read(key) if name.endswith(".json") else None
-            if data is None:
-                continue
             try:
-                yield decode_feedback(data, self._backend.name(key), key)
+                data = self._backend.read(key) if name.endswith(".json") else None
+                if data is not None:
+                    yield decode_feedback(data, self._backend.name(key), key)
             except Corrupt as error:
                 yield error
 

@@ -76,7 +76,8 @@ class Artifacts:
         """As in the local copy, if there is one: the same bytes, since they give it its name."""
         folder = self.copy(digest)
         try:
-            data = None if folder is None else (folder / MANIFEST).read_bytes()
+            path = None if folder is None else folder / MANIFEST
+            data = path.read_bytes() if path is not None and path.is_file() else None
         except OSError:
             return None
         intact = data is not None and sha256_bytes(data) == digest

@@ -21,7 +21,7 @@ def keep(root: Path) -> None:
     try:
         if path.exists() and path.stat().st_size >= BYTES:
             return
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
             os.posix_fallocate(descriptor, 0, BYTES)
         finally:

@@ -1,6 +1,6 @@
 """The store as every other room sees it: one object over one place, a folder or a bucket."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +8,6 @@ from serinus.artifact.manifest import Manifest
 from serinus.core.enums import Named
 from serinus.core.errors import Corrupt, Misconfigured, NotFound, Unavailable, Unwritable
 from serinus.core.ids import Clock, Digest, NewId, Version
-from serinus.evidence.counts import Slice
-from serinus.evidence.pairs import PairCounts
 from serinus.rollout.events import Body, Event
 from serinus.rollout.policy import Policy
 from serinus.rollout.state import State
@@ -22,26 +20,24 @@ from serinus.store.checking.ground import Ground, Step, unseen
 from serinus.store.client import Address, connect
 from serinus.store.editions import Editions
 from serinus.store.folder import Folder
-from serinus.store.frozen import FrozenEvidence, FrozenSlice
 from serinus.store.gallery import Gallery
 from serinus.store.golden import GoldenSet, GoldenSets
-from serinus.store.heartbeats import Heartbeats, Replica, Routes
 from serinus.store.incoming import Incoming
 from serinus.store.journal import Journal, decode_snapshot, encode_snapshot
 from serinus.store.local import Disk, volume_errors
-from serinus.store.observations import observations, pairs
 from serinus.store.patience import Patience
 from serinus.store.policies import Policies, PolicyRecord
 from serinus.store.predictions import Feedbacks, Predictions
 from serinus.store.publish import Artifacts, Sign, key
 from serinus.store.registry import Registry
+from serinus.store.reports import Reports
 from serinus.store.views import Views
 
 _SWEEP_AFTER_SECONDS = 3600.0
 CACHE_BYTES = 20 * 10**9
 
 
-class Store:
+class Store(Reports):
     """The registry. Thread-safe; any number of processes may share one.
 
     Use `Store.open`; the plain constructor touches nothing and expects a root that was opened before.
@@ -57,17 +53,17 @@ class Store:
         bucket: Address | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.root = root
         self._clock = clock
         self._new_id = new_id
         self._disk = disk or Disk(root, new_id)
-        self.backend: Backend = Folder(root, self._disk)
+        backend: Backend = Folder(root, self._disk)
         if bucket is not None:
             cache = Cache(root, self._disk, limit=cache_bytes, clock=clock)
             patience = Patience(
                 f"The store {bucket.url}", bucket.patience, clock=clock, waiting=bucket.waiting
             )
-            self.backend = Bucket(connect(bucket), bucket.url, self._disk, cache, patience)
+            backend = Bucket(connect(bucket), bucket.url, self._disk, cache, patience)
+        super().__init__(root, backend)
         self._unchecked = False
         self.unwritable: Unwritable | None = None
         """Why nothing could be written when it was opened; what is there can be read all the same."""
@@ -83,10 +79,6 @@ class Store:
             new_id=new_id,
             before=self._check_place,
         )
-        self._observations = observations(self.backend)
-        self._pairs = pairs(self.backend)
-        self._evidence = FrozenEvidence(self.backend)
-        self._heartbeats = Heartbeats(self.backend)
         self.predictions = Predictions(self.backend)
         """Answers that were given, kept for a while."""
         self.feedback = Feedbacks(self.backend)
@@ -252,8 +244,8 @@ class Store:
     def last_known(self) -> State | None:
         """What was remembered last; None when there is nothing usable."""
         path = self._last_state
-        data = self._disk.read(path)
         try:
+            data = self._disk.read(path)
             return None if data is None else decode_snapshot(data, str(path))
         except Corrupt:
             return None
@@ -345,72 +337,6 @@ class Store:
             self.backend.trim_local(
                 frozenset(key(state.versions[version].digest) for version in needed if version)
             )
-
-    # -- observations, evidence ------------------------------------------------------------------------------
-
-    def put_observation(self, rollout: int, replica: str, n: int, slice: Slice) -> None:
-        """Writes closed slice `n` of one process (`replica` = `<name>-<boot>`); atomic, not durable."""
-        with volume_errors("report what was counted", self.root):
-            self._observations.put(rollout, replica, n, slice)
-
-    def new_observations(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, Slice]]:
-        """Per replica the slices with n above `seen`, ordered by replica and n."""
-        return self._observations.new(rollout, seen)
-
-    def forget_observations(self, *, keep: int | None, before: float) -> None:
-        """Removes observations of rollouts other than `keep`, untouched since `before` (UTC seconds).
-
-        What was frozen of them stays.
-        """
-        self._observations.forget(keep=keep, before=before)
-        self._pairs.forget(keep=keep, before=before)
-
-    def put_pairs(self, rollout: int, replica: str, n: int, counts: PairCounts) -> None:
-        """Writes slice `n` of one process's shadow pairs; atomic, not durable."""
-        with volume_errors("report what was counted", self.root):
-            self._pairs.put(rollout, replica, n, counts)
-
-    def new_pairs(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, PairCounts]]:
-        """Per replica the slices of shadow pairs with n above `seen`, ordered by replica and n."""
-        return self._pairs.new(rollout, seen)
-
-    def freeze(self, frozen: FrozenSlice) -> bool:
-        """Puts slice k if absent. False: somebody else froze another. Raises Conflict on a wrong `prev`."""
-        with volume_errors("freeze evidence", self.root):
-            return self._evidence.freeze(frozen)
-
-    def frozen(self, rollout: int, k: int) -> FrozenSlice | None:
-        """Slice k of a rollout, None when it is not frozen. Raises Corrupt, naming the file."""
-        return self._evidence.get(rollout, k)
-
-    def last_frozen(self, rollout: int) -> FrozenSlice | None:
-        """The newest frozen slice, None when there is none; cheap. Raises Corrupt, naming the file."""
-        return self._evidence.last(rollout)
-
-    # -- heartbeats ------------------------------------------------------------------------------------------
-
-    def put_replica(self, replica: Replica) -> None:
-        with volume_errors("write a heartbeat", self.root):
-            self._heartbeats.put_replica(replica)
-
-    def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
-        """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
-        return self._heartbeats.replicas(newer_than)
-
-    def unreadable_replicas(self) -> list[str]:
-        """Paths of heartbeats that are there and say nothing: what these replicas do is not known."""
-        return self._heartbeats.unreadable()
-
-    def remove_replica(self, replica: str) -> None:
-        self._heartbeats.remove_replica(replica)
-
-    def put_routes(self, routes: Routes) -> None:
-        with volume_errors("write who serves", self.root):
-            self._heartbeats.put_routes(routes)
-
-    def routes(self) -> Routes | None:
-        """The last hint, None when there is none."""
-        return self._heartbeats.routes()
 
     # -- golden sets -----------------------------------------------------------------------------------------
 

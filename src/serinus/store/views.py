@@ -11,82 +11,31 @@ here has no link: what a tool finds, it can open.
 import contextlib
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
 
 from serinus.artifact.manifest import Manifest
 from serinus.artifact.validate import MANIFEST, MODEL
 from serinus.core.enums import Arm, VersionState
-from serinus.core.ids import Digest, NewId, Version
+from serinus.core.ids import Digest, NewId
 from serinus.rollout.state import State, VersionRecord
 from serinus.store.incoming import is_foreign
 from serinus.store.local import Disk
+from serinus.store.view import (
+    VERSION_JSON,
+    VIEW,
+    View,
+    being_written,
+    card,
+    encode_card,
+    holds,
+    read_link,
+    strays,
+)
 
-VERSION_JSON = "version.json"
 _LINKED = (MODEL, "best.pt", "best.json")
-VIEW = re.compile(r"(\d{10})-(current|canary)(-[0-9a-f]+)?")
 _LINK = re.compile(r"\d{6,}")
 _KEPT = 3
 _ROUNDS = 20
-
-
-class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The documented names; null where the manifest does not say."""
-
-    train_epochs: int | None
-    final_map: float | None
-    final_precision: float | None
-    final_recall: float | None
-
-
-class VersionCard(msgspec.Struct, frozen=True, kw_only=True):
-    """`version.json`: the documented fields first. Times are UTC without a zone, `2024-01-15T10:30:00`."""
-
-    version: Version
-    timestamp: str
-    canary_start_time: str | None
-    traffic_weight: float
-    metrics: Metrics
-    sha256: Digest
-    role: Arm
-    state: VersionState
-    note: str
-
-
-class View(NamedTuple):
-    """What a view folder must hold."""
-
-    links: dict[str, str]
-    card: bytes
-
-
-def iso(seconds: float) -> str:
-    """UTC seconds as the documented time stamp, whole seconds, no zone."""
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def card(record: VersionRecord, manifest: Manifest, role: Arm, *, weight: float) -> VersionCard:
-    """Projects a version into its `version.json`."""
-    epochs = manifest.metrics.get("train_epochs")
-    return VersionCard(
-        version=record.version,
-        timestamp=iso(record.published_at),
-        canary_start_time=None if record.canary_at is None else iso(record.canary_at),
-        traffic_weight=weight,
-        metrics=Metrics(
-            train_epochs=None if epochs is None else int(epochs),
-            final_map=manifest.metrics.get("map50"),
-            final_precision=manifest.metrics.get("precision"),
-            final_recall=manifest.metrics.get("recall"),
-        ),
-        sha256=record.digest,
-        role=role,
-        state=record.state,
-        note=record.note,
-    )
 
 
 class Views:
@@ -113,7 +62,8 @@ class Views:
 
         A real file in such a place, or a folder in `versions/`, is somebody else's: it is moved to
         `incoming/<id>`, never destroyed. A real folder `current/` or `canary/` may be one that a trainer is
-        still writing: the link is held back until `store.incoming` has taken it.
+        still writing: the link is held back until `store.incoming` has taken it. So it is while somebody's
+        model lies in the folder that the link points to.
         """
         state = read_state()
         for _ in range(_ROUNDS):
@@ -145,7 +95,9 @@ class Views:
 
     def _point_role(self, state: State, role: Arm, record: VersionRecord | None, weight: float) -> None:
         link = self._root / role
-        if is_foreign(link):
+        linked = read_link(link)
+        inside = linked is not None and Path(linked).parent == Path("views")
+        if is_foreign(link) or (inside and being_written(link)):
             return
         if record is not None and not self._here(record.digest):
             if role is Arm.CURRENT and link.exists():
@@ -156,8 +108,7 @@ class Views:
             link.unlink(missing_ok=True)
             return
         view = self.view(role, record, weight)
-        linked = read_link(link)
-        if linked is None or Path(linked).parent != Path("views") or not holds(self._root / linked, view):
+        if not inside or not holds(link, view):
             self._point(link, f"views/{self._make(state.seq, role, view)}")
 
     def view(self, role: Arm, record: VersionRecord, weight: float) -> View:
@@ -168,7 +119,7 @@ class Views:
         return View(
             {name: f"{artifact}/{name}" for name in _LINKED if name in manifest.files}
             | {MANIFEST: f"{artifact}/{MANIFEST}"},
-            msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n",
+            encode_card(document),
         )
 
     def _make(self, seq: int, role: Arm, view: View) -> str:
@@ -208,7 +159,7 @@ class Views:
         for role in Arm:
             names = sorted(match[0] for match in matches if match[2] == role)
             for name in names[:-_KEPT]:
-                if f"views/{name}" not in linked:
+                if f"views/{name}" not in linked and not strays(folder / name):
                     self._disk.discard_tree(folder / name)
 
 
@@ -217,23 +168,3 @@ def roles(state: State) -> dict[Arm, tuple[VersionRecord | None, float]]:
     share = state.rollout.share if state.rollout is not None and state.canary is not None else 0.0
     current = None if state.current is None else state.versions[state.current]
     return {Arm.CURRENT: (current, 1.0 - share), Arm.CANARY: (state.canary, share)}
-
-
-def read_link(path: Path) -> str | None:
-    """Where a symbolic link points, None when it is none."""
-    try:
-        return str(path.readlink())
-    except OSError:
-        return None
-
-
-def holds(folder: Path, view: View) -> bool:
-    """Whether `folder` holds exactly `view`."""
-    try:
-        return (
-            {path.name for path in folder.iterdir()} == {*view.links, VERSION_JSON}
-            and all(read_link(folder / name) == target for name, target in view.links.items())
-            and (folder / VERSION_JSON).read_bytes() == view.card
-        )
-    except OSError:
-        return False

@@ -111,7 +111,7 @@ def numbered(names: list[str]) -> list[int]:
 def _told(backend: Backend, key: str) -> Witness | None:
     try:
         data = backend.read(key)
-    except OSError:
+    except (OSError, Corrupt):
         return None
     return None if data is None else _decode(data, backend.name(key))
 

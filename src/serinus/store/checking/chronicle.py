@@ -353,8 +353,8 @@ def _decode(found: bytes | Corrupt, seq: int, name: str) -> Entry:
 
 def _entry(backend: Backend | None, seq: int) -> tuple[Entry | None, bytes]:
     """Event `seq` of a store with its bytes, None when it is missing or damaged there."""
-    data = backend.read(_key(seq)) if backend is not None else None
     try:
+        data = backend.read(_key(seq)) if backend is not None else None
         entry = decode(data, "") if data is not None else None
     except Corrupt:
         return None, b""

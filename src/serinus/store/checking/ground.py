@@ -131,7 +131,7 @@ class Ground:
             except PermissionError:
                 self.denied.add(backend.name(item[0]))
                 return ""
-            except (NotFound, OSError):
+            except (NotFound, Corrupt, OSError):
                 return ""
 
         for (key, size), found in zip(keys, self._pool.map(one, keys), strict=True):
@@ -211,6 +211,9 @@ class Ground:
             if error.errno != errno.EIO:
                 raise
             return b""  # nothing of it can be had
+        except Corrupt:  # no file at all
+            self.put_aside(key)
+            return None
         if old is not None:
             self.backend.put_if_absent(f"{self._aside}/{key}", old)
         return old

@@ -97,12 +97,13 @@ def _pictures(ground: Ground, named: set[str]) -> Iterator[Problem]:
 
 
 def _present(ground: Ground, folder: str) -> dict[str, int]:
-    """Every file in the folder with its size, which is 0 where a link makes it unknown."""
+    """What should be a file in the folder, with its size, which is 0 where a link or a folder has none."""
+    names = filter(_belongs, ground.backend.names(folder))
     try:
-        found = ground.backend.files(folder)
+        sizes = ground.backend.files(folder)
     except InvalidInput:
-        found = dict.fromkeys(ground.backend.names(folder), 0)
-    return {f"{folder}/{name}": size for name, size in found.items() if _belongs(name)}
+        sizes = {}
+    return {f"{folder}/{name}": sizes.get(name, 0) for name in names}
 
 
 def _changed_pictures(

@@ -16,7 +16,8 @@ from serinus.store.checking.findings import REPAIR, Kind, Problem, Severity, pro
 from serinus.store.checking.ground import Ground
 from serinus.store.checking.trees import ARTIFACT, GOLDEN, Donors, Shape, tree_problems
 from serinus.store.journal import decode_snapshot
-from serinus.store.views import VIEW, Views, holds, read_link, roles
+from serinus.store.view import VIEW, being_written, holds, read_link, strays
+from serinus.store.views import Views, roles
 from serinus.store.witness import LAST_STATE
 
 _LINK = re.compile(r"\d{6,}")
@@ -47,6 +48,14 @@ def view_problems(ground: Ground, chronicle: Chronicle, views: Views) -> Iterato
         words = look.wrong(chronicle.now()).get(path)
         if words:  # else it was on its way, or is healed by now
             yield problem(Severity.WARNING, Kind.VIEW, str(path), words, remedy=REPAIR, heal=heal)
+    for path in look.written_into():
+        yield problem(
+            Severity.WARNING,
+            Kind.VIEW,
+            str(path),
+            f"Somebody else wrote {', '.join(sorted(strays(path)))} into this view.",
+            remedy="A running controller imports it when it is complete; or move it out by hand.",
+        )
     for path in look.old(chronicle):
         yield problem(
             Severity.INFO,
@@ -119,18 +128,25 @@ class _Look:
         except (SerinusError, OSError):
             return ""  # its artifact is damaged, which is said there
         inside = Path(linked).parent == Path("views")
-        if inside and holds(self._root / linked, view):
-            return ""
+        if inside and (holds(self._root / linked, view) or being_written(self._root / linked)):
+            return ""  # or it is held back, which is said of the folder
         return f"It does not show version {record.version} as it is {role} now."
 
+    def written_into(self) -> Iterator[Path]:
+        """Views that hold something of somebody else."""
+        folder = self._root / "views"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if VIEW.fullmatch(path.name) and strays(path):
+                yield path
+
     def old(self, chronicle: Chronicle) -> Iterator[Path]:
-        """Views that nothing links to and that are not what was generated then."""
+        """Views of ours alone that nothing links to and that are not what was generated then."""
         folder = self._root / "views"
         linked = {read_link(self._root / role) for role in Arm}
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             match = VIEW.fullmatch(path.name)
             state = chronicle.states.get(int(match[1])) if match else None
-            if match is None or state is None or f"views/{path.name}" in linked:
+            if match is None or state is None or f"views/{path.name}" in linked or strays(path):
                 continue
             role = Arm(match[2])
             record, weight = roles(state)[role]
@@ -172,7 +188,7 @@ def state_problems(ground: Ground) -> Iterator[Problem]:
         return
     for path in sorted(ground.root.glob(f"{LAST_STATE}*.json")):
         try:
-            decode_snapshot(path.read_bytes(), str(path))
+            decode_snapshot(ground.disk.read(path) or b"", str(path))
         except (Corrupt, OSError) as error:
             yield problem(
                 Severity.WARNING,

@@ -41,7 +41,11 @@ def _item_problems(ground: Ground, key: str, found: bytes | Corrupt | None) -> I
         return  # it went meanwhile
     for kind, expected in sorted(item.files.items()):
         path = f"{key.removesuffix('.json')}.{kind}"
-        data = ground.backend.read(path)
+        try:
+            data = ground.read(path)
+        except Corrupt as error:
+            yield _problem(ground, path, Kind.CHANGED, error.message, document=key, expected=expected)
+            continue
         if data is not None and sha256_bytes(data) == expected:
             continue
         if ground.backend.read(key) is None:

@@ -11,7 +11,7 @@ from serinus.store import publish, witness
 from serinus.store.checking.ground import Ground
 from serinus.store.journal import Journal, accepted
 from serinus.store.registry import Registry
-from serinus.store.views import VIEW, read_link
+from serinus.store.view import VIEW, read_link
 
 _MOST = 10_000
 """So many events are filled in; a number beyond that is somebody's mistake."""
