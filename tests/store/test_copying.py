@@ -356,7 +356,7 @@ class Writers:
 
     def _train(self, store: Store, drafts: Path, n: int) -> None:
         version = publish(store, drafts, f"more {n}")
-        if n > 3:
+        if n % 8 == 0:  # a copy begins anew when something goes meanwhile
             old = Version(version - 2)
             try:
                 store.remove_versions((old,), actor="alice", reason="old")
