@@ -362,8 +362,8 @@ class Journal:
 
 def accepted(backend: Backend, end: int) -> witness.Witness | None:
     """What the last event, `end`, tells of events after it: a loss that was accepted in part."""
-    data = backend.read(_key(end)) if end > 0 else None
     try:
+        data = backend.read(_key(end)) if end > 0 else None
         return _accepted(data or b"", backend.name(_key(end)))
     except Corrupt:
         return None  # said where the journal is read

@@ -12,6 +12,7 @@ not synced; everything does; everything but one change; only one change. Files t
 turn whole and not.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -162,11 +163,16 @@ class DiskModel:
         self._open[descriptor] = (file, start + len(data) if offset < 0 else at)
 
     def _node(self, path: str) -> Node:
-        node: Node = self._root
+        """What lies there; links are followed on the way, not at the end."""
+        found: Node = self._root
+        at = Path(self._top)
         for part in Path(path).relative_to(self._top).parts:
-            assert isinstance(node, Folder)
-            node = node.entries[part]
-        return node
+            if isinstance(found, Link):
+                at = Path(os.path.normpath(at.parent / found.target))
+                found = self._node(str(at))
+            assert isinstance(found, Folder)
+            found, at = found.entries[part], at / part
+        return found
 
     def _change(self, changes: dict[str, Node | None]) -> None:
         change = Change()
