@@ -10,11 +10,7 @@ BIN := $(VENV)/bin
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
-<<<<<<< HEAD
-.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-serve simulation docs base clean
-=======
-.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates simulation docs base clean
->>>>>>> main
+.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-serve simulation docs base clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,13 +52,8 @@ bench-store: $(VENV)/.ready ## the cost of a store that grows old (BENCH_ARGS="-
 bench-evidence: $(VENV)/.ready ## what counting a request and judging a slice cost, with baselines
 	$(BIN)/python bench/evidence.py
 
-<<<<<<< HEAD
 bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
 	$(BIN)/python bench/serve.py $(BENCH_ARGS)
-=======
-bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
-	$(BIN)/python bench/gates.py $(BENCH_ARGS)
->>>>>>> main
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation
