@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-serve simulation docs base clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)."; exit 1; }
@@ -54,6 +54,9 @@ bench-evidence: $(VENV)/.ready ## what counting a request and judging a slice co
 
 bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
 	$(BIN)/python bench/serve.py $(BENCH_ARGS)
+
+bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
+	$(BIN)/python bench/gates.py $(BENCH_ARGS)
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation
