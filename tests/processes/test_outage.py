@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from serinus.core.enums import Arm, RolloutPhase, Stratum
+from serinus.core.ids import Version
 from serinus.evidence.counts import Slice
 from serinus.store import Address
+from serinus.store.journal import decode_snapshot
 from tests import models
 from tests.processes.installation import Installation, eventually, failures, pair, traffic
 from tests.store.s3server import BUCKET, S3Server
@@ -110,10 +112,16 @@ def page(place: Installation) -> str:
     return httpx.get(f"{place.ui}/", timeout=30).text
 
 
+def remembered(place: Installation) -> list[Version | None]:
+    """The current version of each state that infer keeps for a start without the store."""
+    kept = (place.root / "models").glob("last-state-*.json")
+    return [decode_snapshot(path.read_bytes(), str(path)).current for path in kept]
+
+
 def a_replica_starts_without_the_store(place: Installation, server: S3Server) -> None:
     """It serves what was current when the store was last seen, from its own copies."""
     current = place.state().current
-    eventually(lambda: [*(place.root / "models").glob("last-state-*")], "infer remembers the state")
+    eventually(lambda: current in remembered(place), "infer remembers the state", tell=place.log)
     server.kill()
     assert place.kill("infer")
     eventually(lambda: not_ready(place), "infer is gone")
