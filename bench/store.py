@@ -97,13 +97,14 @@ def measure(root: Path, repeats: int, source: Path) -> dict[str, float]:
         store.append(Verified(rollout=state.rollouts + 1, share=0.5), actor="bench", reason="because")
     number = store.state().rollouts
     steps = iter(range(10**9))
+
+    def append(to: Store) -> None:
+        share = (next(steps) % 9 + 1) / 10
+        to.append(ShareChanged(rollout=number, share=share), actor="bench", reason="r")
+
     return {
-        "append": median_ms(
-            lambda: store.append(
-                ShareChanged(rollout=number, share=(next(steps) % 9 + 1) / 10), actor="bench", reason="r"
-            ),
-            repeats,
-        ),
+        "append": median_ms(lambda: append(store), repeats),
+        "append, new process": median_ms(lambda: append(fresh()), max(3, repeats // 10)),
         "state, nothing new": median_ms(store.state, repeats),
         "state, new process": median_ms(lambda: fresh().state(), max(3, repeats // 10)),
         "history, last 20": median_ms(lambda: history(store, limit=20), max(3, repeats // 10)),
