@@ -79,10 +79,15 @@ def body() -> bytes:
 
 
 def ask(port: int, form: bytes) -> bool:
-    """Whether /predict answers with 200."""
+    """Whether /readyz, which costs nothing, and then /predict answer with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_SECONDS)
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     try:
+        connection.request("GET", "/readyz")
+        ready = connection.getresponse()
+        ready.read()
+        if ready.status != 200:
+            return False
         connection.request("POST", "/predict?overlay=none", form, {"Content-Type": kind})
         return connection.getresponse().status == 200
     except OSError:

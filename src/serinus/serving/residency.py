@@ -14,6 +14,7 @@ from serinus.core.enums import Arm
 from serinus.core.errors import NotFound
 from serinus.core.ids import Clock, Digest, Version
 from serinus.rollout.state import State
+from serinus.serving.batching import choose
 from serinus.serving.pool import Pool, PoolState
 from serinus.serving.routing import RouteSnapshot, Target, route, wanted
 from serinus.serving.settings import InferenceSettings
@@ -231,6 +232,7 @@ class Residency:
                 memory_bytes=settings.worker_memory_bytes,
                 load_seconds=settings.load_timeout_seconds,
                 infer_seconds=settings.predict_timeout_seconds,
+                device=settings.device,
             )
 
         return Pool(
@@ -239,6 +241,8 @@ class Residency:
             workers=1 if shadow else settings.workers,
             queue_size=settings.queue_size,
             start_limit=settings.start_limit,
+            # Nobody waits for shadow pairs, and one is asked after the other.
+            choose=None if shadow else lambda pace: choose(pace, settings.batch_wait_seconds),
         )
 
     def _nice(self) -> int:

@@ -1,6 +1,6 @@
 """The child process of one loaded version: `python -m serinus.serving.worker`; of no use by hand.
 
-It loads `model.onnx`, runs it once (the first run allocates), says that it is ready, then answers one picture
+It loads `model.onnx`, runs it once (the first run allocates), says that it is ready, then answers one request
 after the other until its parent is gone. What the model does to this process (crash, leak, hang) it does to
 nobody else.
 """
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serinus.artifact.manifest import Contract
+from serinus.core.enums import Device
 from serinus.core.errors import InvalidInput, ModelFault
+from serinus.engine.pace import Pace, measure
 from serinus.serving import wire
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Nobody waits for this worker: it stays as nice as it is while loading."""
     memory_bytes: int
     """What the model may allocate; an allocation over it fails as the model's exception."""
+    measures: bool = False
+    """Whether it measures how long batches take, before it is ready."""
+    device: Device = Device.CPU
 
 
 def main(arguments: list[str]) -> int:
@@ -62,7 +67,7 @@ def main(arguments: list[str]) -> int:
         if loading.model is None:
             wire.send_reply(channel, wire.Status.NOT_LOADED, wire.words(loading.failure))
             return 1
-        wire.send_reply(channel, wire.Status.READY)
+        wire.send_reply(channel, wire.Status.READY, msgspec.json.encode(loading.pace))
         while True:
             _answer(channel, loading.model)
     return 0
@@ -97,19 +102,30 @@ class _Loading(threading.Thread):
         self._orders = orders
         self.model: Model | None = None
         self.failure = "The loading of the model broke off."
+        self.pace = Pace()
 
     def run(self) -> None:
         orders = self._orders
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), orders.nice)
         from serinus.engine.session import Model
 
-        _limit_memory(orders.memory_bytes)
+        if orders.device is Device.CPU:
+            _limit_memory(orders.memory_bytes)
+        # else the GPU's arena has the limit: CUDA maps far more addresses than it uses
         try:
-            model = Model.load(Path(orders.model), orders.contract, threads=orders.threads)
+            model = Model.load(
+                Path(orders.model),
+                orders.contract,
+                threads=orders.threads,
+                device=orders.device,
+                device_bytes=orders.memory_bytes,
+            )
         except (ModelFault, OSError, MemoryError) as error:
             self.failure = str(error) or type(error).__name__
             return
         _warm_up(model, orders.contract)
+        if orders.measures:
+            self.pace = measure(model, device=orders.device)
         self.model = model
 
 
@@ -133,7 +149,7 @@ def _answer(channel: socket.socket, model: "Model") -> None:
     except (InvalidInput, MemoryError) as error:
         wire.send_reply(channel, wire.Status.RAISED, wire.words(f"{type(error).__name__}: {error}"))
     else:
-        wire.send_reply(channel, wire.Status.OK, found[0].tobytes())
+        wire.send_reply(channel, wire.Status.OK, found.tobytes())
 
 
 if __name__ == "__main__":
