@@ -194,7 +194,7 @@ def installed() -> tuple[str, dict[str, float]]:
     python = folder / "bin/python"
     constraints = ROOT / "constraints.txt"
     wanted = [f"{ROOT}[serve]", "-c", str(constraints)]
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-compile", *wanted], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
     packages = next((folder / "lib").glob("python3*/site-packages"))
     sizes = {path.name: megabytes(path) for path in packages.iterdir() if path.name != "pip"}
     sizes["all"] = megabytes(packages) - megabytes(packages / "pip")

@@ -89,8 +89,10 @@ class Model:
         """Whether the graph says that it takes more than one picture at a time."""
         return not isinstance(self._session.get_inputs()[0].shape[0], int)
 
-    def infer(self, images: Images) -> Detections:
+    def infer(self, images: Images, *, shrink: bool = False) -> Detections:
         """Detections of a batch: uint8 [N, H, W, C] -> float32 [N, K, 6] (see `Contract`).
+
+        `shrink`: memory that larger batches took is given back after it.
 
         H and W are multiples of `contract.stride`. Only the shape and type of the answer are checked here;
         `output.check` checks the values. Raises InvalidInput: `images` has a wrong shape or type; ModelFault:
@@ -99,7 +101,9 @@ class Model:
         self._check_images(images)
         contract = self.contract
         try:
-            (found,) = self._session.run([contract.output_name], {contract.input_name: images})
+            (found,) = self._session.run(
+                [contract.output_name], {contract.input_name: images}, _SHRINKING if shrink else None
+            )
         except _RUNTIME_ERRORS as error:
             shape = "x".join(map(str, images.shape))
             raise ModelFault(f"the model raised on an input of {shape}: {_brief(error)}") from error
@@ -114,6 +118,15 @@ class Model:
         _, height, width, _ = images.shape
         if not images.size or height % stride or width % stride:
             raise InvalidInput(f"height {height} and width {width} must be multiples of {stride}, and not 0.")
+
+
+def _shrinking() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+_SHRINKING = _shrinking()
 
 
 def open_session(
