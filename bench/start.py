@@ -217,7 +217,7 @@ def summary(starts: list[Start]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two starts instead of seven")
+    parser.add_argument("--quick", action="store_true", help="three starts instead of seven")
     parser.add_argument("--install", action="store_true", help="make a serving install, measure and use it")
     parser.add_argument("--workers", type=int, default=1, help="INFER_WORKERS (default 1)")
     parser.add_argument("--python", default=sys.executable, help="interpreter that starts the service")
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print tables for docs/benchmarks.md")
     given = parser.parse_args()
     python, sizes = installed() if given.install else (given.python, {})
-    form, repeats, rest = body(), 2 if given.quick else 7, 2.0 if given.quick else REST_SECONDS
+    form, repeats, rest = body(), 3 if given.quick else 7, 2.0 if given.quick else REST_SECONDS
     ours: list[Start] = []
     base: list[Start] = []
     for _ in range(repeats):

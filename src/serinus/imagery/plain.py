@@ -7,6 +7,8 @@ not split, so values differ by a few levels in noise. It is slower where picture
 """
 
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +28,20 @@ _FAST_PNG = 1
 _DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
 _WITH_ALPHA = {"LA", "PA", "RGBA", "La", "RGBa"}
 
+# Pillow's parsers raise all of these on hostile files.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+
 Picture = NDArray[Any]
 
 
@@ -39,8 +55,8 @@ def imdecode(data: Picture, flags: int) -> Picture | None:
         with Image.open(io.BytesIO(data.tobytes())) as picture:
             picture.load()
             pixels = _pixels(picture)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError):
-        return None  # Pillow's parsers raise all of these on hostile files
+    except _BROKEN:
+        return None
     if pixels.ndim == 2 or flags == IMREAD_UNCHANGED:
         grey = pixels.ndim == 2 and flags != IMREAD_UNCHANGED
         return cvtColor(pixels, COLOR_GRAY2RGB) if grey else _swapped(pixels)
