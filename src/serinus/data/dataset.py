@@ -20,6 +20,7 @@ from serinus.imagery.decode import decode
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 ISSUES = "issues.csv"
+PAGE = "report.html"
 IMAGES = "images"
 
 
@@ -64,11 +65,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     classes: tuple[str, ...] = tuple(str(subtype) for subtype in CLASSES)
     pairs: tuple[Pair, ...]
+    post_only: tuple[Pair, ...] = ()
+    """Pairs without a pre picture (`pre` and `sha256_pre` are empty): of no use to a 6-channel model."""
+    fixed: tuple[str, ...] = ()
+    """Keys whose split the archive's folders ask for; other splits of the same pairs honour it."""
+    recipe: str = ""
+    """Hash of the rules, limits and seed by which the archive was converted."""
+    parent: str = ""
+    """Data set whose pairs these are, in other splits; empty: made of an archive."""
+    left_out: str = ""
+    """The disaster that is kept for testing; empty: none."""
 
 
-def content_hash(pairs: tuple[Pair, ...]) -> str:
+def content_hash(pairs: tuple[Pair, ...], post_only: tuple[Pair, ...] = ()) -> str:
     """sha256 of what makes a data set this data set."""
-    return hashlib.sha256(msgspec.json.encode([[str(subtype) for subtype in CLASSES], pairs])).hexdigest()
+    parts: list[object] = [[str(subtype) for subtype in CLASSES], pairs]
+    return hashlib.sha256(msgspec.json.encode([*parts, post_only] if post_only else parts)).hexdigest()
+
+
+def dataset_id(pairs: tuple[Pair, ...], post_only: tuple[Pair, ...] = ()) -> str:
+    """The name of the version that holds these."""
+    return f"ds-{content_hash(pairs, post_only)[:12]}"
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,11 @@ class Dataset:
             return self.manifest.pairs
         wanted = Split(split)
         return tuple(pair for pair in self.manifest.pairs if pair.split is wanted)
+
+    def post_only(self, split: str | None = None) -> tuple[Pair, ...]:
+        """The pairs without a pre picture, of one split or all: for models that look at post only."""
+        found = self.manifest.post_only
+        return found if split is None else tuple(pair for pair in found if pair.split is Split(split))
 
 
 def list_datasets(datasets_dir: Path) -> list[Dataset]:

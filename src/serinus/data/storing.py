@@ -28,7 +28,7 @@ def store(
     """Makes the workspace durable and visible under its id, unless the id is there already."""
     final = datasets_dir / manifest.id
     if not (final / MANIFEST).is_file():
-        _remove_unused(work, manifest.pairs)
+        _remove_unused(work, manifest.pairs + manifest.post_only)
         write(work / REPORT, msgspec.json.format(msgspec.json.encode(report), indent=1))
         write(work / ISSUES, issues_csv(issues).encode())
         write(work / MANIFEST, msgspec.json.encode(manifest))
