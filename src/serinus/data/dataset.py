@@ -6,6 +6,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -77,21 +78,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The disaster that is kept for testing; empty: none."""
 
 
-def content_hash(pairs: tuple[Pair, ...], post_only: tuple[Pair, ...] = ()) -> str:
-    """sha256 of what makes a data set this data set."""
-    parts: list[object] = [[str(subtype) for subtype in CLASSES], pairs]
-    return hashlib.sha256(msgspec.json.encode([*parts, post_only] if post_only else parts)).hexdigest()
-
-
-def dataset_id(pairs: tuple[Pair, ...], post_only: tuple[Pair, ...] = ()) -> str:
-    """The name of the version that holds these."""
-    return f"ds-{content_hash(pairs, post_only)[:12]}"
+def dataset_id(content: str) -> str:
+    """The name of the version with this content hash."""
+    return f"ds-{content[:12]}"
 
 
 @dataclass(frozen=True)
 class Dataset:
+    """A data set in its folder. Its manifest is read when it is first asked for."""
+
     path: Path
-    manifest: Manifest
 
     @classmethod
     def open(cls, datasets_dir: Path, dataset_id: str) -> "Dataset":
@@ -100,14 +96,21 @@ class Dataset:
         # An id comes from the outside: only a plain name may become a path.
         if Path(dataset_id).name != dataset_id or not (path / MANIFEST).is_file():
             raise NotFound(f"There is no data set {dataset_id!r}.", remedy="See `serinus data list`.")
+        found = cls(path)
+        _ = found.manifest
+        return found
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Raises Corrupt when it cannot be read."""
         try:
-            return cls(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
-        except msgspec.MsgspecError as error:
-            raise Corrupt(f"{path / MANIFEST} cannot be read: {error}.") from error
+            return msgspec.json.decode((self.path / MANIFEST).read_bytes(), type=Manifest)
+        except (msgspec.MsgspecError, OSError) as error:
+            raise Corrupt(f"{self.path / MANIFEST} cannot be read: {error}.") from error
 
     @property
     def id(self) -> str:
-        return self.manifest.id
+        return self.path.name
 
     @property
     def report(self) -> Report:

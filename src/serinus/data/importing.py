@@ -22,9 +22,9 @@ from serinus.data.dataset import (
     Manifest,
     Pair,
     Split,
-    content_hash,
     dataset_id,
 )
+from serinus.data.draft import Draft
 from serinus.data.naming import Kind, Part, When, classify, split_of
 from serinus.data.opening import open_archive
 from serinus.data.report import Issue, IssueCode, Report, Verdict, issue
@@ -109,31 +109,30 @@ def import_archive(
         issues: list[Issue] = []
         run = _Run(archive, work, limits.max_pixels, seed, issues)
         found, ignored = _group(archive, issues)
-        pairs, post_only, lost = list[Pair](), list[Pair](), list[Issue]()
+        draft, lost = Draft(work), list[Issue]()
         for number, key in enumerate(sorted(found), 1):
             try:
-                pair = _pair(run, key, found[key])
-                (pairs if pair.pre else post_only).append(pair)
+                draft.add(_pair(run, key, found[key]))
             except _Dropped as dropped:
                 lost.append(dropped.issue)
             if progress:
                 progress(number, len(found))
         issues.extend(lost)
+        content = draft.sha256()
         manifest = Manifest(
-            id=dataset_id(tuple(pairs), tuple(post_only)),
-            sha256=content_hash(tuple(pairs), tuple(post_only)),
+            id=dataset_id(content),
+            sha256=content,
             created=clock(),
             source=name or source.name,
             source_sha256=digest,
             recipe=recipe,
             seed=seed,
-            pairs=tuple(pairs),
-            post_only=tuple(post_only),
+            pairs=(),
             fixed=tuple(key for key in sorted(found) if found[key].split),
         )
-        report = summarize(manifest, issues, found=len(found), lost=len(lost), ignored=dict(ignored))
+        report = summarize(manifest, draft, issues, found=len(found), lost=len(lost), ignored=dict(ignored))
         _refuse(report, issues, lost, confirm=confirm)
-        return store(work, datasets_dir, manifest, report, issues)
+        return store(work, manifest, draft, report, issues)
 
 
 def _digest(source: Path, reading: Reading | None) -> str:

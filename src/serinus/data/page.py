@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from serinus.data import charts
 from serinus.data.dataset import PAGE, Dataset, Pair, Split, load_image
+from serinus.data.draft import BANDS
 from serinus.data.prepare import read_issues
 from serinus.data.report import Issue, IssueCode, Report, Severity
-from serinus.data.summary import BANDS
 from serinus.data.xbd import CLASSES
 from serinus.imagery.decode import encode_jpeg
 from serinus.imagery.overlay import COLOURS, colour_of

@@ -10,7 +10,8 @@ import msgspec
 
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Clock
-from serinus.data.dataset import Dataset, Manifest, Pair, Split, content_hash, dataset_id
+from serinus.data.dataset import Dataset, Manifest, Pair, Split, dataset_id
+from serinus.data.draft import Draft
 from serinus.data.naming import split_of
 from serinus.data.report import Issue, IssueCode, Severity
 from serinus.data.storing import store, workspace
@@ -35,26 +36,30 @@ def prepare(
     post_only = _split_again(old.post_only, fixed, seed, leave_out)
     if leave_out:
         _check(old, pairs, leave_out)
-    manifest = msgspec.structs.replace(
-        old,
-        id=dataset_id(pairs, post_only),
-        sha256=content_hash(pairs, post_only),
-        created=clock(),
-        seed=seed,
-        pairs=pairs,
-        post_only=post_only,
-        fixed=tuple(sorted(fixed)),
-        recipe="",
-        parent=old.parent or old.id,
-        left_out=leave_out,
-    )
-    if manifest.id == old.id:
-        return dataset
     with workspace(datasets_dir) as work:
+        draft = Draft(work)
+        draft.add_all(pairs + post_only)
+        content = draft.sha256()
+        if content == old.sha256:
+            return dataset
+        manifest = msgspec.structs.replace(
+            old,
+            id=dataset_id(content),
+            sha256=content,
+            created=clock(),
+            seed=seed,
+            pairs=(),
+            post_only=(),
+            fixed=tuple(sorted(fixed)),
+            recipe="",
+            parent=old.parent or old.id,
+            left_out=leave_out,
+        )
         for pair in pairs + post_only:
             for name in filter(None, (pair.pre, pair.post)):
                 _link(dataset.path / name, work / name)
-        return store(work, datasets_dir, manifest, resplit(dataset.report, manifest), read_issues(dataset))
+        report = resplit(dataset.report, manifest, draft)
+        return store(work, manifest, draft, report, read_issues(dataset))
 
 
 def read_issues(dataset: Dataset) -> list[Issue]:

@@ -1,11 +1,12 @@
 """Jobs: preparing data and training, as child processes that outlive whoever started them."""
 
 from serinus.jobs.compat import job_logs, job_status
-from serinus.jobs.local import LocalJobs
+from serinus.jobs.local import LocalJobs, Needs
 from serinus.jobs.model import (
     JobRecord,
     JobSpec,
     Output,
+    Point,
     PrepareJob,
     PrepareOutput,
     Progress,
@@ -19,7 +20,9 @@ __all__ = [
     "JobReporter",
     "JobSpec",
     "LocalJobs",
+    "Needs",
     "Output",
+    "Point",
     "PrepareJob",
     "PrepareOutput",
     "Progress",

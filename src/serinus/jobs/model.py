@@ -8,10 +8,20 @@ from serinus.core.enums import JobKind, JobState
 
 
 class PrepareJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
-    """Import an uploaded archive into a data set version."""
+    """Make a data set version: of an uploaded archive, or of another version."""
 
-    upload: str
-    """Absolute path of the archive."""
+    upload: str = ""
+    """Absolute path of the archive; empty: `dataset` is split again."""
+    name: str = ""
+    """What the archive is called, for people; empty: as its file."""
+    dataset: str = ""
+    """Data set id; empty: `upload` is imported."""
+    confirm: bool = False
+    """Go on although more than a tenth of the pairs are unusable."""
+    seed: int = 0
+    """Another seed gives another split."""
+    leave_out: str = ""
+    """The disaster that is kept for testing; empty: none."""
 
 
 class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="train"):
@@ -30,6 +40,8 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """Data set id; empty: the newest."""
     upload: str = ""
     """Absolute path of an archive that is imported first when that was not done yet; empty: none."""
+    confirm: bool = False
+    """That import goes on although more than a tenth of the pairs are unusable."""
 
 
 JobSpec: TypeAlias = PrepareJob | TrainJob
@@ -52,8 +64,24 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
 
 
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics at one moment: a point of the curves."""
+
+    time: float
+    """Seconds since 1970-01-01 UTC."""
+    step: int
+    """Epoch at work, from 1."""
+    fraction: float
+    metrics: dict[str, float]
+
+
 class PrepareOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
     dataset: str
+    """Its id; empty when none was made."""
+    pairs_found: int = 0
+    pairs_usable: int = 0
+    must_confirm: bool = False
+    """Whether it was refused only because nobody confirmed the loss of so many pairs."""
     splits: dict[str, int]
     """Pairs per split."""
     total_images: int

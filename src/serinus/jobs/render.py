@@ -24,13 +24,26 @@ def render(spec: JobSpec, job: Path) -> Command:
     Text that people typed goes behind `=`, so that a note that starts with a dash stays a note.
     """
     if isinstance(spec, PrepareJob):
-        return Command(("data", "import", spec.upload, "--job", str(job)), dict(_ENV))
+        return Command(_prepare(spec, job), dict(_ENV))
     argv = ["train", "--data", spec.dataset or NEWEST]
     if spec.upload:
         argv += ["--upload", spec.upload]
+    if spec.confirm:
+        argv.append("--confirm")
     if spec.base:
         argv += ["--base", spec.base]
     argv += ["--epochs", str(spec.epochs), "--batch", str(spec.batch)]
     argv += ["--img-size", str(spec.img_size), "--seed", str(spec.seed)]
     argv += [f"--note={spec.note}", "--job", str(job)]
     return Command(tuple(argv), dict(_ENV))
+
+
+def _prepare(spec: PrepareJob, job: Path) -> tuple[str, ...]:
+    argv = ["data", "prepare", spec.upload or spec.dataset]
+    if spec.name:
+        argv.append(f"--name={spec.name}")
+    if spec.leave_out:
+        argv.append(f"--leave-out={spec.leave_out}")
+    if spec.confirm:
+        argv.append("--confirm")
+    return (*argv, "--seed", str(spec.seed), "--job", str(job))
