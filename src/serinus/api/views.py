@@ -170,13 +170,17 @@ def job_view(record: JobRecord, log: str) -> JobView:
 def _title(record: JobRecord) -> str:
     spec = record.spec
     if isinstance(spec, PrepareJob):
-        return "Import"
+        return (
+            f"Import of {spec.name}" if spec.name else "Import" if spec.upload else f"Split of {spec.dataset}"
+        )
     note = f": {spec.note}" if spec.note else ""
     return f"Training, {spec.epochs} epoch{'' if spec.epochs == 1 else 's'}{note}"
 
 
 def _outcome(record: JobRecord) -> str:
     match record.output:
+        case PrepareOutput(dataset="") as output:
+            return f"{output.pairs_usable} of {output.pairs_found} pairs are usable."
         case PrepareOutput() as output:
             pairs = sum(output.splits.values())
             return f"Data set {output.dataset}: {pairs} pairs, {output.total_polygons} buildings."

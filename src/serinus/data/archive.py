@@ -19,6 +19,14 @@ BLOCK = 1 << 20
 REPACK = "Pack the folder again with an ordinary program."
 
 
+HEAD = 512
+"""Bytes that tell what a file is."""
+GZIP = b"\x1f\x8b"
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_MAGIC_AT = 257
+_MAGIC = b"ustar"
+
+
 class ArchiveLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What an archive may cost. The defaults take xBD whole."""
 
@@ -65,6 +73,11 @@ class Archive(ABC):
         for block in self.blocks(member):
             whole.update(block)
         return whole.hexdigest()
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins with `head` (HEAD bytes) is a tar archive, packed or not."""
+    return head.startswith((GZIP, ZSTANDARD)) or head[_MAGIC_AT:].startswith(_MAGIC)
 
 
 def not_an_archive(kind: str) -> InvalidInput:

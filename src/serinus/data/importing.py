@@ -50,6 +50,11 @@ class ImportRefused(InvalidInput):
         self.report = report
         self.issues = issues
 
+    @property
+    def can_confirm(self) -> bool:
+        """Whether the import goes on when somebody confirms the loss."""
+        return self.report.verdict is Verdict.NEEDS_CONFIRMATION
+
 
 class _Found(NamedTuple):
     """All members that belong to one pair."""

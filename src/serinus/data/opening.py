@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serinus.data.archive import Archive, ArchiveLimits
-from serinus.data.tars import Moved, is_tar, open_tar
+from serinus.data.archive import HEAD, Archive, ArchiveLimits, is_tar
+from serinus.data.tars import Moved, open_tar
 from serinus.data.zips import open_zip
-
-_HEAD = 512
 
 
 @contextmanager
@@ -21,7 +19,7 @@ def open_archive(
     TooLarge.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(HEAD)
     opened = open_tar(path, limits, scratch=scratch, moved=moved) if is_tar(head) else open_zip(path, limits)
     with opened as archive:
         yield archive

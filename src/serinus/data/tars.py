@@ -19,7 +19,9 @@ from typing import IO, Any
 from serinus.core.errors import InvalidInput
 from serinus.data.archive import (
     BLOCK,
+    GZIP,
     REPACK,
+    ZSTANDARD,
     Archive,
     ArchiveLimits,
     Member,
@@ -38,10 +40,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-GZIP = b"\x1f\x8b"
-ZSTANDARD = b"\x28\xb5\x2f\xfd"
-_MAGIC_AT = 257
-_MAGIC = b"ustar"
 _HEADER_BYTES = 1 << 20
 """Longest extended header (a long name, attributes): `tarfile` reads each into memory."""
 _EXTENDED = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
@@ -79,11 +77,6 @@ class _Header(tarfile.TarInfo):
         if header.size < 0 or (header.type in _EXTENDED and header.size > _HEADER_BYTES):
             raise InvalidInput(f"The archive has a header that announces {header.size} bytes.", remedy=REPACK)
         return header
-
-
-def is_tar(head: bytes) -> bool:
-    """Whether a file that begins with `head` (512 bytes) is a tar archive, packed or not."""
-    return head.startswith((GZIP, ZSTANDARD)) or head[_MAGIC_AT:].startswith(_MAGIC)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class PrepareOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     pairs_found: int = 0
     pairs_usable: int = 0
     must_confirm: bool = False
-    """Whether it was refused only because nobody confirmed the loss of so many pairs."""
+    """Whether more than a tenth of the pairs was lost: a failed job needs `confirm` to go on."""
     splits: dict[str, int]
     """Pairs per split."""
     total_images: int
