@@ -154,9 +154,11 @@ def test_a_line_that_went_silent_is_taken_over(house: House) -> None:
     place = house.begin(len(ARCHIVE))
     silent = house.cut(place, 0, ARCHIVE[:1000], announce=len(ARCHIVE))
     wait_for((house.root / "data/uploads" / f"{place[13:]}.partial").exists, "the file")
-    at = house.offset(place)
-    assert at in (0, 1000)
-    assert house.add(place, at, ARCHIVE[at:]).status_code == 204
+    for _ in range(3):  # the first piece may be read only now: then the client asks once more
+        at = house.offset(place)
+        assert at in (0, 1000)
+        if house.add(place, at, ARCHIVE[at:]).status_code == 204:
+            break
     silent.close()
     assert house.stored(place) == ARCHIVE
 

@@ -329,6 +329,7 @@ def test_where_nobody_knows_the_free_memory_it_starts(runners: Runners) -> None:
 CURVES = (
     REPORT
     + """
+reporter = JobReporter(job, clock=now, every_seconds=0, point_seconds=3600)
 for epoch in range(1, 4):
     for batch in range(5):
         reporter.progress(epoch / 3, "training", step=epoch, steps=3, metrics={"loss": 1 / epoch + batch})
@@ -351,7 +352,7 @@ def test_curves_and_log_are_read_while_they_grow(runners: Runners) -> None:
     assert points[0].metrics == {"loss": 1.0}
     assert jobs.points(job, offset) == ((), offset)
     runners.open_gate()
-    over(jobs, job)
+    until(jobs, lambda: not jobs.alive(job))
     assert jobs.log_lines(job, lines.next).text == ("no end of line",)
 
 

@@ -52,7 +52,8 @@ class Followers:
             sent: JobView | None = None
             until, heard = monotonic() + settings.stream_seconds, monotonic()
             while monotonic() < until and not self._closing.is_set():
-                # The record first: what the job wrote before it ended is then read below.
+                # These first: what the job wrote before it ended is then read below.
+                alive = await to_thread(jobs.alive, record.id)
                 record = await to_thread(jobs.describe, record.id)
                 view = job_view(record, "")
                 lines = await to_thread(jobs.log_lines, record.id, log_at)
@@ -67,7 +68,7 @@ class Followers:
                     yield _message("job", view, f"{lines.next}.{points_next}")
                     sent, heard = view, monotonic()
                 log_at, points_at = lines.next, points_next
-                if not record.active and not more:
+                if not record.active and not alive and not more:
                     yield _message("end", view, f"{log_at}.{points_at}")
                     return
                 if monotonic() - heard > 15.0:

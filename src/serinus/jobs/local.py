@@ -102,6 +102,10 @@ class LocalJobs:
         """The last `tail` lines of what the job printed. Raises NotFound."""
         return self._folder(job).tail(tail)
 
+    def alive(self, job: str) -> bool:
+        """Whether a process of it lives; one that has told its result may still print. Raises NotFound."""
+        return self._folder(job).alive()
+
     def log_lines(self, job: str, offset: int) -> Lines:
         """What the job printed from the byte `offset` on, in whole lines. Raises NotFound."""
         folder = self._folder(job)
