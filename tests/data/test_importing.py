@@ -215,6 +215,25 @@ WARNINGS = {
     "outside": (houses(building(rectangle(70, 30, 90, 45))), IssueCode.POLYGON_OUTSIDE),
     "tiny": (houses(building(rectangle(50, 30, 52, 45))), IssueCode.POLYGON_TINY),
     "invalid": (houses(building("POLYGON ((1 1")), IssueCode.POLYGON_INVALID),
+    "crossing itself": (
+        houses(building("POLYGON ((40 20, 60 40, 60 20, 40 40, 40 20))")),
+        IssueCode.POLYGON_INVALID,
+    ),
+    "with a hole": (
+        houses(
+            building("POLYGON ((40 20, 60 20, 60 40, 40 40, 40 20), (45 25, 55 25, 55 35, 45 35, 45 25))")
+        ),
+        IssueCode.POLYGON_HOLES,
+    ),
+    "of several parts": (
+        houses(
+            building(
+                "MULTIPOLYGON (((40 20, 48 20, 48 40, 40 20)), ((50 20, 60 20, 60 40, 50 40, 50 20)))",
+                "destroyed",
+            )
+        ),
+        IssueCode.POLYGON_MULTI,
+    ),
     "metadata size": (
         pair() | {name(1, "post", "json"): label(HOUSE, width=1024, height=1024)},
         IssueCode.METADATA_SIZE,
