@@ -731,6 +731,8 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/jobs/{job}",
         "/api/jobs/{job}/events",
         "/api/jobs/{job}/report.html",
+        "/api/jobs/{job}/result.zip",
+        "/trigger-batch",
         "/api/jobs/{job}/cancel",
         "/api/datasets",
         "/api/datasets/{dataset}/report",

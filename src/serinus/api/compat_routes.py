@@ -26,7 +26,7 @@ from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.data.sources import imported
 from serinus.jobs.compat import job_logs, job_status
-from serinus.jobs.model import PrepareJob, TrainJob
+from serinus.jobs.model import BatchJob, PrepareJob, TrainJob
 
 DOCUMENTS: list[type] = [Alive, JobLogs, JobStatus, Preparing, Training, Uploaded]
 _MODEL = "compact"
@@ -90,6 +90,26 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         return json_response(
             Preparing(message=f"Preparing {name}; follow it as job {job}.", dataset=wanted, job=job),
             status=202,
+        )
+
+    @routes.post(
+        "/trigger-batch",
+        status_code=202,
+        tags=["Data and training"],
+        responses=answers(Preparing, "Queued", status=202) | responses(NotFound),
+    )
+    async def trigger_batch(
+        dataset: Annotated[
+            str, Form(description="An upload: its path, id or file name; empty: the newest")
+        ] = "",
+    ) -> Response:
+        """Sends an uploaded zip of pairs to the inference service, as a job, and keeps the result with it."""
+        upload = await to_thread(_upload, uploads, dataset.strip())
+        spec = BatchJob(archive=str(uploads.path(upload).absolute()), name=upload.name)
+        job = await to_thread(deps.jobs.submit, spec)
+        words = f"Predicting {upload.name or upload.id}; follow it as job {job}."
+        return json_response(
+            Preparing(message=words, dataset=dataset.strip() or upload.id, job=job), status=202
         )
 
     @routes.post(

@@ -20,6 +20,7 @@ from serinus.api.views import job_view
 from serinus.core.enums import JobState
 from serinus.core.errors import NotFound, Unavailable
 from serinus.jobs.model import JobRecord, Point, PrepareJob, PrepareOutput
+from serinus.jobs.render import RESULT
 
 DOCUMENTS: list[type] = [JobDetail, JobsPage, LogLines, Point]
 _LOG_LINES = 200
@@ -143,6 +144,16 @@ def router(deps: ControlDeps, closing: asyncio.Event) -> APIRouter:
                 f"Job {job} left no report.", remedy="An import that succeeds puts it with its data set."
             )
         return FileResponse(path, media_type="text/html", headers=REPORT_HEADERS)
+
+    @routes.get(
+        "/{job}/result.zip", responses=answers_words("The result", "application/zip") | responses(NotFound)
+    )
+    async def result(job: str) -> Response:
+        """What a batch brought back: overlays, detections, tables."""
+        path = await to_thread(deps.jobs.folder, job) / RESULT
+        if not await to_thread(path.is_file):
+            raise NotFound(f"Job {job} has no result.", remedy="A batch that succeeds has one.")
+        return FileResponse(path, media_type="application/zip", filename=f"{path.parent.name}.zip")
 
     return routes
 

@@ -1,8 +1,10 @@
-"""Jobs: preparing data and training, as child processes that outlive whoever started them."""
+"""Jobs: preparing data, training, batches, as child processes that outlive whoever started them."""
 
 from serinus.jobs.compat import job_logs, job_status
 from serinus.jobs.local import LocalJobs, Needs
 from serinus.jobs.model import (
+    BatchJob,
+    BatchOutput,
     JobRecord,
     JobSpec,
     Output,
@@ -16,6 +18,8 @@ from serinus.jobs.model import (
 from serinus.jobs.report import JobReporter
 
 __all__ = [
+    "BatchJob",
+    "BatchOutput",
     "JobRecord",
     "JobReporter",
     "JobSpec",

@@ -44,11 +44,25 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """That import goes on although more than a tenth of the pairs are unusable."""
 
 
-JobSpec: TypeAlias = PrepareJob | TrainJob
+class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
+    """Send an archive of pairs to the inference service and fetch the result."""
+
+    archive: str
+    """Absolute path."""
+    name: str = ""
+    """What the archive is called, for people."""
+
+
+JobSpec: TypeAlias = PrepareJob | TrainJob | BatchJob
+_KINDS: dict[type, JobKind] = {
+    PrepareJob: JobKind.PREPARE,
+    TrainJob: JobKind.TRAIN,
+    BatchJob: JobKind.BATCH,
+}
 
 
 def kind_of(spec: JobSpec) -> JobKind:
-    return JobKind.PREPARE if isinstance(spec, PrepareJob) else JobKind.TRAIN
+    return _KINDS[type(spec)]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +118,13 @@ class TrainOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """Directory of the artifact."""
 
 
-Output: TypeAlias = PrepareOutput | TrainOutput
+class BatchOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
+    pairs: int
+    failed: int
+    """Pairs without a result; the result's errors.csv says why."""
+
+
+Output: TypeAlias = PrepareOutput | TrainOutput | BatchOutput
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serinus.jobs.model import JobSpec, PrepareJob
+from serinus.jobs.model import BatchJob, JobSpec, PrepareJob
 
 
 class Command(NamedTuple):
@@ -14,6 +14,8 @@ class Command(NamedTuple):
 
 
 _ENV = {"PYTHONUNBUFFERED": "1"}  # a log that people follow must not wait in a buffer
+RESULT = "result.zip"
+"""What a batch brings back, in the job's folder."""
 NEWEST = "newest"
 """Stands for the newest data set in `--data`."""
 
@@ -25,6 +27,8 @@ def render(spec: JobSpec, job: Path) -> Command:
     """
     if isinstance(spec, PrepareJob):
         return Command(_prepare(spec, job), dict(_ENV))
+    if isinstance(spec, BatchJob):
+        return Command(("batch", spec.archive, "--out", str(job / RESULT), "--job", str(job)), dict(_ENV))
     argv = ["train", "--data", spec.dataset or NEWEST]
     if spec.upload:
         argv += ["--upload", spec.upload]
