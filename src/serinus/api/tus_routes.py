@@ -31,6 +31,23 @@ _OTHER_TYPE = Kind(415, "invalid-input", "Another type of body", "")
 _MISMATCH = Kind(460, "invalid-input", "Checksum mismatch", "")
 _NO_BODY = {"description": "Done"}
 
+_PATTERNS = {
+    "Tus-Resumable": r"^1\.0\.0$",
+    "Upload-Length": "^[0-9]{1,15}$",
+    "Upload-Offset": "^[0-9]{1,15}$",
+    "Upload-Metadata": "^filename [A-Za-z0-9+/]*={0,2}$",
+    "Upload-Checksum": "^(sha1|sha256|md5) [A-Za-z0-9+/]+={0,2}$",
+    "X-HTTP-Method-Override": "^(PATCH|DELETE)$",
+}
+_TAKES = {
+    "POST": ("Tus-Resumable", "Upload-Length", "Upload-Metadata", "Upload-Checksum"),
+    "HEAD": ("Tus-Resumable",),
+    "PATCH": ("Tus-Resumable", "Upload-Offset", "Upload-Checksum"),
+    "DELETE": ("Tus-Resumable",),
+}
+"""Method -> headers."""
+_INSTEAD = ("Tus-Resumable", "Upload-Offset", "X-HTTP-Method-Override")
+
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -103,19 +120,29 @@ def router(resumables: Resumables, uploads: Uploads) -> APIRouter:
         async def handle(request: Request) -> Response:
             return await _obeying(request, endpoint)
 
+        async def handle_one(request: Request, upload: str) -> Response:  # noqa: ARG001 - for the document
+            return await _obeying(request, endpoint)
+
         routes.add_api_route(
             path,
-            handle,
+            handle_one if path else handle,
             methods=[method],
             name=f"{method.lower()} {path}",
             summary=words,
+            openapi_extra=_takes(*(_INSTEAD if path and method == "POST" else _TAKES[method])),
             status_code=status,
             responses={status: _NO_BODY} | found | _problems(_OTHER_VERSION, _OTHER_TYPE, _MISMATCH),
         )
 
     route("POST", "", begin, "Begins a resumable upload (tus)", 201, Unavailable, VolumeFull)
     route("HEAD", "/{upload}", look, "How many bytes of an upload have arrived (tus)", 200)
-    route("PATCH", "/{upload}", add, "Adds a piece to an upload; the last one makes it whole (tus)", 204)
+    route(
+        "PATCH",
+        "/{upload}",
+        add,
+        "Adds a piece (application/offset+octet-stream); the last one makes the upload whole (tus)",
+        204,
+    )
     route("DELETE", "/{upload}", end, "Throws an unfinished upload away (tus)", 204)
     route("POST", "/{upload}", instead, "PATCH or DELETE, for clients that can only POST (tus)", 204)
     return routes
@@ -135,6 +162,16 @@ async def _obeying(request: Request, endpoint: _Endpoint) -> Response:
         if kind_of(error).status >= 500:
             raise
         return problem_of(error, headers=_HEADERS)
+
+
+def _takes(*headers: str) -> dict[str, object]:
+    """For the OpenAPI document."""
+    parameters = [
+        {"name": name, "in": "header", "schema": {"type": "string", "pattern": _PATTERNS[name]}}
+        | ({"required": True} if name == "Tus-Resumable" else {})
+        for name in headers
+    ]
+    return {"parameters": parameters}
 
 
 def _problems(*kinds: Kind) -> dict[int | str, dict[str, object]]:

@@ -1,6 +1,7 @@
 """`serinus data`: make, import, split, show and export data sets."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -163,6 +164,7 @@ def _agrees(question: str) -> bool:
     """Asks at a terminal; where there is none, nobody agreed."""
     if not sys.stdin.isatty():
         return False
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the import left one that only takes note
     say(f"{question} Go on with the others? [y/N]")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
