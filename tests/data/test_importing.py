@@ -308,6 +308,7 @@ def test_losing_a_tenth_is_allowed_and_more_needs_confirmation(tmp_path):
     with pytest.raises(ImportRefused, match="2 of 10 pairs") as refused:
         imported(tmp_path, more)
     assert refused.value.report.verdict is Verdict.NEEDS_CONFIRMATION
+    assert refused.value.report.dataset_id == "", "nothing was stored"
     assert refused.value.remedy
     assert len(list_datasets(tmp_path / "datasets")) == 1
     confirmed = imported(tmp_path, more, confirm=True)

@@ -47,7 +47,7 @@ def disasters(per_disaster: Mapping[str, Mapping[str, int]]) -> str:
     """Buildings of each class, per disaster; the largest ones, the smaller ones together."""
     with mpl.rc_context(_STYLE):
         rows = _largest(per_disaster)
-        figure = Figure(figsize=(7.2, 0.9 + 0.34 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(7.2, 0.5 + 0.34 * len(rows)), layout="constrained")
         axes = figure.subplots()
         totals = [sum(counts.get(name, 0) for name in _NAMES) for _, counts in rows]
         left = [0] * len(rows)
@@ -78,7 +78,7 @@ def _bars(
     colours: Sequence[str | tuple[float, ...]],
 ) -> str:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.4, 0.5 + 0.36 * len(names)), layout="constrained")
+        figure = Figure(figsize=(5.4, 0.15 + 0.36 * len(names)), layout="constrained")
         axes = figure.subplots()
         axes.barh(range(len(names)), values, 0.68, color=colours)
         _finish(axes, names, values)
@@ -90,7 +90,7 @@ def _bars(
 def _finish(axes: "mpl.axes.Axes", names: Sequence[str], values: Sequence[int]) -> None:
     short = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
     axes.set_yticks(range(len(names)), short)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, max(*values, 1) * 1.42)  # room for the words at the bars' ends
     axes.xaxis.set_visible(False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)

@@ -303,6 +303,7 @@ def _oddities(converted: Converted, path: str, width: int, height: int) -> Itera
 
 def _refuse(report: Report, issues: list[Issue], lost: list[Issue], *, confirm: bool) -> None:
     """Raises ImportRefused when there is nothing, or too little without `confirm`."""
+    report = msgspec.structs.replace(report, dataset_id="")
     first = lost[0].message if lost else "None has a pre image."
     if report.verdict is Verdict.UNUSABLE:
         what = (
