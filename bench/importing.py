@@ -1,4 +1,4 @@
-"""What an import costs: memory and time of archives of many pairs, as zip and as tar.zst.
+"""What an import with its report page costs: memory and time of archives of many pairs, zip and tar.zst.
 
     make bench-import
 
@@ -27,9 +27,10 @@ BUILDINGS = 39
 CHILD = """
 import json, pathlib, resource, sys, time
 from serinus.data.importing import import_archive
+from serinus.data.page import page_file
 if len(sys.argv) > 1:
     began = time.perf_counter()
-    import_archive(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=time.time)
+    page_file(import_archive(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=time.time))
     seconds = time.perf_counter() - began
 else:
     seconds = 0.0

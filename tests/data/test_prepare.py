@@ -47,7 +47,7 @@ def test_another_seed_is_another_version_and_the_first_one_stays(first, datasets
         load_pair(second, one)
     assert second.report.splits == {each: len(second.pairs(each)) for each in Split}
     assert second.report.dataset_id == second.id
-    assert read_issues(second) == read_issues(first)
+    assert list(read_issues(second)) == list(read_issues(first))
 
 
 def test_pictures_are_no_second_copy(first, datasets):

@@ -4,10 +4,12 @@
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +20,7 @@ from serinus.data.report import Report
 from serinus.data.xbd import CLASSES
 from serinus.imagery.decode import decode
 
+T = TypeVar("T")
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 ISSUES = "issues.csv"
@@ -83,6 +86,20 @@ def dataset_id(content: str) -> str:
     return f"ds-{content[:12]}"
 
 
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest without its pairs, which may be many."""
+
+    sha256: str
+    source: str
+    seed: int
+    parent: str = ""
+    left_out: str = ""
+
+
+class _Raw(msgspec.Struct, frozen=True, kw_only=True):
+    pairs: tuple[msgspec.Raw, ...]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set in its folder. Its manifest is read when it is first asked for."""
@@ -103,14 +120,27 @@ class Dataset:
     @cached_property
     def manifest(self) -> Manifest:
         """Raises Corrupt when it cannot be read."""
-        try:
-            return msgspec.json.decode((self.path / MANIFEST).read_bytes(), type=Manifest)
-        except (msgspec.MsgspecError, OSError) as error:
-            raise Corrupt(f"{self.path / MANIFEST} cannot be read: {error}.") from error
+        return self._read(Manifest)
 
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def head(self) -> Head:
+        """Raises Corrupt when it cannot be read."""
+        return self._read(Head)
+
+    def each_pair(self) -> Iterator[Pair]:
+        """The pairs one by one, in the order of their keys; no two are in memory. Raises Corrupt."""
+        for raw in self._read(_Raw).pairs:
+            yield msgspec.json.decode(raw, type=Pair)
+
+    def _read(self, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode((self.path / MANIFEST).read_bytes(), type=kind)
+        except (msgspec.MsgspecError, OSError) as error:
+            raise Corrupt(f"{self.path / MANIFEST} cannot be read: {error}.") from error
 
     @property
     def report(self) -> Report:

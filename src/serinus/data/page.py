@@ -4,7 +4,7 @@ import base64
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def page_file(dataset: Dataset) -> Path:
 
 def write_page(path: Path, dataset: Dataset) -> None:
     """Writes the page of a data set to `path`, which appears whole. Raises Corrupt for a damaged data set."""
-    put(path, render(dataset.report, read_issues(dataset), source=dataset.manifest.source, dataset=dataset))
+    put(path, render(dataset.report, read_issues(dataset), source=dataset.head.source, dataset=dataset))
 
 
 def put(path: Path, html: str) -> None:
@@ -77,6 +77,7 @@ def render(report: Report, issues: Iterable[Issue], *, source: str, dataset: Dat
         loader=PackageLoader("serinus.data"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html")
     buildings = sum(report.per_class.values())
+    contents = None if dataset is None else _contents(dataset)
     return template.render(
         report=report,
         source=source,
@@ -86,28 +87,72 @@ def render(report: Report, issues: Iterable[Issue], *, source: str, dataset: Dat
         classes=charts.classes(report.per_class) if buildings else "",
         disasters=charts.disasters(report.per_disaster) if buildings else "",
         sizes=charts.sizes({band: report.per_size.get(band, 0) for band in BANDS}) if buildings else "",
-        splits=[] if dataset is None else list(_splits(dataset)),
-        samples=[] if dataset is None else [_sample(dataset, pair) for pair in chosen(dataset.pairs())],
-        dataset=None if dataset is None else dataset.manifest,
+        splits=[] if contents is None else contents.splits,
+        samples=[] if dataset is None or contents is None else _samples(dataset, contents),
+        dataset=None if dataset is None else dataset.head,
         legend=[
             (str(name), "#{:02x}{:02x}{:02x}".format(*COLOURS[label])) for label, name in enumerate(CLASSES)
         ],
     )
 
 
-def chosen(pairs: Sequence[Pair], most: int = SAMPLES) -> list[Pair]:
-    """Pairs to show: one disaster after the other, those with rare classes first, else by hash."""
-    counts = Counter(label for pair in pairs for label in pair.classes)
+class Candidate(NamedTuple):
+    """A pair that may be shown, as far as the choice goes."""
 
-    def rank(pair: Pair) -> tuple[float, bytes]:
-        rarest = min((counts[label] for label in pair.classes), default=float("inf"))
-        return rarest, hashlib.sha256(pair.key.encode()).digest()
+    key: str
+    disaster: str
+    labels: frozenset[int]
 
-    by_disaster: dict[str, list[Pair]] = {}
-    for pair in sorted(pairs, key=rank):
-        by_disaster.setdefault(pair.disaster, []).append(pair)
+
+class _Contents(NamedTuple):
+    """What one look at all pairs gives."""
+
+    splits: list[Mapping[str, object]]
+    candidates: list[Candidate]
+    buildings: Counter[int]
+    """Class -> buildings."""
+
+
+def chosen(candidates: Iterable[Candidate], buildings: Mapping[int, int], most: int = SAMPLES) -> list[str]:
+    """Keys of pairs to show: one disaster after the other, those with rare classes first, else by hash.
+
+    `buildings`: how many there are of each class.
+    """
+
+    def rank(one: Candidate) -> tuple[float, bytes]:
+        rarest = min((buildings[label] for label in one.labels), default=float("inf"))
+        return rarest, hashlib.sha256(one.key.encode()).digest()
+
+    by_disaster: dict[str, list[str]] = {}
+    for one in sorted(candidates, key=lambda one: (rank(one), one.disaster)):
+        by_disaster.setdefault(one.disaster, []).append(one.key)
     turns = (islice(queue, turn, turn + 1) for turn in range(most) for queue in by_disaster.values())
     return list(islice(chain.from_iterable(turns), most))
+
+
+def _contents(dataset: Dataset) -> _Contents:
+    labels: dict[Split, Counter[int]] = {split: Counter() for split in Split}
+    pairs: Counter[Split] = Counter()
+    empty: Counter[Split] = Counter()
+    candidates = []
+    for pair in dataset.each_pair():
+        pairs[pair.split] += 1
+        empty[pair.split] += not pair.classes
+        labels[pair.split].update(pair.classes)
+        candidates.append(Candidate(pair.key, pair.disaster, frozenset(pair.classes)))
+    splits: list[Mapping[str, object]] = []
+    for split, counts in labels.items():
+        total = max(sum(counts.values()), 1)
+        classes = [(counts[label], counts[label] / total) for label in range(len(CLASSES))]
+        row = {"name": split.value, "pairs": pairs[split], "empty": empty[split], "classes": classes}
+        splits.append(row)
+    return _Contents(splits, candidates, sum(labels.values(), Counter()))
+
+
+def _samples(dataset: Dataset, contents: _Contents) -> list[_Sample]:
+    keys = chosen(contents.candidates, contents.buildings)
+    found = {pair.key: _sample(dataset, pair) for pair in dataset.each_pair() if pair.key in keys}
+    return [found[key] for key in keys]
 
 
 def _kinds(issues: Iterable[Issue]) -> list[_Kind]:
@@ -129,19 +174,6 @@ def _kinds(issues: Iterable[Issue]) -> list[_Kind]:
         for code, kept in found.items()
     ]
     return sorted(kinds, key=lambda kind: (not kind.drops, -kind.times, kind.code))
-
-
-def _splits(dataset: Dataset) -> Iterator[dict[str, object]]:
-    for split in Split:
-        pairs = dataset.pairs(split)
-        labels = Counter(label for pair in pairs for label in pair.classes)
-        total = max(sum(labels.values()), 1)
-        yield {
-            "name": split.value,
-            "pairs": len(pairs),
-            "empty": sum(not pair.classes for pair in pairs),
-            "classes": [(labels[label], labels[label] / total) for label in range(len(CLASSES))],
-        }
 
 
 def _sample(dataset: Dataset, pair: Pair) -> _Sample:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -59,22 +60,20 @@ def prepare(
             for name in filter(None, (pair.pre, pair.post)):
                 _link(dataset.path / name, work / name)
         report = resplit(dataset.report, manifest, draft)
-        return store(work, manifest, draft, report, read_issues(dataset))
+        return store(work, manifest, draft, report, list(read_issues(dataset)))
 
 
-def read_issues(dataset: Dataset) -> list[Issue]:
+def read_issues(dataset: Dataset) -> Iterator[Issue]:
     """All issues of a data set, from its CSV."""
     with dataset.issues_file.open(newline="", encoding="utf-8") as file:
-        return [
-            Issue(
+        for row in csv.DictReader(file):
+            yield Issue(
                 code=IssueCode(row["code"]),
                 severity=Severity(row["severity"]),
                 path=row["path"],
                 message=row["message"],
                 fix=row["fix"],
             )
-            for row in csv.DictReader(file)
-        ]
 
 
 def _fixed(manifest: Manifest) -> frozenset[str]:
