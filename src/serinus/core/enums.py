@@ -147,6 +147,7 @@ class Device(StrEnum):
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"
+    BATCH = "batch"
 
 
 class JobState(StrEnum):
