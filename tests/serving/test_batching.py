@@ -104,8 +104,8 @@ def picture(seed: int = 0, size: int = 64) -> Images:
 WHITE = np.full((1, 64, 64, 6), 255, np.uint8)
 
 
-def submit(pool: Pool, *images: Images) -> list["Future[Rows]"]:
-    return [pool.submit(image, monotonic() + 30, wait_for_worker=False) for image in images]
+def submit(pool: Pool, *images: Images, wait: bool = True) -> list["Future[Rows]"]:
+    return [pool.submit(image, monotonic() + 30, wait_for_worker=wait) for image in images]
 
 
 def tenths(futures: list["Future[Rows]"]) -> list[int]:
@@ -144,6 +144,15 @@ def test_one_bad_pair_fails_alone(tmp_path: Path, make: Callable[..., Path], kin
         with pytest.raises(VersionFailed) as failed:
             futures[1].result(30)
         assert failed.value.kind is kind
+
+
+@pytest.mark.processes
+def test_who_shared_a_run_with_a_crash_need_not_wait_for_a_dead_canary(tmp_path: Path) -> None:
+    with pool_of(models.crashes_on_white(tmp_path / "m", rounds=1)) as pool:
+        for future in submit(pool, picture(0), WHITE, picture(2), picture(3), wait=False):
+            with pytest.raises(VersionFailed) as failed:
+                future.result(30)
+            assert failed.value.kind is FailureKind.UNAVAILABLE, "current answers it now"
 
 
 @pytest.mark.processes

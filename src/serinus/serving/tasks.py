@@ -30,7 +30,7 @@ class Task(NamedTuple):
     """Another version failed it before."""
     answer: "Future[Rows]"
     alone: bool = False
-    """A run that it shared failed: it has begun, waits for a worker, and shares no run any more."""
+    """A run that it shared failed: it has begun, waits once more, and shares no run any more."""
 
     def begin(self) -> bool:
         """Whether it is to be asked now; who waited too long is told so."""
@@ -50,7 +50,7 @@ class Task(NamedTuple):
 
     def apart(self) -> "Task":
         """The same after a run that it shared has failed."""
-        return self._replace(alone=True, wait_for_worker=True)
+        return self._replace(alone=True)
 
     def suits(self, other: "Task") -> bool:
         """Whether the two may share a run."""
