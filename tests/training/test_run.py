@@ -15,7 +15,8 @@ from serinus.core.ids import Digest
 from serinus.data.dataset import Dataset
 from serinus.store import Store
 from serinus.training.compact import Compact
-from serinus.training.run import Summary, train
+from serinus.training.reporting import Summary
+from serinus.training.run import train
 from serinus.training.trainer import Phase, Progress, Trained, TrainSpec
 from tests.training.conftest import SPEC
 
@@ -157,6 +158,8 @@ class _Forger:
     """Trains for real, then changes its golden results to what its model does not answer."""
 
     name = "forger"
+    licence = "CC0-1.0"
+    summary = "Lies."
 
     def train(
         self,
@@ -166,8 +169,11 @@ class _Forger:
         *,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
+        checkpoint: Path | None,
     ) -> Trained:
-        trained = Compact().train(spec, dataset, out, progress=progress, cancelled=cancelled)
+        trained = Compact().train(
+            spec, dataset, out, progress=progress, cancelled=cancelled, checkpoint=checkpoint
+        )
         golden = out / "training/golden.npz"
         with np.load(golden, allow_pickle=False) as arrays:
             images, detections = arrays["images"], arrays["detections"].copy()

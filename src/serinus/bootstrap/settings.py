@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Training epochs, when nothing else is said."""
     batch: Annotated[int, Field(ge=1, le=512)] = 8
     """Pairs per training step, when nothing else is said."""
+    trainer: str = "compact"
+    """Who trains, when nothing else is said (`serinus trainers list`)."""
     train_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a training; 0 means one per core."""
 

@@ -26,11 +26,27 @@ from serinus.jobs.report import JobReporter
 from serinus.store import Store
 
 if TYPE_CHECKING:
-    from serinus.training.trainer import Progress
+    from serinus.training.trainer import Progress, TrainSpec
 
 _STALE_SECONDS = 7 * 24 * 3600.0
 Move = Callable[[float, float, str], None]
 """Moves a progress bar: done, total, words."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training is asked for beyond the settings; see `serinus train --help`."""
+
+    seed: int = 0
+    base: str = "current"
+    size: str = "n"
+    inputs: str = "pre-post"
+    precision: str = "auto"
+    patience: int = 20
+    tile: int = 640
+    family: str = ""
+    baseline: bool = False
+    fresh: bool = False
+    note: str = ""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +56,8 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     best_epoch: int
     metrics: dict[str, float]
+    baseline: str = ""
+    """Whether six channels beat three, in words; empty when nobody asked."""
 
 
 @contextmanager
@@ -110,28 +128,27 @@ def _import(
 
 def train_and_publish(
     settings: Settings,
+    wish: Wish,
     *,
     data: str,
     upload: Path | None,
-    seed: int,
-    base: str,
-    note: str,
     job: Path | None,
     progress: Move,
 ) -> Published:
     """Train on a data set (or on an upload, imported first) and publish what came out.
 
+    What kills a training leaves a checkpoint in DATA_DIR/checkpoints; an equal training goes on from it.
     Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published. A store that is away at
     the end is waited for; see `publication`.
     """
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from whoever serves.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from serinus.training.discovery import find
     from serinus.training.run import train
-    from serinus.training.trainer import TrainSpec
 
     stop = stop_event()
     with _reporting(job) as reporter:
-        storable(note, "The note")  # before hours of work, not after
+        storable(wish.note, "The note")  # before hours of work, not after
 
         def cancelled() -> bool:
             return stop.is_set() or (reporter is not None and reporter.cancel_requested())
@@ -148,6 +165,7 @@ def train_and_publish(
             if reporter:
                 reporter.progress(0.99, words)
 
+        trainer = find(settings.trainer)
         store = open_store(settings)
         if upload is not None:
             dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
@@ -156,22 +174,18 @@ def train_and_publish(
         sign = signing.sign(settings)
         ensure_base(store, settings)
         _keep_golden_apart(store, dataset)
-        spec = TrainSpec(
-            epochs=settings.epochs,
-            batch=settings.batch,
-            img_size=settings.img_size,
-            seed=seed,
-            base=_base(store, settings, base),
-            threads=settings.train_threads,
-            note=note,
-        )
+        spec = _spec(settings, wish, _base(store, settings, wish.base))
         drafts = _drafts(settings)
         with tempfile.TemporaryDirectory(dir=drafts) as folder:
             draft = train(
                 spec,
                 dataset,
                 Path(folder) / "draft",
-                parent=_parent(store, base),
+                trainer=trainer,
+                parent=_parent(store, wish.base),
+                checkpoints=_swept(settings.data_dir / "checkpoints"),
+                fresh=wish.fresh,
+                with_baseline=wish.baseline,
                 progress=lambda at: _tell(at, progress, reporter),
                 cancelled=cancelled,
                 trial_seconds=settings.trial_seconds,
@@ -180,7 +194,13 @@ def train_and_publish(
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
             done = publish(
-                settings, draft, note=note, actor="training", sign=sign, cancelled=cancelled, tell=waiting
+                settings,
+                draft,
+                note=wish.note,
+                actor="training",
+                sign=sign,
+                cancelled=cancelled,
+                tell=waiting,
             )
         output, published = _outcome(done.store, done.version, settings.epochs)
         if reporter:
@@ -188,9 +208,33 @@ def train_and_publish(
         return published
 
 
+def _spec(settings: Settings, wish: Wish, base: Path | None) -> "TrainSpec":
+    from serinus.training.trainer import Inputs, Precision, Size, TrainSpec
+
+    return TrainSpec(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        img_size=settings.img_size,
+        seed=wish.seed,
+        base=base,
+        threads=settings.train_threads,
+        size=Size(wish.size),
+        inputs=Inputs(wish.inputs),
+        precision=Precision(wish.precision),
+        patience=wish.patience,
+        tile=wish.tile,
+        family=wish.family,
+        note=wish.note,
+    )
+
+
 def _drafts(settings: Settings) -> Path:
     """The folder for models that are not published yet, without what killed trainings left there."""
-    folder = settings.data_dir / "drafts"
+    return _swept(settings.data_dir / "drafts")
+
+
+def _swept(folder: Path) -> Path:
+    """`folder`, made if need be, without what nobody has touched for a week."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         with suppress(FileNotFoundError):
@@ -215,11 +259,15 @@ def _tell(at: "Progress", progress: Move, reporter: JobReporter | None) -> None:
 
 def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, Published]:
     """What the training came to: for the job's record, and for the command's reply."""
-    from serinus.training.run import Summary
+    from serinus.training.baseline import FILE, Baseline
+    from serinus.training.reporting import Summary
 
     digest = store.state().versions[version].digest
     artifact, manifest = store.artifact(digest), store.manifest(digest)
     summary = msgspec.json.decode((artifact / "training" / "summary.json").read_bytes(), type=Summary)
+    compared = ""
+    if FILE in manifest.files:
+        compared = msgspec.json.decode((artifact / FILE).read_bytes(), type=Baseline).words
     output = TrainOutput(
         version=version,
         epochs_completed=summary.epochs,
@@ -242,6 +290,7 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
         dataset=manifest.lineage.dataset,
         best_epoch=summary.best_epoch,
         metrics=manifest.metrics,
+        baseline=compared,
     )
     return output, published
 

@@ -24,6 +24,7 @@ from serinus.cli import (
     simulate,
     store,
     train,
+    trainers,
     versions,
 )
 from serinus.cli.exits import Exit
@@ -44,6 +45,7 @@ app.command(processes.controller)
 app.command(processes.settings)
 app.command(demo.demo)
 app.command(train.train)
+app.command(trainers.app, name="trainers")
 app.command(versions.publish)
 app.command(versions.app, name="versions")
 app.command(imports.app, name="import")

@@ -1,6 +1,7 @@
 """Two pictures for people: how the training went, and what is taken for what. Matplotlib without a screen."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,10 @@ def curves(history: Sequence[EpochRow], watched: str, best_epoch: int, path: Pat
     figure = Figure(figsize=(10, 4), dpi=_DPI, layout="constrained")
     losses, quality = figure.subplots(1, 2)
     epochs = [row.epoch for row in history]
-    for words, values, colour in (
-        ("total", [row.loss for row in history], _BLACK),
-        ("where (heat)", [row.heat_loss for row in history], _ORANGE),
-        ("which class", [row.class_loss for row in history], _BLUE),
-        ("box", [row.box_loss for row in history], _GREEN),
-    ):
+    parts = {"total": [row.loss for row in history]}
+    for name in history[0].parts:
+        parts[name.removesuffix("_loss")] = [row.parts[name] for row in history]
+    for (words, values), colour in zip(parts.items(), cycle((_BLACK, _ORANGE, _BLUE, _GREEN))):
         losses.plot(epochs, values, marker="o", markersize=3.5, color=colour, label=words)
     losses.set_title("Training loss")
     losses.set_ylim(bottom=0)
