@@ -12,6 +12,7 @@ from serinus.cli import (
     data,
     demo,
     disagreements,
+    evaluate,
     feedback,
     golden,
     imports,
@@ -45,6 +46,8 @@ app.command(processes.controller)
 app.command(processes.settings)
 app.command(demo.demo)
 app.command(train.train)
+app.command(evaluate.evaluate)
+app.command(evaluate.compare)
 app.command(trainers.app, name="trainers")
 app.command(versions.publish)
 app.command(versions.app, name="versions")

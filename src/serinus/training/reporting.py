@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from serinus.evaluation.plots import confusion
 from serinus.training import plots
 from serinus.training.trainer import EpochRow, Trained
 
@@ -43,7 +44,7 @@ def report(work: Path, classes: tuple[str, ...], trained: Trained) -> None:
     )
     (folder / "summary.json").write_bytes(msgspec.json.encode(summary))
     plots.curves(trained.history, trained.watched, trained.best_epoch, folder / "loss.png")
-    plots.confusion(trained.metrics, classes, trained.measured_on, folder / "confusion_matrix.png")
+    confusion(trained.metrics, classes, trained.measured_on, folder / "confusion_matrix.png")
 
 
 def flat(row: EpochRow) -> dict[str, float]:
