@@ -58,6 +58,9 @@ bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers 
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
 
+bench-train: $(VENV)/.ready ## what the compact trainer learns in how long (BENCH_ARGS="--quick --json FILE")
+	$(BIN)/python bench/train.py $(BENCH_ARGS)
+
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --signals --out build/simulation

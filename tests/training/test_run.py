@@ -28,7 +28,8 @@ def test_a_draft_is_complete(draft: Path) -> None:
         "best.pt",
         "best.json",
         *(f"training/{n}" for n in ("golden.npz", "results.csv", "summary.json")),
-        *(f"training/{n}" for n in ("loss.png", "confusion_matrix.png")),
+        *(f"training/{n}" for n in ("loss.png", "confusion_matrix.png", "examples.jpg")),
+        "MODEL_CARD.md",
     }
     assert found.contract.size == 96
     assert found.contract.stride == 16
@@ -49,6 +50,12 @@ def test_lineage_names_the_pictures_it_was_trained_on(draft: Path, dataset: Data
     assert lineage.dataset == dataset.id
     assert lineage.trainer == "compact"
     assert lineage.config["seed"] == SPEC.seed
+    assert lineage.config["dataset_sha256"] == dataset.manifest.sha256
+    assert lineage.config["pairs"]["train"] == len(dataset.pairs("train"))
+    assert len(lineage.config["code_sha256"]) == 64
+    card = (draft / "MODEL_CARD.md").read_text()
+    assert dataset.manifest.sha256 in card
+    assert "](training/examples.jpg)" in card
 
 
 def test_golden_pictures_are_not_from_the_training_split(draft: Path, dataset: Dataset) -> None:
@@ -68,7 +75,7 @@ def test_results_and_pictures_for_people(draft: Path) -> None:
     summary = msgspec.json.decode((draft / "training/summary.json").read_bytes(), type=Summary)
     assert summary.epochs == 2
     assert summary.best["map50"] == pytest.approx(max(float(row["map50"]) for row in rows), abs=1e-5)
-    for name in ("loss.png", "confusion_matrix.png"):
+    for name in ("loss.png", "confusion_matrix.png", "examples.jpg"):
         picture = cv2.imread(str(draft / "training" / name))
         assert picture is not None
         assert picture.std() > 5

@@ -18,6 +18,7 @@ from serinus.cli import (
     imports,
     jobs,
     keys,
+    lineage,
     policy,
     processes,
     replay,
@@ -51,6 +52,7 @@ app.command(evaluate.compare)
 app.command(trainers.app, name="trainers")
 app.command(versions.publish)
 app.command(versions.app, name="versions")
+app.command(lineage.lineage)
 app.command(imports.app, name="import")
 app.command(rollout.app, name="rollout")
 app.command(policy.app, name="policy")

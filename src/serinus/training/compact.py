@@ -5,24 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import torch
 
 from serinus.artifact.manifest import Contract
 from serinus.core.errors import InvalidInput
 from serinus.data.dataset import Dataset, Pair, Split
 from serinus.evaluation.detection import Metrics
-from serinus.training import export, weights
+from serinus.training import weights
 from serinus.training.epochs import Epochs, Say
-from serinus.training.measuring import first_with_buildings, measured
+from serinus.training.finishing import Looks, finish
+from serinus.training.measuring import first_with_buildings, learned, measured, thinned
 from serinus.training.network import POST_ONLY, STRIDE, WIDTHS, Architecture, CompactNet, Detector
 from serinus.training.samples import Samples
-from serinus.training.trainer import EpochRow, Inputs, Phase, Progress, Trained, TrainSpec
+from serinus.training.trainer import EpochRow, Inputs, Phase, Progress, Trained, TrainSpec, check_spec
 
-_WATCHED = 200
-"""Pairs measured after each epoch, at most."""
-_GOLDEN = 4
-_THRESHOLDS = (0.1, 0.8)
 _LIMIT_STEP, _HIGHEST_LIMIT = 100, 600
 _CHECKPOINT_SECONDS = 60.0
 
@@ -61,11 +57,7 @@ class Compact:
 
 
 def _check(spec: TrainSpec) -> None:
-    if spec.epochs < 1 or spec.batch < 1:
-        raise InvalidInput(
-            f"{spec.epochs} epochs of batches of {spec.batch} train nothing.",
-            remedy="Give 1 or more of both.",
-        )
+    check_spec(spec)
     if spec.tile < STRIDE * 2:
         raise InvalidInput(
             f"Tiles of {spec.tile} pixels show no building whole.", remedy=f"Give {STRIDE * 2} or more."
@@ -100,17 +92,12 @@ class _Training:
         self.progress = progress
         self.cancelled = cancelled
         self.classes = dataset.manifest.classes
-        self.pairs = dataset.pairs(Split.TRAIN)
-        if not any(pair.boxes for pair in self.pairs):
-            raise InvalidInput(
-                f"The training split of {dataset.id} shows no labelled building.", remedy="Upload more pairs."
-            )
+        self.pairs = learned(dataset)
         self.size = training_size(dataset.pairs(), spec.img_size)
         self.limit = _limit(dataset.pairs())
         self.samples = Samples(dataset, self.pairs, self.size)
         self.watched, watched_pairs = first_with_buildings(dataset, (Split.VAL, Split.TRAIN))
-        step = -(-len(watched_pairs) // _WATCHED)
-        self.watch = Samples(dataset, watched_pairs[::step], self.size)
+        self.watch = Samples(dataset, thinned(watched_pairs), self.size)
         self.measured, measured_pairs = first_with_buildings(dataset, (Split.TEST, Split.VAL, Split.TRAIN))
         self.measure = Samples(dataset, measured_pairs, self.size)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -131,7 +118,7 @@ class _Training:
             self.net,
             self.samples,
             self.pairs,
-            watch=lambda: self._measure(self.watch),
+            watch=self._watch,
             progress=self.progress,
             cancelled=self.cancelled,
         )
@@ -140,34 +127,18 @@ class _Training:
         history, best_epoch = epochs.run()
         return self._finish(out, history, best_epoch)
 
-    def _measure(self, samples: Samples, threshold: float | None = None) -> Metrics:
+    def _watch(self) -> Metrics:
         detector = Detector(self.net, self.limit).eval()
         return measured(
-            detector, samples, self.classes, self.device, threshold=threshold, cancelled=self.cancelled
+            detector, self.watch, self.classes, self.device, threshold=None, cancelled=self.cancelled
         )
 
     def _finish(self, out: Path, history: Sequence[EpochRow], best_epoch: int) -> Trained:
-        self.progress(Progress(phase=Phase.MEASURING, epochs=self.spec.epochs))
-        best = self._measure(self.watch)
-        # Where users see detections from: the best F1 on the watched split, not on the measured one.
-        threshold = round(min(max(best.threshold, _THRESHOLDS[0]), _THRESHOLDS[1]), 2)
-        metrics = self._measure(self.measure, threshold)
-        self.progress(Progress(phase=Phase.EXPORTING, epochs=self.spec.epochs))
-        contract = Contract(
-            size=self.size,
-            stride=STRIDE,
-            classes=self.classes,
-            score_threshold=threshold,
-            max_detections=self.limit,
-        )
-        (out / "contract.json").write_bytes(msgspec.json.encode(contract))
+        contract = Contract(size=self.size, stride=STRIDE, classes=self.classes, max_detections=self.limit)
         weights.save(self.net, out)
-        detector = Detector(self.net, self.limit)
-        export.export(detector, contract, out)
-        chosen = [self.measure.sample(i).fitted.image[0] for i in range(min(_GOLDEN, len(self.measure)))]
-        export.golden(detector, chosen, out)
+        looks = Looks(self.watch, self.measure, self.progress, self.cancelled, self.spec.epochs)
         return Trained(
-            metrics=metrics,
+            metrics=finish(Detector(self.net, self.limit).eval(), contract, looks, self.device, out),
             measured_on=str(self.measured),
             watched=str(self.watched),
             history=tuple(history),
@@ -175,10 +146,10 @@ class _Training:
         )
 
 
-def training_size(pairs: Sequence[Pair], img_size: int) -> int:
+def training_size(pairs: Sequence[Pair], img_size: int, stride: int = STRIDE) -> int:
     """min(`img_size`, longest side of the pictures), rounded up to the stride."""
     longest = max(max(pair.width, pair.height) for pair in pairs)
-    return -(-min(img_size, longest) // STRIDE) * STRIDE
+    return -(-min(img_size, longest) // stride) * stride
 
 
 def _limit(pairs: Sequence[Pair]) -> int:

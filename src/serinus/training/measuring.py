@@ -11,6 +11,8 @@ from serinus.evaluation.detection import Metrics, evaluate
 from serinus.imagery.stack import to_original
 from serinus.training.samples import Samples
 
+_WATCHED = 200
+
 
 def measured(
     detector: nn.Module,
@@ -32,6 +34,21 @@ def measured(
         found.append(to_original(answer, sample.fitted))
         truth.append((sample.boxes, sample.labels))
     return evaluate(truth, found, classes, threshold=threshold)
+
+
+def learned(dataset: Dataset) -> tuple[Pair, ...]:
+    """The training split. Raises InvalidInput when it shows no building."""
+    pairs = dataset.pairs(Split.TRAIN)
+    if not any(pair.boxes for pair in pairs):
+        raise InvalidInput(
+            f"The training split of {dataset.id} shows no labelled building.", remedy="Upload more pairs."
+        )
+    return pairs
+
+
+def thinned(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """At most `_WATCHED` of them, spread evenly: what is measured after each epoch."""
+    return tuple(pairs[:: -(-len(pairs) // _WATCHED)])
 
 
 def first_with_buildings(dataset: Dataset, splits: Sequence[Split]) -> tuple[Split, tuple[Pair, ...]]:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import msgspec
 
+from serinus.artifact.card import write_card
 from serinus.artifact.manifest import Contract, Lineage, Manifest
 from serinus.core.errors import Conflict, ModelFault
 from serinus.core.ids import Digest
 from serinus.data.dataset import Dataset, Split
 from serinus.training import baseline, export, resumption
 from serinus.training.compact import Compact
+from serinus.training.examples import write_examples
+from serinus.training.provenance import code_sha256, of_dataset
 from serinus.training.reporting import report
 from serinus.training.trainer import Inputs, Phase, Progress, Trained, Trainer, TrainSpec
 
@@ -71,7 +74,7 @@ def train(
             progress(Progress(phase=Phase.CHECKING, epochs=spec.epochs))
             contract = _finished(work, chosen.name, trained)
             export.prove(work, contract, seconds=trial_seconds, memory_mb=trial_memory_mb)
-            lineage = _lineage(spec, dataset, chosen.name, parent, trained)
+            lineage = _lineage(spec, dataset, chosen, parent, trained)
             (work / "lineage.json").write_bytes(msgspec.json.encode(lineage))
             report(work, contract.classes, trained)
             if with_baseline and spec.inputs is not Inputs.POST:
@@ -85,6 +88,8 @@ def train(
                     cancelled=cancelled,
                 )
                 (work / baseline.FILE).write_bytes(msgspec.json.encode(compared))
+            write_examples(work, contract)
+            write_card(work)
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -113,11 +118,11 @@ def _finished(work: Path, trainer: str, trained: Trained) -> Contract:
 
 
 def _lineage(
-    spec: TrainSpec, dataset: Dataset, trainer: str, parent: Digest | None, trained: Trained
+    spec: TrainSpec, dataset: Dataset, chosen: Trainer, parent: Digest | None, trained: Trained
 ) -> Lineage:
     seen = {pair.sha256_post for split in (Split.TRAIN, Split.VAL) for pair in dataset.pairs(split)}
     return Lineage(
-        trainer=trainer,
+        trainer=chosen.name,
         config={
             "epochs": spec.epochs,
             "batch": spec.batch,
@@ -129,6 +134,9 @@ def _lineage(
             "patience": spec.patience,
             "tile": spec.tile,
             **({"family": spec.family} if spec.family else {}),
+            **of_dataset(dataset),
+            "licence": chosen.licence,
+            "code_sha256": code_sha256(),
             "threads": spec.threads or len(os.sched_getaffinity(0)),
             "torch": version("torch"),
             "measured_on": trained.measured_on,

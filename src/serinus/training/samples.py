@@ -52,12 +52,15 @@ class Window(NamedTuple):
 class Samples:
     """Reads each pair once and keeps it while there is room; pairs beyond that are read each time."""
 
-    def __init__(self, dataset: Dataset, pairs: Sequence[Pair], size: int) -> None:
+    def __init__(
+        self, dataset: Dataset, pairs: Sequence[Pair], size: int, stride: int = STRIDE, *, keep: bool = True
+    ) -> None:
+        self._stride = stride
         self._dataset = dataset
         self._pairs = pairs
         self.size = size
         self._kept: dict[int, Sample] = {}
-        self._room = _CACHE_BYTES
+        self._room = _CACHE_BYTES if keep else 0
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -68,7 +71,7 @@ class Samples:
         if kept is not None:
             return kept
         pre, post, boxes, labels = load_pair(self._dataset, self._pairs[index])
-        sample = Sample(fit(pre, post, size=self.size, stride=STRIDE), boxes, labels)
+        sample = Sample(fit(pre, post, size=self.size, stride=self._stride), boxes, labels)
         if sample.fitted.image.nbytes <= self._room:
             self._room -= sample.fitted.image.nbytes
             self._kept[index] = sample

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from serinus.core.errors import InvalidInput
 from serinus.data.dataset import Dataset
 from serinus.evaluation.detection import Metrics
 
@@ -61,6 +62,15 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Of networks, for trainers that know several; empty: the trainer's own choice."""
     note: str = ""
     """What changed, for people."""
+
+
+def check_spec(spec: TrainSpec) -> None:
+    """Raises InvalidInput when nothing would be trained."""
+    if spec.epochs < 1 or spec.batch < 1:
+        raise InvalidInput(
+            f"{spec.epochs} epochs of batches of {spec.batch} train nothing.",
+            remedy="Give 1 or more of both.",
+        )
 
 
 class Phase(StrEnum):
