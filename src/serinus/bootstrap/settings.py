@@ -185,8 +185,8 @@ class Settings(BaseSettings):
 
     # MLflow
     mlflow_tracking_uri: SecretStr | None = None
-    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
-    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    """Server that trainings are told to as runs, and outcomes, instead of the one that a version was imported
+    from; may carry credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
     mlflow_alias: str = ""
     """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
     mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0

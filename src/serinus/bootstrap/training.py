@@ -14,6 +14,7 @@ from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.publication import KEPT, publish
 from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.trackers import tracking
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
@@ -46,6 +47,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     baseline: bool = False
     fresh: bool = False
+    tensorboard: Path | None = None
     note: str = ""
 
 
@@ -176,7 +178,15 @@ def train_and_publish(
         _keep_golden_apart(store, dataset)
         spec = _spec(settings, wish, _base(store, settings, wish.base))
         drafts = _drafts(settings)
-        with tempfile.TemporaryDirectory(dir=drafts) as folder:
+        with (
+            tracking(settings, spec, dataset, tensorboard=wish.tensorboard) as trackers,
+            tempfile.TemporaryDirectory(dir=drafts) as folder,
+        ):
+
+            def moved(at: "Progress") -> None:
+                _tell(at, progress, reporter)
+                trackers.tell(at)
+
             draft = train(
                 spec,
                 dataset,
@@ -186,7 +196,7 @@ def train_and_publish(
                 checkpoints=_swept(settings.data_dir / "checkpoints"),
                 fresh=wish.fresh,
                 with_baseline=wish.baseline,
-                progress=lambda at: _tell(at, progress, reporter),
+                progress=moved,
                 cancelled=cancelled,
                 trial_seconds=settings.trial_seconds,
                 trial_memory_mb=settings.trial_memory_mb,
@@ -202,6 +212,7 @@ def train_and_publish(
                 cancelled=cancelled,
                 tell=waiting,
             )
+            trackers.published(done.store, done.version)
         output, published = _outcome(done.store, done.version, settings.epochs)
         if reporter:
             reporter.succeed(output)

@@ -27,6 +27,7 @@ def train(
     family: str = "",
     baseline: bool = False,
     fresh: bool = False,
+    tensorboard: Path | None = None,
     note: str = "",
     upload: Annotated[Path | None, Parameter(show=False)] = None,
     job: Job = None,
@@ -68,6 +69,8 @@ def train(
         Also train on the picture after the disaster alone, and say whether six channels beat it.
     fresh
         Start anew, although a training with equal settings was killed and could go on.
+    tensorboard
+        Folder for event files that TensorBoard shows (extra `tensorboard`).
     note
         What changed, for people.
     """
@@ -85,6 +88,7 @@ def train(
         family=family,
         baseline=baseline,
         fresh=fresh,
+        tensorboard=tensorboard,
         note=note,
     )
     with progress("train") as move:
