@@ -64,6 +64,9 @@ bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, an
 bench-import: $(VENV)/.ready ## memory and time of large imports (BENCH_ARGS="--pairs 500 5000 --json FILE")
 	$(BIN)/python bench/importing.py $(BENCH_ARGS)
 
+bench-train: $(VENV)/.ready ## what the compact trainer learns in how long (BENCH_ARGS="--quick --json FILE")
+	$(BIN)/python bench/train.py $(BENCH_ARGS)
+
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --signals --out build/simulation

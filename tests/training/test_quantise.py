@@ -89,7 +89,8 @@ def test_the_manifest_tells_parent_data_and_settings(
     assert set(store.manifest(parent).lineage.tiles) <= set(lineage.tiles)
     assert manifest.contract.score_threshold == made.comparison.threshold
     assert manifest.metrics["map50"] == made.comparison.map50
-    assert "best.pt" in manifest.files, "a training can start from it"
+    assert {"best.pt", "MODEL_CARD.md"} <= set(manifest.files), "a training can start from it"
+    assert config["epochs"] == store.manifest(parent).lineage.config["epochs"]
     assert "int8" in manifest.note
 
 

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """Training epochs, when nothing else is said."""
     batch: Annotated[int, Field(ge=1, le=512)] = 8
     """Pairs per training step, when nothing else is said."""
+    trainer: str = "compact"
+    """Who trains, when nothing else is said (`serinus trainers list`)."""
     train_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a training; 0 means one per core."""
 
@@ -197,8 +199,8 @@ class Settings(BaseSettings):
 
     # MLflow
     mlflow_tracking_uri: SecretStr | None = None
-    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
-    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    """Server that trainings are told to as runs, and outcomes, instead of the one that a version was imported
+    from; may carry credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
     mlflow_alias: str = ""
     """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
     mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0

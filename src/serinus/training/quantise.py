@@ -29,6 +29,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from serinus.artifact.card import write_card
 from serinus.artifact.manifest import Contract, Lineage, Manifest
 from serinus.core.errors import Cancelled, InvalidInput, ModelFault
 from serinus.core.ids import Digest
@@ -169,13 +170,14 @@ def quantise(
     progress(0.7, "measuring")
     comparison, metrics, contract = _compare(artifact, out, contract, dataset, cancelled)
     (out / "contract.json").write_bytes(msgspec.json.encode(contract))
-    lineage = _lineage(manifest, dataset, parent, used, heads)
+    lineage = _lineage(manifest, dataset, parent, used, heads, comparison.measured_on)
     (out / "lineage.json").write_bytes(msgspec.json.encode(lineage))
     epochs = {name: manifest.metrics[name] for name in ("train_epochs",) if name in manifest.metrics}
     (out / "metrics.json").write_bytes(msgspec.json.encode(metrics.flat() | epochs))
     (out / "training/quantisation.json").write_bytes(msgspec.json.encode(comparison))
     progress(0.9, "checking")
     _write_golden(out, contract, tried, seconds=trial_seconds, memory_mb=trial_memory_mb)
+    write_card(out)
     return Variant(draft=out, comparison=comparison)
 
 
@@ -309,14 +311,22 @@ def _race(models: Sequence[Model], image: Images) -> list[float]:
 
 
 def _lineage(
-    manifest: Manifest, dataset: Dataset, parent: Digest, used: Sequence[Pair], heads: Sequence[str]
+    manifest: Manifest,
+    dataset: Dataset,
+    parent: Digest,
+    used: Sequence[Pair],
+    heads: Sequence[str],
+    measured_on: str,
 ) -> Lineage:
+    """What its parent was trained with holds for it, too: the licence, what it sees of a pair."""
     known = manifest.lineage
     shown = [pair.sha256_pre + pair.sha256_post for pair in used]
     seen = {pair.sha256_post for split in (Split.TRAIN, Split.VAL) for pair in dataset.pairs(split)}
     return Lineage(
         trainer="int8",
         config={
+            **known.config,
+            "measured_on": measured_on,
             "quantiser": {**SETTINGS, "left": sorted(heads), "onnxruntime": ort.__version__},
             "calibration": {
                 "dataset": dataset.id,
