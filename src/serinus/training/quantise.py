@@ -170,7 +170,7 @@ def quantise(
     progress(0.7, "measuring")
     comparison, metrics, contract = _compare(artifact, out, contract, dataset, cancelled)
     (out / "contract.json").write_bytes(msgspec.json.encode(contract))
-    lineage = _lineage(manifest, dataset, parent, used, heads, comparison.measured_on)
+    lineage = _lineage(manifest, dataset, parent, used, heads=heads, measured_on=comparison.measured_on)
     (out / "lineage.json").write_bytes(msgspec.json.encode(lineage))
     epochs = {name: manifest.metrics[name] for name in ("train_epochs",) if name in manifest.metrics}
     (out / "metrics.json").write_bytes(msgspec.json.encode(metrics.flat() | epochs))
@@ -315,6 +315,7 @@ def _lineage(
     dataset: Dataset,
     parent: Digest,
     used: Sequence[Pair],
+    *,
     heads: Sequence[str],
     measured_on: str,
 ) -> Lineage:
