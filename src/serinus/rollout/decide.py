@@ -133,7 +133,9 @@ def next_start(state: State) -> tuple[Version, int | None] | None:
 
 def _condemned(situation: Situation, verdict: Verdict) -> RollBack | None:
     if situation.load_failure:
-        return RollBack(ReasonCode.LOAD_FAILURE, f"the canary does not load: {situation.load_failure}")
+        return RollBack(
+            ReasonCode.LOAD_FAILURE, f"the canary does not load or stay alive: {situation.load_failure}"
+        )
     if verdict.blame is not None:
         return RollBack(verdict.blame, verdict.words)
     return None

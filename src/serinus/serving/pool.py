@@ -2,7 +2,8 @@
 
 Each worker has a thread that starts it, feeds it, and starts it again when it dies. What a version cannot do
 (load) is a state of its pool; what it fails on a request is that request's `VersionFailed`. Who dies of
-requests is started again for ever: one picture must not take a version away from everybody.
+requests is started again, later each time: one picture must not take a version away from everybody. Whether
+that goes on for ever is up to who owns the pool (`deaths`, `give_up`).
 """
 
 import contextlib
@@ -84,6 +85,8 @@ class Pool:
         self._failure = ""
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
+        self._last_death = ""
+        """What the last one died of."""
         self._failed_starts = 0
         """In a row."""
         self._processes: set[WorkerProcess] = set()
@@ -101,6 +104,15 @@ class Pool:
         return self._failure
 
     @property
+    def deaths(self) -> int:
+        """Workers that died after they had loaded, in a row, without an answer between."""
+        return self._deaths
+
+    def give_up(self) -> None:
+        """The version does not stay alive: a load failure, as if it had not loaded."""
+        self._fail(f"its workers died {self._deaths} times in a row without an answer; {self._last_death}")
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the workers that are alive."""
         with self._lock:
@@ -110,6 +122,11 @@ class Pool:
     def waiting(self) -> int:
         """Requests that wait for a worker."""
         return self._tasks.qsize()
+
+    @property
+    def crowded(self) -> bool:
+        """More than half of the queue is taken, rescues not counted."""
+        return 2 * self._own() > self._queue_size
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
@@ -181,11 +198,9 @@ class Pool:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
-        # From here on requests wait for whoever starts.
-        urgent = spec if spec.background else spec._replace(nice=0)
         for _ in range(self._workers - 1):
-            self._begin(lambda: self._serve(urgent, None))
-        self._serve(urgent, worker)
+            self._begin(lambda: self._serve(None))
+        self._serve(worker)
 
     def _prepared(self) -> WorkerSpec | None:
         said = ""
@@ -205,42 +220,43 @@ class Pool:
                 self._closing.wait(_SYSTEM_PAUSE_SECONDS)
         return None
 
-    def _serve(self, spec: WorkerSpec, worker: WorkerProcess | None) -> None:
+    def _serve(self, worker: WorkerProcess | None) -> None:
         """Feeds a worker, and the next one when it died, until the pool is closed."""
         while not self._closing.is_set():
-            if worker is None and self._is_intact():
+            if worker is None and (spec := self._intact()) is not None:
                 worker = self._start(spec)
             if worker is None:
                 continue
             self._feed(worker)
             self._end(worker)
-            worker = None
             if not self._closing.is_set():
-                self._deaths += 1
+                with self._lock:
+                    self._deaths += 1
+                    self._last_death = worker.ended
                 log.warning(
-                    "A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths)
+                    "A worker died.",
+                    extra=fields(version=self.version, deaths_in_a_row=self._deaths, cause=self._last_death),
                 )
                 self._pause(self._deaths - 1)
+            worker = None
 
-    def _is_intact(self) -> bool:
-        """Whether a new worker would load what was published; after a pause if not.
+    def _intact(self) -> WorkerSpec | None:
+        """What a new worker loads, where that still is what was published; else None, after a pause.
 
         Workers that run hold what they loaded and go on; with none left the version has failed.
         """
         try:
-            self._prepare()
+            return self._prepare()
         except (Corrupt, NotFound, ModelFault) as error:
             if not self._ready:
                 self._fail(str(error))
-                return False
+                return None
             log.warning("A worker is not started again.", extra=self._fields(error))
             self._closing.wait(_LONGEST_PAUSE_SECONDS)
         except (OSError, Unavailable, Misconfigured) as error:
             log.warning("The version cannot be checked now; a worker waits.", extra=self._fields(error))
             self._closing.wait(_SYSTEM_PAUSE_SECONDS)
-        else:
-            return True
-        return False
+        return None
 
     def _start(self, spec: WorkerSpec) -> WorkerProcess | None:
         """A worker that is ready, or None after a pause.

@@ -149,6 +149,7 @@ class Predictor:
         height, width = pictures.post.shape[:2]
         decoded = monotonic()
         with self._residency.lease(version) as lease:
+            self._shed(lease)
             who = caller if stratum is Stratum.USERS else NOBODY
             assigned = assign(lease.snapshot, who, self._coin)
             if version is not None:
@@ -209,6 +210,16 @@ class Predictor:
             timing=timing,
             shadow=shadow,
         )
+
+    def _shed(self, lease: Lease) -> None:
+        """Before the coin: while both versions have many waiting, the service is overloaded, not one of them.
+
+        Were they refused by their queues instead, the version whose queue happens to fill first would look
+        worse than the other. Raises Unavailable.
+        """
+        if len(lease.seats) == len(Arm) and all(seat.pool.crowded for seat in lease.seats.values()):
+            self._metrics.refused.labels("busy").inc()
+            raise Unavailable("The service is busy.", remedy="Try again soon.", retry_after=1.0)
 
     def _shadow(self, lease: Lease, answered: Arm, fits: Fits) -> Shadow | None:
         """What the other version is to be asked, when the coin says so and both are here."""

@@ -198,7 +198,11 @@ class Residency:
         current = state.versions[state.current].digest if state.current is not None else None
         rollout = state.rollout
         started = state.versions[rollout.version].digest if rollout is not None else None
+        canary = state.canary.digest if state.canary is not None else None
         for digest, resident in self._residents.items():
+            # Current is started again for ever: without it nobody answers.
+            if digest == canary != current and resident.pool.deaths >= self._settings.crash_limit:
+                resident.pool.give_up()
             if resident.pool.state is PoolState.FAILED and digest not in self._failed:
                 number = rollout.number if rollout is not None and digest == started else None
                 self._failed[digest] = _Failure(resident.pool.failure, now, number)
@@ -226,7 +230,7 @@ class Residency:
                 model=self._store.artifact(digest) / _MODEL,
                 contract=resident.contract,
                 threads=settings.worker_threads,
-                nice=settings.shadow_nice if shadow else self._nice(),
+                nice=settings.shadow_nice if shadow else self._nice(digest),
                 background=shadow,
                 memory_bytes=settings.worker_memory_bytes,
                 load_seconds=settings.load_timeout_seconds,
@@ -241,9 +245,10 @@ class Residency:
             start_limit=settings.start_limit,
         )
 
-    def _nice(self) -> int:
-        """While nobody serves there is nobody whom a load could slow down."""
-        return 0 if self._snapshot.current is None else self._settings.worker_nice
+    def _nice(self, digest: Digest) -> int:
+        """Requests wait for current's workers; a load of another version must not slow current down."""
+        current = self._snapshot.current
+        return 0 if current is None or current.digest == digest else self._settings.worker_nice
 
 
 def _close(resident: _Resident) -> None:

@@ -43,6 +43,8 @@ class InferenceSettings:
     """Niceness added while a version loads."""
     start_limit: int = 4
     """So many starts of a version's workers that fail in a row are a load failure."""
+    crash_limit: int = 6
+    """So many deaths of a canary's workers in a row, without an answer between, are a load failure."""
     queue_size: int = 64
     """Requests that may wait for one version's workers, beside those that another version failed."""
     shadow_nice: int = 19

@@ -1,0 +1,223 @@
+"""Whatever a canary does, and whatever is swapped, no user sees a failed answer.
+
+Users ask at 40 % of the capacity that is measured first, with pictures of 256 x 256. Asserted is what they
+are told and in which order, never when.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from serinus.rollout.events import Undone
+from serinus.rollout.policy import Policy, Rule
+from tests.api.live import Server, server
+from tests.processes import wild
+from tests.processes.load import Answer, Load, pressed
+from tests.serving.house import promote, publish, roll_back, start_canary, wait_for
+
+pytestmark = pytest.mark.processes
+
+ROUNDS = 1000
+"""A model of about 10 ms: so much work that asking is not most of it."""
+PART = 0.4
+MISDEEDS = (
+    "throw",
+    "hang",
+    "leave:3",
+    "leave_politely:0",
+    "segfault",
+    "nan",
+    "huge",
+    "many",
+    "flat",
+    "bytes",
+)
+"""What a canary does to each picture, and so never answers."""
+CRASHES = MISDEEDS[1:5]
+"""Those that take its worker with them."""
+
+
+PATIENT = Policy(rule=Rule.COUNTING)
+"""Under this one only the controller, which is not here, takes traffic away from a bad canary."""
+
+
+class Stage:
+    """A service with a good version and users who ask for 40 % of what it can do."""
+
+    def __init__(self, made: Server, root: Path) -> None:
+        self.made = made
+        self._root = root
+        self._seeds = itertools.count(2)
+        load = Load(made.url, size=wild.SIZE)
+        self.rate = PART * asyncio.run(load.capacity(8, 4.0))
+
+    def publish(self, misdeed: str = "") -> int:
+        seed = next(self._seeds)
+        return publish(
+            self.made.store, wild.draft(self._root / f"v{seed}", misdeed, seed=seed, rounds=ROUNDS)
+        )
+
+    def failure(self, version: int) -> str:
+        """Why the replica says that a version does not load or stay alive."""
+        digest = self.made.store.state().versions[version].digest
+        return next((r.failed[digest] for r in self.made.store.replicas(0.0) if digest in r.failed), "")
+
+    def roll_back(self, rollout: int, version: int) -> float:
+        """Rolls a canary back; the moment (monotonic seconds) since which nobody is sent to it."""
+        roll_back(self.made.store, rollout, version)
+        wait_for(lambda: self.made.canary() is None, "the rollback")
+        return time.monotonic()
+
+    def serves(self, version: int) -> float:
+        """Waits until `version` is current here; the moment since which it is."""
+
+        def is_current() -> bool:
+            status = self.made.get("/model-status")
+            return status.get("current_version", {}).get("version") == version and not status["canary_model"]
+
+        wait_for(is_current, f"version {version} to be current")
+        return time.monotonic()
+
+    def some_after(self, load: Load, moment: float) -> list[Answer]:
+        """Waits for a few answers to who asked after the moment."""
+        wait_for(lambda: len(after(load, moment)) >= 5, "answers")
+        return after(load, moment)
+
+    def users(self) -> AbstractContextManager[Load]:
+        return pressed(self.made.url, self.rate, size=wild.SIZE)
+
+    def workers_of(self, version: int) -> list[int]:
+        digest = self.made.store.state().versions[version].digest
+        return [child.pid for child in self.made.psutil.children() if digest in " ".join(child.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    root = tmp_path_factory.mktemp("chaos")
+    first = wild.draft(root / "first", seed=1, rounds=ROUNDS)
+    with server(
+        root,
+        first=first,
+        env=wild.ENVIRONMENT,
+        predict_seconds=5.0,
+        load_timeout_seconds=600.0,
+        worker_memory_bytes=600 << 20,
+    ) as made:
+        yield Stage(made, root)
+
+
+def after(load: Load, moment: float) -> list[Answer]:
+    """What was asked after a moment, in the order of asking."""
+    return sorted(answer for answer in load.answers if answer.asked > moment)
+
+
+def let_misbehave(stage: Stage, misdeed: str, harm: int) -> tuple[str, Load]:
+    """A canary does `misdeed` until it failed `harm` requests or was given up, then it is rolled back.
+
+    Gives the words of the replica that gave it up, if it did, and what the users were told.
+    """
+    version = stage.publish(misdeed)
+    with stage.users() as load:
+        rollout = start_canary(stage.made.store, version, policy=PATIENT)
+        wait_for(
+            lambda: sum(answer.fallback for answer in load.answers) >= harm or stage.failure(version),
+            f"{harm} requests that the canary fails",
+        )
+        given_up = stage.failure(version)
+        calm = stage.roll_back(rollout, version)
+        stage.some_after(load, calm)
+    assert load.failed == []
+    assert {(a.version, a.assigned, a.fallback) for a in after(load, calm)} == {(1, "current", False)}
+    assert {answer.version for answer in load.answers} == {1}
+    wait_for(lambda: not stage.workers_of(version), "the end of its workers")
+    return given_up, load
+
+
+def let_load(stage: Stage, seconds: int) -> None:
+    """A canary that computes for so many seconds before it is loaded; then it answers its share."""
+    version = stage.publish(f"load:{seconds}")
+    with stage.users() as load:
+        rollout = start_canary(stage.made.store, version, policy=PATIENT)
+        wait_for(lambda: stage.workers_of(version), "its worker")
+        begun = time.monotonic()
+        wait_for(lambda: len(after(load, begun)) >= 10, "answers while it loads")
+        assert stage.made.canary() is None
+        waiting = list(load.answers)
+        wait_for(lambda: any(a.version == version for a in load.answers), "an answer of the canary", 300.0)
+        calm = stage.roll_back(rollout, version)
+        stage.some_after(load, calm)
+    assert load.failed == []
+    assert {(a.version, a.assigned, a.fallback) for a in waiting} == {(1, "current", False)}
+    assert {(a.version, a.fallback) for a in after(load, calm)} == {(1, False)}
+    assert not any(answer.fallback for answer in load.answers)
+
+
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+def test_a_canary_that_misbehaves_costs_nobody_an_answer(stage: Stage, misdeed: str) -> None:
+    let_misbehave(stage, misdeed, harm=5)
+
+
+def test_a_canary_that_leaks_fails_at_its_limit_and_goes_on_in_a_new_worker(stage: Stage) -> None:
+    version = stage.publish("leak")
+
+    def recovered(load: Load) -> bool:
+        failed = [answer.told for answer in load.answers if answer.fallback]
+        return bool(failed) and any(a.version == version and a.asked > failed[0] for a in load.answers)
+
+    with stage.users() as load:
+        rollout = start_canary(stage.made.store, version, policy=PATIENT)
+        wait_for(lambda: recovered(load), "the canary to fail, and to answer again")
+        stage.roll_back(rollout, version)
+    assert load.failed == []
+    assert all(a.assigned == "canary" and not a.fallback for a in load.answers if a.version == version)
+
+
+def test_a_canary_that_loads_for_long_is_not_waited_for(stage: Stage) -> None:
+    let_load(stage, 1)
+
+
+def test_promotion_undo_and_rollback_fail_no_request(stage: Stage) -> None:
+    """Also an undo after the window, when the version before must be loaded again."""
+    store = stage.made.store
+    second, third = stage.publish(), stage.publish()
+    with stage.users() as load:
+        for policy in (Policy(), Policy(rollback_window_seconds=0.0)):
+            rollout = start_canary(store, second, policy=policy)
+            wait_for(lambda: stage.made.canary() == second, "the canary")
+            promote(store, rollout, second)
+            swapped = stage.serves(second)
+            if not policy.rollback_window_seconds:
+                wait_for(lambda: not stage.workers_of(1), "version 1 to be unloaded")
+            promoted = stage.some_after(load, swapped)
+            store.append(Undone(version=1, undone=second), actor="test", reason="test")
+            undone = stage.some_after(load, stage.serves(1))
+            assert {(a.version, a.assigned) for a in promoted} == {(second, "current")}
+            assert {(a.version, a.assigned) for a in undone} == {(1, "current")}
+        rollout = start_canary(store, third)
+        wait_for(lambda: any(a.version == third for a in load.answers), "an answer of the canary")
+        calm = stage.roll_back(rollout, third)
+        stage.some_after(load, calm)
+    assert load.failed == []
+    assert {a.version for a in after(load, calm)} == {1}
+    assert {a.version for a in load.answers} == {1, second, third}
+    assert not any(a.fallback for a in load.answers)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+def test_a_canary_that_misbehaves_for_long_costs_nobody_an_answer(stage: Stage, misdeed: str) -> None:
+    given_up, load = let_misbehave(stage, misdeed, harm=300)
+    if misdeed in CRASHES:
+        assert "died 6 times in a row without an answer" in given_up
+    else:
+        assert not given_up and sum(answer.fallback for answer in load.answers) >= 300
+
+
+@pytest.mark.long
+def test_a_canary_that_loads_for_a_minute_is_not_waited_for(stage: Stage) -> None:
+    let_load(stage, 60)
