@@ -144,6 +144,8 @@ def _condemned(situation: Situation, verdict: Verdict) -> RollBack | None:
 def _held(rollout: Rollout, situation: Situation) -> Decision:
     if rollout.code is ReasonCode.SHARED_FAILURE and situation.outage_over:
         return ResetEpoch("both versions are well again; the evidence starts afresh")
+    if rollout.sequential:
+        return Hold("held, and nobody else is loaded: resume, promote or roll back by hand", None)
     if rollout.share == 0.0:
         return Hold("held without traffic: resume, promote or roll back by hand", None)
     ends = (rollout.held_at or 0.0) + rollout.policy.hold_for_seconds

@@ -83,6 +83,7 @@ class Pool:
         self._closing = threading.Event()
         self._state = PoolState.LOADING
         self._failure = ""
+        self._load_seconds = 0.0
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
         self._last_death = ""
@@ -102,6 +103,11 @@ class Pool:
     def failure(self) -> str:
         """Why the state is FAILED, in words."""
         return self._failure
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the first worker took to load; 0 before it has."""
+        return self._load_seconds
 
     @property
     def deaths(self) -> int:
@@ -264,6 +270,7 @@ class Pool:
         A first load that fails fails the version, unless the worker died of it: that may be the machine's
         doing (memory ran out), and is tried again, like the start of a worker in a dead one's place.
         """
+        began = monotonic()
         try:
             worker = WorkerProcess(spec)
         except OSError as error:  # the machine is short of something: not the version's fault
@@ -290,6 +297,7 @@ class Pool:
             return None
         with self._lock:
             self._failed_starts = 0
+            self._load_seconds = self._load_seconds or monotonic() - began
             self._ready.add(worker)
         return worker
 

@@ -39,6 +39,9 @@ class InferenceSettings:
     """CPU threads that one picture may use in a worker."""
     worker_memory_bytes: int = 4 << 30
     """What a model may allocate in its worker, bytes."""
+    memory_bytes: int = 0
+    """What this process and its workers may take together, bytes (setting INFER_MEMORY_MB); 0: what the
+    container or the machine has."""
     worker_nice: int = 10
     """Niceness added while a version loads."""
     start_limit: int = 4
