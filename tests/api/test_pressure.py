@@ -424,3 +424,16 @@ def test_more_connections_than_are_allowed_are_told_so(tmp_path: Path) -> None:
         assert held[0].send(predict()).reply().status == 200
         held.pop().socket.close()
         wait_for(lambda: ask(made, "/healthz").status == 200, "a place")
+
+
+def test_connections_leave_descriptors_for_answers(tmp_path: Path) -> None:
+    with server(tmp_path, descriptors=310) as made, ExitStack() as stack:
+        held = [stack.enter_context(Wire(made.url)) for _ in range(10)]
+        for wire in held:
+            assert wire.send(head("GET", "/healthz")).reply().status == 200
+        beyond = [stack.enter_context(Wire(made.url)) for _ in range(250)]
+        replies = [wire.reply() for wire in beyond]
+        assert {(reply.status, reply.header("Retry-After")) for reply in replies} <= {(503, "1"), (0, None)}
+        assert sum(reply.status == 503 for reply in replies) >= 100
+        assert held[0].send(predict()).reply().status == 200
+        assert [line for line in made.log() if line["level"] == "error"] == []

@@ -5,19 +5,24 @@ are told and in which order, never when.
 """
 
 import asyncio
+import contextlib
 import itertools
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serinus.rollout.events import Undone
 from serinus.rollout.policy import Policy, Rule
 from tests.api.live import Server, server
+from tests.api.raw import Wire
 from tests.processes import wild
-from tests.processes.load import Answer, Load, pressed
+from tests.processes.load import Answer, Load, pressed, request
 from tests.serving.house import promote, publish, roll_back, start_canary, wait_for
 
 pytestmark = pytest.mark.processes
@@ -93,7 +98,12 @@ class Stage:
 
     def workers_of(self, version: int) -> list[int]:
         digest = self.made.store.state().versions[version].digest
-        return [child.pid for child in self.made.psutil.children() if digest in " ".join(child.cmdline())]
+        found = []
+        for child in self.made.psutil.children():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if digest in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +231,41 @@ def test_a_canary_that_misbehaves_for_long_costs_nobody_an_answer(stage: Stage, 
 @pytest.mark.long
 def test_a_canary_that_loads_for_a_minute_is_not_waited_for(stage: Stage) -> None:
     let_load(stage, 60)
+
+
+def test_workers_that_are_killed_or_stand_still_cost_nobody_an_answer(stage: Stage) -> None:
+    version = stage.publish()
+    with stage.users() as load:
+        rollout = start_canary(stage.made.store, version, policy=PATIENT)
+        wait_for(lambda: any(a.version == version for a in load.answers), "an answer of the canary")
+        (standing,) = stage.workers_of(version)
+        os.kill(standing, signal.SIGSTOP)  # it is killed for it
+        wait_for(lambda: standing not in stage.workers_of(version), "its end")
+        for number in (1, version, 1):
+            wait_for(lambda of=number: stage.workers_of(of), "a worker")
+            worker = stage.workers_of(number)[0]
+            os.kill(worker, signal.SIGKILL)
+            wait_for(lambda of=number, gone=worker: gone not in stage.workers_of(of), "its end")
+        killed = time.monotonic()
+        wait_for(lambda: {a.version for a in after(load, killed)} >= {1, version}, "answers of both")
+        stage.roll_back(rollout, version)
+    assert load.failed == []
+
+
+def test_a_shortage_of_descriptors_passes_without_harm(stage: Stage) -> None:
+    """The limit falls below what is open: requests are told to come back, and no worker is lost."""
+    process, workers = stage.made.psutil, stage.workers_of(1)
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(stage.made.url)) for _ in range(8)]
+        wait_for(lambda: len(stage.made.connections()) >= 8, "the connections")
+        process.rlimit(psutil.RLIMIT_NOFILE, (8, before[1]))
+        try:
+            replies = [wire.send(request(wild.SIZE)).reply() for wire in wires]
+        finally:
+            process.rlimit(psutil.RLIMIT_NOFILE, before)
+    assert {(503, "1")} <= {(r.status, r.header("Retry-After")) for r in replies} <= {(503, "1"), (200, None)}
+    assert stage.workers_of(1) == workers
+    with stage.users() as load:
+        stage.some_after(load, 0.0)
+    assert load.failed == []
