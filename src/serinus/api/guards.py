@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serinus.api.departure import ClientLeft
 from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
 from serinus.api.forms import BODY, Intake
-from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge
+from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge, Unavailable
 from serinus.core.ids import NewId
 from serinus.observe.logs import fields, request_context
 
@@ -93,6 +93,10 @@ class Guards:
                 await body.answer_too_large()
             except (ClientLeft, ClientDisconnect):
                 log.info("The client left.", extra=fields(path=scope["path"]))
+            except MemoryError:
+                log.exception("There was no memory for a request.", extra=fields(path=scope["path"]))
+                if not body.started:
+                    await problem_of(_no_memory())(scope, receive, body.send)
             except Exception:
                 if body.over and not body.started:  # it stumbled over what it was not given
                     await body.answer_too_large()
@@ -102,6 +106,10 @@ class Guards:
                     await internal()(scope, receive, body.send)
             else:
                 await body.answer_too_large()
+
+
+def _no_memory() -> Unavailable:
+    return Unavailable("This machine is short of memory.", remedy="Try again soon.", retry_after=1.0)
 
 
 def install(app: FastAPI, rules: GuardRules, new_id: NewId) -> None:
