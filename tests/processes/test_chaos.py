@@ -23,7 +23,7 @@ from tests.api.live import Server, server
 from tests.api.raw import Wire
 from tests.processes import wild
 from tests.processes.load import Answer, Load, pressed, request
-from tests.serving.house import promote, publish, roll_back, start_canary, wait_for
+from tests.serving.house import WAIT_SECONDS, promote, publish, roll_back, start_canary, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -137,6 +137,7 @@ def let_misbehave(stage: Stage, misdeed: str, harm: int) -> tuple[str, Load]:
         wait_for(
             lambda: sum(answer.fallback for answer in load.answers) >= harm or stage.failure(version),
             f"{harm} requests that the canary fails",
+            max(WAIT_SECONDS, 2.0 * harm),
         )
         given_up = stage.failure(version)
         calm = stage.roll_back(rollout, version)
@@ -219,6 +220,7 @@ def test_promotion_undo_and_rollback_fail_no_request(stage: Stage) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("misdeed", MISDEEDS)
 def test_a_canary_that_misbehaves_for_long_costs_nobody_an_answer(stage: Stage, misdeed: str) -> None:
     given_up, load = let_misbehave(stage, misdeed, harm=300)
@@ -229,6 +231,7 @@ def test_a_canary_that_misbehaves_for_long_costs_nobody_an_answer(stage: Stage, 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_canary_that_loads_for_a_minute_is_not_waited_for(stage: Stage) -> None:
     let_load(stage, 60)
 

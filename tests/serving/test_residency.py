@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from time import monotonic
 
@@ -359,3 +360,21 @@ def loading_nice(made: House) -> set[int]:
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             found |= {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()[1:]}
     return found
+
+
+def test_a_load_waits_for_threads_and_nothing_else_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with house(tmp_path, workers=2) as made:
+        version = made.healthy(2)
+        before = threading.stack_size(1 << 46)  # more than there is: no thread starts
+        try:
+            start_canary(made.store, version)
+            wait_for(lambda: "A load has to wait." in caplog.text, "the shortage")
+            assert ask(made)[0].target.version == 1
+            seq = made.store.state().seq
+            wait_for(lambda: any(r.seq == seq for r in made.store.replicas(0.0)), "a whole round")
+        finally:
+            threading.stack_size(before)
+        made.wait_serves(1, version)
+        assert not failed(made, version)

@@ -59,7 +59,8 @@ class Pool:
 
     `prepare` checks the artifact's hashes and gives what the workers load; it runs in a worker's thread. It
     raises Corrupt, NotFound or ModelFault when the version cannot be used (a load failure); OSError,
-    Unavailable or Misconfigured when it cannot be fetched just now (tried again).
+    Unavailable or Misconfigured when it cannot be fetched just now (tried again). Making a pool raises
+    Unavailable when there is no thread to be had.
     """
 
     def __init__(
@@ -73,7 +74,6 @@ class Pool:
     ) -> None:
         self.version = version
         self._prepare = prepare
-        self._workers = workers
         self._start_limit = start_limit
         self._queue_size = queue_size
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
@@ -93,7 +93,15 @@ class Pool:
         self._processes: set[WorkerProcess] = set()
         self._ready: set[WorkerProcess] = set()
         self._threads: list[threading.Thread] = []
-        self._begin(self._first)
+        self._decided = threading.Event()
+        """The first worker is ready, or there will be none."""
+        try:
+            self._begin(self._first)
+            for _ in range(workers - 1):
+                self._begin(self._later)
+        except RuntimeError as error:  # "can't start new thread"
+            self.close()
+            raise Unavailable(f"This machine is short of threads: {error}.") from error
 
     @property
     def state(self) -> PoolState:
@@ -167,6 +175,7 @@ class Pool:
             if self._state is not PoolState.FAILED:
                 self._state = PoolState.CLOSED
             self._closing.set()
+            self._decided.set()
             processes, threads = list(self._processes), list(self._threads)
         for process in processes:
             process.kill()
@@ -181,8 +190,8 @@ class Pool:
             thread = threading.Thread(
                 target=self._guarded, args=[work], name=f"version-{self.version}", daemon=True
             )
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """A bug in a worker's thread must not leave a version that looks loaded and never answers."""
@@ -204,9 +213,13 @@ class Pool:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
-        for _ in range(self._workers - 1):
-            self._begin(lambda: self._serve(None))
+        self._decided.set()
         self._serve(worker)
+
+    def _later(self) -> None:
+        """The other workers' threads: they load what the first one could."""
+        self._decided.wait()
+        self._serve(None)
 
     def _prepared(self) -> WorkerSpec | None:
         said = ""
@@ -377,6 +390,7 @@ class Pool:
                 return
             self._state, self._failure = PoolState.FAILED, words
             self._closing.set()
+            self._decided.set()
             processes = list(self._processes)
         log.error("A version cannot be loaded.", extra=fields(version=self.version, cause=words))
         for process in processes:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
@@ -74,6 +75,7 @@ class Predictor:
         self._coin = coin
         self._pixels = Pixels(settings.max_pixels_held)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="pictures")
+        self._start_threads(settings.decode_threads)
 
     @property
     def pixels(self) -> Pixels:
@@ -210,6 +212,13 @@ class Predictor:
             timing=timing,
             shadow=shadow,
         )
+
+    def _start_threads(self, count: int) -> None:
+        """All of them now: when a request needs one there may be none to be had."""
+        together = Barrier(count + 1)
+        for _ in range(count):
+            self._threads.submit(together.wait)
+        together.wait()
 
     def _shed(self, lease: Lease) -> None:
         """Before the coin: while both versions have many waiting, the service is overloaded, not one of them.

@@ -9,13 +9,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import NamedTuple
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm
-from serinus.core.errors import NotFound, SerinusError
+from serinus.core.errors import NotFound, SerinusError, Unavailable
 from serinus.core.ids import Clock, Digest, Version
 from serinus.observe.logs import fields
 from serinus.rollout.policy import OnNoRoom
@@ -152,11 +152,19 @@ class Residency:
         self._unload(targets, snapshot)
         for target in targets:
             if target.digest not in self._residents and self._may_load(state, target):
-                resident = _Resident(target, self._load)
-                with self._lock:
-                    self._residents[target.digest] = resident
+                self._begin(target)
         self._shadow(snapshot)
         return snapshot
+
+    def _begin(self, target: Target) -> None:
+        """Begins to load; for want of threads in the next round."""
+        try:
+            resident = _Resident(target, self._load)
+        except Unavailable as error:
+            log.warning("A load has to wait.", extra=fields(version=target.version, cause=error.message))
+            return
+        with self._lock:
+            self._residents[target.digest] = resident
 
     def _unload(self, targets: Sequence[Target], snapshot: RouteSnapshot) -> None:
         keep = {target.digest for target in targets} | _digests(snapshot)
@@ -291,7 +299,8 @@ class Residency:
         wanted = _digests(snapshot) if both and snapshot.shadowing is not None else set()
         for digest, resident in self._residents.items():
             if digest in wanted and resident.shadow is None:
-                resident.shadow = self._load(resident, shadow=True)
+                with suppress(Unavailable):  # there is no thread for it now
+                    resident.shadow = self._load(resident, shadow=True)
             elif digest not in wanted and resident.shadow is not None:
                 superfluous, resident.shadow = resident.shadow, None
                 superfluous.close()
