@@ -17,11 +17,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.rollout.events import Undone
 from serinus.rollout.policy import Policy, Rule
+from tests import models
 from tests.api.live import Server, server
 from tests.api.raw import Wire
 from tests.processes import wild
+from tests.processes.installation import Installation, eventually, pair
 from tests.processes.load import Answer, Load, pressed, request
 from tests.serving.house import WAIT_SECONDS, promote, publish, roll_back, start_canary, wait_for
 
@@ -275,3 +278,29 @@ def test_a_shortage_of_descriptors_passes_without_harm(stage: Stage) -> None:
     with stage.users() as load:
         stage.some_after(load, 0.0)
     assert load.failed == []
+
+
+def test_a_crash_loop_ends_the_rollout_with_the_reason(tmp_path: Path) -> None:
+    place = Installation(tmp_path, {"PROBES": "false", "MAX_EVALUATION": "100"})
+    place.up()
+    try:
+        version = place.publish(models.healthy(tmp_path / "second", seed=2))
+        digest = place.state().versions[version].digest
+
+        def killed() -> bool:
+            """One more worker of the canary, as the kernel does it that is short of memory."""
+            for process in place.tree():
+                with contextlib.suppress(psutil.Error):
+                    if digest in " ".join(process.cmdline()) and place.status()["canary_model"]:
+                        process.kill()
+            return place.ended(version) is not None
+
+        eventually(killed, "the rollout ends", tell=place.log)
+        last = place.ended(version)
+        assert last is not None
+        assert (last.phase, last.code) == (RolloutPhase.ROLLED_BACK, ReasonCode.LOAD_FAILURE), last.reason
+        assert "does not load or stay alive" in last.reason
+        assert "the worker was killed by SIGKILL" in last.reason, "loaded already, or while it loaded"
+        assert place.predict(pair(1)).json()["model"]["version"] == 1
+    finally:
+        place.down()
