@@ -162,7 +162,11 @@ def let_load(stage: Stage, seconds: int) -> None:
         wait_for(lambda: len(after(load, begun)) >= 10, "answers while it loads")
         assert stage.made.canary() is None
         waiting = list(load.answers)
-        wait_for(lambda: any(a.version == version for a in load.answers), "an answer of the canary", 300.0)
+        wait_for(
+            lambda: any(a.version == version for a in load.answers),
+            "an answer of the canary",
+            300.0 + 20 * seconds,
+        )
         calm = stage.roll_back(rollout, version)
         stage.some_after(load, calm)
     assert load.failed == []
@@ -234,7 +238,7 @@ def test_a_canary_that_misbehaves_for_long_costs_nobody_an_answer(stage: Stage, 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2000)
 def test_a_canary_that_loads_for_a_minute_is_not_waited_for(stage: Stage) -> None:
     let_load(stage, 60)
 
