@@ -55,6 +55,9 @@ bench-evidence: $(VENV)/.ready ## what counting a request and judging a slice co
 bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
 	$(BIN)/python bench/serve.py $(BENCH_ARGS)
 
+bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
+	$(BIN)/python -m bench.swap $(BENCH_ARGS)
+
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
 
