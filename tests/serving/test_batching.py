@@ -10,11 +10,12 @@ from time import monotonic
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 import pytest
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm, Device, FailureKind
-from serinus.core.errors import ModelFault
+from serinus.core.errors import Misconfigured, ModelFault
 from serinus.core.ids import Version
 from serinus.engine.pace import Pace, measure
 from serinus.engine.session import Model
@@ -22,7 +23,7 @@ from serinus.imagery.decode import encode_png
 from serinus.serving.batching import Batching, choose
 from serinus.serving.pool import Pool, PoolState
 from serinus.serving.tasks import Rows
-from serinus.serving.worker_handle import VersionFailed, WorkerSpec
+from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
 from tests import models
 from tests.serving.house import house, pair, publish, start_canary, wait_for
 from tests.serving.test_predict import TO_CANARY, failures, observed
@@ -162,6 +163,22 @@ def test_what_was_put_back_is_refused_when_the_version_goes(tmp_path: Path) -> N
         futures = submit(pool, picture(0), WHITE, WHITE, WHITE)
     for future in futures:
         assert future.exception(30) is None or isinstance(future.exception(30), VersionFailed)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="built for CUDA")
+def test_a_gpu_that_is_not_there_is_no_fault_of_the_version(tmp_path: Path) -> None:
+    draft = models.healthy(tmp_path / "m")
+    contract = contract_of(draft)
+    with pytest.raises(Misconfigured, match="cannot use the GPU"):
+        Model.load(draft / "model.onnx", contract, device=Device.CUDA)
+    spec = WorkerSpec(draft / "model.onnx", contract, 1, 0, 1 << 30, 60, 20, device=Device.CUDA)
+    worker = WorkerProcess(spec)
+    try:
+        with pytest.raises(DiedLoading, match="exit code 1"):
+            worker.wait_ready()
+    finally:
+        worker.close()
 
 
 @pytest.mark.processes

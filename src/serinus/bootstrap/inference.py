@@ -25,7 +25,8 @@ log = logging.getLogger("serinus.infer")
 def _replica(settings: Settings, store: Store, device: Device) -> Replica:
     cores = machine.cores()
     # On a GPU versions share it, and batches fill it: more processes would only take its memory.
-    most = 1 if device is Device.CUDA else machine.workers(cores, machine.memory_bytes())
+    memory = int(settings.infer_memory_mb * MEGABYTE) or machine.memory_bytes()
+    most = 1 if device is Device.CUDA else machine.workers(cores, memory)
     return Replica(
         InferenceSettings(
             outputs=settings.outputs,
@@ -38,6 +39,8 @@ def _replica(settings: Settings, store: Store, device: Device) -> Replica:
             workers=settings.infer_workers or most,
             device=device,
             batch_wait_seconds=settings.batch_wait_seconds,
+            worker_memory_bytes=settings.worker_memory_mb * MEGABYTE,
+            memory_bytes=int(settings.infer_memory_mb * MEGABYTE),
             queue_size=settings.queue_size,
             max_requests=4 * settings.queue_size,
             model_name=settings.model_name,

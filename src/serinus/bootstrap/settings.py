@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     batch_wait_seconds: Annotated[float, Field(ge=0)] = 0.005
     """How long a request may wait for others to share a run of the model with, seconds; 0: never. It does so
     only where a version's first worker measured that batches pay; /model-status says which."""
+    worker_memory_mb: Annotated[int, Field(ge=64)] = 4096
+    """What a model may allocate in one worker process, MB; more fails the request, or ends the worker."""
+    infer_memory_mb: Annotated[float, Field(ge=0)] = 0.0
+    """What the inference service with all its workers may take, MB; a version is loaded beside another one
+    only if it is expected to fit. 0: what the container or the machine has."""
     predict_timeout_seconds: Seconds = 10.0
     """How long a version may take over one pair, seconds; then the request counts as its failure."""
     load_timeout_seconds: Seconds = 120.0
