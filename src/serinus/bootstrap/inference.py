@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from serinus.api.inference_app import build_app
 from serinus.api.replica import Replica
 from serinus.bootstrap import edge
-from serinus.bootstrap.process import die_with_parent
+from serinus.bootstrap.process import die_with_parent, freeze_objects, keep_freed_memory
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.wiring import ensure_base, open_for_loop, open_store
@@ -64,6 +64,7 @@ def describe(settings: Settings) -> dict[str, Any]:
 def run(settings: Settings, parent: int | None = None) -> None:
     """Serve until SIGTERM."""
     die_with_parent(parent)
+    keep_freed_memory()
     logs.setup(format=settings.log_format, level=settings.log_level)
     store = open_for_loop(settings)
     try:
@@ -72,6 +73,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
         log.warning("Starting without the store: %s", error.message)
     app = build(settings, store)
     replica: Replica = app.state.replica
+    freeze_objects()
     serve(
         app,
         settings.infer_host,
