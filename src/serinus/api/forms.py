@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from serinus.api.memory import Memory, where
 from serinus.core.errors import InvalidInput
 
 BODY = "serinus.body"
@@ -39,7 +40,7 @@ class Disconnected(ClientDisconnect):
 class Intake(Protocol):
     """A server's offer to read a whole body into one piece of memory."""
 
-    async def read(self) -> bytearray:
+    async def read(self) -> memoryview:
         """The body. Raises Disconnected."""
 
 
@@ -69,7 +70,7 @@ async def read_form(request: Request) -> Form:
     return found if found is not None else await _by_library(request.headers, _once(body))
 
 
-def find(body: bytes | bytearray, boundary: bytes) -> Form | None:
+def find(body: Memory, boundary: bytes) -> Form | None:
     """The parts of a plain form, files as views into `body`; None when the form is not plain.
 
     Plain is: nothing before the first boundary, at most a line's end after the last; heads of the usual lines
@@ -77,25 +78,26 @@ def find(body: bytes | bytearray, boundary: bytes) -> Form | None:
     """
     view = memoryview(body)
     mark = b"\r\n--" + boundary
-    if not body.startswith(mark[2:]):
+    at = len(mark) - 2
+    if bytes(view[:at]) != mark[2:]:
         return None
     parts: dict[str, Part] = {}
-    at = len(mark) - 2
-    while body[at : at + 2] == b"\r\n" and len(parts) < _MOST_PARTS:
-        start = body.find(b"\r\n\r\n", at, at + _LONGEST_HEAD)
-        end = body.find(mark, start + 4) if start >= 0 else -1
-        if end < 0:
+    while bytes(view[at : at + 2]) == b"\r\n" and len(parts) < _MOST_PARTS:
+        head, ended, _ = bytes(view[at : at + _LONGEST_HEAD]).partition(b"\r\n\r\n")
+        start = at + len(head) + len(ended)
+        end = where(view, mark, start) if ended else None
+        if end is None:
             return None
-        named = _named(bytes(view[at + 2 : start]))
+        named = _named(head[2:])
         if named is None or named[0] in parts:
             return None
         name, is_file = named
-        content = view[start + 4 : end]
+        content = view[start:end]
         if not is_file and len(content) > _TEXT_BYTES:
             return None
         parts[name] = Part(is_file, content)
         at = end + len(mark)
-    return parts if body[at:] in (b"--", b"--\r\n") else None
+    return parts if bytes(view[at : at + 5]) in (b"--", b"--\r\n") else None
 
 
 def _named(head: bytes) -> tuple[str, bool] | None:
@@ -177,6 +179,6 @@ async def _parsed(headers: Headers, stream: AsyncGenerator[bytes, None], memory_
             raise InvalidInput(f"The form cannot be read: {error.message}") from error
 
 
-async def _once(body: bytearray) -> AsyncGenerator[bytes, None]:
+async def _once(body: memoryview) -> AsyncGenerator[bytes, None]:
     yield bytes(body)
     yield b""

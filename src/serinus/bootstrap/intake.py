@@ -13,6 +13,7 @@ import asyncio
 from typing import Any, cast
 
 import h11
+import numpy as np
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -57,7 +58,7 @@ class Intake:
         self._cycle = cycle
         self._length = length
 
-    async def read(self) -> bytearray:
+    async def read(self) -> memoryview:
         """The whole body; raises Disconnected when the client leaves, or is cut off, before its end."""
         connection, cycle = self._connection, self._cycle
         if cycle.disconnected:
@@ -68,10 +69,10 @@ class Intake:
             cycle.waiting_for_100_continue = False
         came, cycle.body = cycle.body, bytearray()
         if not cycle.more_body:
-            return came
-        body = bytearray(self._length)
+            return memoryview(came)
+        body = np.empty(self._length, np.uint8).data  # bytearray would fill it with zeros first
         body[: len(came)] = came
-        await _Rest(connection, cycle, memoryview(body)[len(came) :]).whole()
+        await _Rest(connection, cycle, body[len(came) :]).whole()
         return body
 
 
