@@ -2,15 +2,16 @@
 #   make demo   the main job: data -> training -> canary -> promotion -> rollback, on real processes
 #   make test   all checks
 # Variables: PYTHON (interpreter for the virtual environment), VENV, TORCH_INDEX (an index of CPU wheels of
-# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS.
+# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS, FUZZ_SECONDS.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 600
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-serve simulation docs base clean
+.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-serve fuzz simulation docs base clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +58,11 @@ bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers 
 
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
+
+fuzz: $(VENV)/.ready ## look for forms that are read otherwise than by the library (FUZZ_SECONDS=600)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade --target build/fuzz atheris==3.0.0
+	mkdir -p build/forms
+	PYTHONPATH=build/fuzz $(BIN)/python -m tests.api.fuzz_forms build/forms tests/api/forms -max_len=4096 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation

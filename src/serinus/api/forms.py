@@ -74,7 +74,7 @@ def find(body: Memory, boundary: bytes) -> Form | None:
     """The parts of a plain form, files as views into `body`; None when the form is not plain.
 
     Plain is: nothing before the first boundary, at most a line's end after the last; heads of the usual lines
-    and length; texts of at most a few KiB; every name once.
+    and length; texts of at most a few KiB, in ASCII (the library guesses at others); every name once.
     """
     view = memoryview(body)
     mark = b"\r\n--" + boundary
@@ -93,7 +93,7 @@ def find(body: Memory, boundary: bytes) -> Form | None:
             return None
         name, is_file = named
         content = view[start:end]
-        if not is_file and len(content) > _TEXT_BYTES:
+        if not is_file and not (len(content) <= _TEXT_BYTES and bytes(content).isascii()):
             return None
         parts[name] = Part(is_file, content)
         at = end + len(mark)
@@ -177,6 +177,8 @@ async def _parsed(headers: Headers, stream: AsyncGenerator[bytes, None], memory_
             return await parser.parse()
         except MultiPartException as error:
             raise InvalidInput(f"The form cannot be read: {error.message}") from error
+        except ValueError as error:  # what Python's stranger codecs raise
+            raise InvalidInput(f"The form's character set cannot be read: {error}.") from error
 
 
 async def _once(body: memoryview) -> AsyncGenerator[bytes, None]:
