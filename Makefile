@@ -53,8 +53,13 @@ bench-store: $(VENV)/.ready ## the cost of a store that grows old (BENCH_ARGS="-
 bench-evidence: $(VENV)/.ready ## what counting a request and judging a slice cost, with baselines
 	$(BIN)/python bench/evidence.py
 
-bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
-	$(BIN)/python bench/serve.py $(BENCH_ARGS)
+# Whoever names an interpreter that has Serinus installed measures with it.
+ifneq ($(origin PYTHON),file)
+BENCH_PYTHON := $(shell $(PYTHON) -c 'import serinus, cv2, httpx, onnx, psutil, rich' 2>/dev/null && echo $(PYTHON))
+endif
+
+bench-serve: $(if $(BENCH_PYTHON),,$(VENV)/.ready) ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
+	$(or $(BENCH_PYTHON),$(BIN)/python) bench/serve.py $(BENCH_ARGS)
 
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)

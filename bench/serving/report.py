@@ -42,7 +42,7 @@ class Report(NamedTuple):
 
     def show(self) -> None:
         """On the terminal."""
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 160)
         for count in self._counts():
             table = Table(title=f"{_cores(count)}: medians, with their range")
             for column in _COLUMNS:
@@ -66,7 +66,7 @@ class Report(NamedTuple):
 
         return {
             "machine": machine() | {"waiting_before": self.waiting[0], "waiting_after": self.waiting[1]},
-            "versions": versions() | {"model_sha256": sha256_file(BASE / "model.onnx")},
+            "versions": self._versions() | {"model_sha256": sha256_file(BASE / "model.onnx")},
             "repeats": self.repeats,
             "requests": self.requests,
             "ratio_cpu": medians(lambda figure: figure.ratios("cpu")),
@@ -83,7 +83,7 @@ class Report(NamedTuple):
     def markdown(self) -> str:
         """Tables with what they were measured on, for docs/benchmarks.md."""
         about = machine()
-        packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+        packages = ", ".join(f"{name} {version}" for name, version in self._versions().items())
         lines = [
             f"{about['processor']}, {about['cores']} cores, {about['memory_gb']} GB, "
             f"Linux {about['kernel']}, Python {about['python']}; {packages}.",
@@ -113,6 +113,13 @@ class Report(NamedTuple):
             path.write_text(f"{before}{BEGIN}\n{self.markdown()}\n{END}{after}")
         else:
             path.write_text(self.markdown() + "\n")
+
+    def _versions(self) -> dict[str, str]:
+        """Of what was measured."""
+        asked = {cell.who for cell in self.figures}
+        theirs = [wanted.split("==") for who in asked & set(PEERS) for wanted in PEERS[who] if "==" in wanted]
+        ours = (*SHARED, "fastapi", "uvicorn", "serinus")
+        return {name: importlib.metadata.version(name) for name in ours} | dict(theirs)
 
     def _counts(self) -> list[int]:
         return sorted({cell.cores for cell in self.figures})
@@ -161,13 +168,6 @@ def machine() -> dict[str, object]:
         "kernel": platform.release().split("-")[0],
         "python": platform.python_version(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Of what was measured."""
-    ours = (*SHARED, "fastapi", "uvicorn", "serinus")
-    theirs = [wanted.split("==") for packages in PEERS.values() for wanted in packages if "==" in wanted]
-    return {name: importlib.metadata.version(name) for name in ours} | dict(theirs)
 
 
 def _arguments() -> list[str]:
