@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import httpx
 import numpy as np
 import psutil
 from rich.console import Console
@@ -162,7 +163,7 @@ def measured(wanted: list[Cell], repeats: int, requests: int) -> Report:
             bench = Bench(folder, list(range(cell.cores)), repeats, few)
             try:
                 figures[cell] = bench.compare(cell.who, cell.load)
-            except Failed as error:
+            except (Failed, httpx.HTTPError, psutil.Error, subprocess.CalledProcessError) as error:
                 failed[cell] = str(error)
     return Report(figures, failed, repeats, requests, (before, os.getloadavg()[0]))
 

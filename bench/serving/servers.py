@@ -123,10 +123,14 @@ def serinus(
 
 
 def _serves(port: int, canary: bool) -> bool:
-    if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code != 200:
+    try:
+        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
+        status = httpx.get(f"http://127.0.0.1:{port}/model-status", timeout=5)
+    except httpx.TransportError:  # the machine is busy
         return False
-    status = httpx.get(f"http://127.0.0.1:{port}/model-status", timeout=5).json()
-    return not canary or status["canary"]["loaded"]
+    if ready.status_code != 200 or status.status_code != 200:
+        return False
+    return not canary or (status.json().get("canary") or {}).get("loaded", False)
 
 
 @contextmanager
