@@ -48,7 +48,7 @@ def environment(model: Path = BASE) -> dict[str, str]:
     return os.environ | {
         "BENCH_MODEL": str(model / "model.onnx"),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(PARTS),
+        "PYTHONPATH": os.pathsep.join([str(PARTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
     }
 
 
@@ -152,14 +152,15 @@ def environment_of(name: str) -> Path:
         return Path(sys.executable)
     folder = BUILD / name
     python = folder / "bin/python"
-    pinned = [f"{each}=={importlib.metadata.version(each)}" for each in SHARED]
-    if not (folder / ".ready").exists():
+    wanted = [*PEERS[name], *(f"{each}=={importlib.metadata.version(each)}" for each in SHARED)]
+    ready = folder / ".ready"
+    if not ready.exists() or ready.read_text() != "\n".join(wanted):
         venv.create(folder, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "-q", *PEERS[name], *pinned]
+        install = [str(python), "-m", "pip", "install", "-q", *wanted]
         done = subprocess.run(install, check=False, capture_output=True, text=True)
         if done.returncode:
             raise Failed(f"{name} cannot be installed: {done.stderr[-500:]}")
-        (folder / ".ready").touch()
+        ready.write_text("\n".join(wanted))
     return python
 
 
