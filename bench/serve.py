@@ -34,6 +34,8 @@ from serving.report import Report
 from serving.servers import BASE, PARTS, PEERS, Failed, cpu_seconds, environment, on, peer, serinus
 
 BOUNDARY = "serinus-bench-boundary"
+KEPT = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+"""With these glibc keeps freed memory, as in Serinus; the cells `loop` are the raw loop with them."""
 _SLOW = {"prototype": 8}
 """How many times fewer requests show what they cost."""
 
@@ -81,6 +83,12 @@ class Bench(NamedTuple):
     def compare(self, subject: str, load: Load) -> Figure:
         """The limit, the server, the limit, the server, ... , the limit. Raises Failed."""
         model = BASE if load.model == "base" else self.folder / load.model
+        if subject == "loop":
+            limits, loops = [self.limit(load, model)], []
+            for _ in range(self.repeats):
+                loops.append(self.limit(load, model, **KEPT))
+                limits.append(self.limit(load, model))
+            return Figure(limits, loops)
         place = (
             serinus(self.cores, canary=load.canary, model=model)
             if subject == "serinus"
@@ -93,12 +101,12 @@ class Bench(NamedTuple):
                 limits.append(self.limit(load, model))
         return Figure(limits, servers)
 
-    def limit(self, load: Load, model: Path = BASE) -> Cost:
+    def limit(self, load: Load, model: Path, **extra: str) -> Cost:
         """The raw loop, a thread for each core."""
         loop = [str(PARTS / "raw.py"), str(self.folder / load.pictures), str(len(self.cores))]
         out = subprocess.run(
             [*on(self.cores), sys.executable, *loop, str(self.requests)],
-            env=environment(model),
+            env=environment(model) | extra,
             check=True,
             capture_output=True,
             text=True,
@@ -142,6 +150,7 @@ def cells(counts: list[int], *, quick: bool) -> list[Cell]:
     more += [drawn, Load("png", 8, overlay="jpeg"), Load("png", 8, canary=True)]
     noop = [idle, idle._replace(pictures="tiny")]
     first = [("serinus", load) for load in (*main, tiny, *more, *noop)]
+    first += [("loop", load) for load in (*main, tiny)]
     first += [(name, load) for name in ("fastapi", *PEERS) for load in (*main, tiny)]
     first += [("fastapi", load) for load in noop] + [("prototype", drawn)]
     later = [("serinus", load) for load in (*main, Load("png", 8, canary=True))]

@@ -65,7 +65,7 @@ class Cell(NamedTuple):
 
     cores: int
     who: str
-    """`serinus` or a peer."""
+    """`serinus`, a peer, or `loop`: the raw loop that keeps freed memory."""
     load: Load
 
     @property

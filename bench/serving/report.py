@@ -146,7 +146,7 @@ class Report(NamedTuple):
         found = {}
         for cell, theirs in self.figures.items():
             ours = self.figures.get(cell._replace(who="serinus"))
-            if cell.who != "serinus" and ours is not None:
+            if cell.who not in ("serinus", "loop") and ours is not None:
                 found[cell.name] = {
                     "throughput": theirs.median("wall") / ours.median("wall"),
                     "cpu": theirs.median("cpu") / ours.median("cpu"),
