@@ -35,3 +35,16 @@ def test_freed_memory_is_used_again() -> None:
     """Without a word glibc gives it back each time."""
     assert faults("") > 5 * PAGES_OF_A_ROUND
     assert faults("keep_freed_memory()") < PAGES_OF_A_ROUND
+
+
+def test_what_stays_is_not_looked_through_for_garbage() -> None:
+    program = """
+import gc
+from serinus.bootstrap.process import freeze_objects
+import serinus.bootstrap.inference
+before = len(gc.get_objects())
+freeze_objects()
+print(before, len(gc.get_objects()))
+"""
+    before, after = map(int, subprocess.check_output([sys.executable, "-c", program]).split())
+    assert after < before / 100

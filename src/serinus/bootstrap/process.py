@@ -34,11 +34,11 @@ def stop_event() -> threading.Event:
 
 
 def keep_freed_memory() -> None:
-    """Lets a process that holds pictures all the time use their memory again, up to 64 MB of it.
+    """Lets a process that holds pictures all the time use their memory again.
 
     glibc gives freed memory back to Linux at once, and each page of the next picture is then a page fault:
-    1,300 of them for a pair of 1024 x 1024. Beyond 64 MB it still goes back. Where the allocator is another
-    one this does nothing.
+    1,300 of them for a pair of 1024 x 1024. Beyond 64 MB for each thread that holds pictures it still goes
+    back. Where the allocator is another one this does nothing.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
