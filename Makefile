@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 600
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-serve fuzz simulation docs base clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ endif
 bench-serve: $(if $(BENCH_PYTHON),,$(VENV)/.ready) ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
 	$(or $(BENCH_PYTHON),$(BIN)/python) bench/serve.py $(BENCH_ARGS)
 
+bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
+	$(BIN)/python -m bench.swap $(BENCH_ARGS)
+
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
 
@@ -68,6 +71,12 @@ fuzz: $(VENV)/.ready ## look for forms that are read otherwise than by the libra
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade --target build/fuzz atheris==3.0.0
 	mkdir -p build/forms
 	PYTHONPATH=build/fuzz $(BIN)/python -m tests.api.fuzz_forms build/forms tests/api/forms -max_len=4096 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
+
+bench-import: $(VENV)/.ready ## memory and time of large imports (BENCH_ARGS="--pairs 500 5000 --json FILE")
+	$(BIN)/python bench/importing.py $(BENCH_ARGS)
+
+bench-train: $(VENV)/.ready ## what the compact trainer learns in how long (BENCH_ARGS="--quick --json FILE")
+	$(BIN)/python bench/train.py $(BENCH_ARGS)
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation
