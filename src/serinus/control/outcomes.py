@@ -19,6 +19,8 @@ def body_of(
     feedback: FeedbackStanding | None = None,
 ) -> Body | None:
     """The event that `decision` asks for; None for Hold, which changes nothing."""
+    if isinstance(decision, Hold):
+        return None
     number, version = rollout.number, rollout.version
     numbers, evidence, policy = (
         numbers_of(rollout, at, verdict, step=step, feedback=feedback),
@@ -26,8 +28,6 @@ def body_of(
         rollout.policy.name,
     )
     match decision:
-        case Hold():
-            return None
         case Promote(code=code):
             return Promoted(
                 rollout=number, version=version, code=code, numbers=numbers, evidence=evidence, policy=policy
