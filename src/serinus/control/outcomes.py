@@ -38,7 +38,7 @@ def body_of(
             )
         case Suspend(code=code) | Note(code=code):
             held = Held(rollout=number, code=code, k=at.k, numbers=numbers, evidence=evidence, policy=policy)
-            return held if isinstance(decision, Suspend) else _noted(held)
+            return held if isinstance(decision, Suspend) else _noted(held, lenient=decision.lenient)
         case ResetEpoch():
             return EpochReset(
                 rollout=number, k=at.k, clock=at.clock, numbers=numbers, evidence=evidence, policy=policy
@@ -56,8 +56,9 @@ def body_of(
             )
 
 
-def _noted(instead_of: Held) -> Noted:
+def _noted(instead_of: Held, *, lenient: bool) -> Noted:
     return Noted(
+        lenient=lenient,
         rollout=instead_of.rollout,
         code=instead_of.code,
         numbers=instead_of.numbers,

@@ -78,6 +78,8 @@ class Note(msgspec.Struct, frozen=True):
 
     code: ReasonCode
     reason: str
+    lenient: bool = False
+    """It is explained by nobody, but the policy lets it pass."""
 
 
 class ResetEpoch(msgspec.Struct, frozen=True):
@@ -188,7 +190,8 @@ def _strange(verdict: Verdict) -> Suspend | None:
 def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> Suspend | Note | None:
     """Changed answers never condemn a canary: they are explained and noted, or a person is asked.
 
-    A golden set explains why versions differ. It is of the past, so it explains no drift.
+    A golden set explains why versions differ. It is of the past, so it explains no drift. That a policy let
+    it pass is no explanation: a stricter one that takes its place holds.
     """
     policy = rollout.policy
     noted = policy.on_shift is OnShift.NOTE
@@ -199,7 +202,7 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
         (ReasonCode.DISAGREEMENT, situation.disagreement, noted, situation.vouched),
     )
     for code, words, passes, vouched in found:
-        if not words or code in rollout.explained:
+        if not words or code in rollout.explained or (passes and code in rollout.let_pass):
             continue
         if vouched:
             return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
@@ -207,7 +210,7 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
             why = (
                 "no golden set is there that could vouch" if alone and code is ReasonCode.SIGNALS else _PASSES
             )
-            return Note(code, f"{words}; {why}")
+            return Note(code, f"{words}; {why}", lenient=True)
         missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
         return Suspend(code, f"{words}{missing}")
     return None

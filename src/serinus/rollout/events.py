@@ -99,10 +99,13 @@ class Held(_Body, frozen=True, kw_only=True, tag="held"):
 
 
 class Noted(_Body, frozen=True, kw_only=True, tag="noted"):
-    """Answers changed (SIGNALS, DRIFT); golden sets vouch for that, or the policy lets it pass. Once each."""
+    """Answers changed (SIGNALS, DRIFT, DISAGREEMENT); golden sets or feedback vouch for that, or the policy
+    lets it pass. Once each."""
 
     rollout: int
     code: ReasonCode
+    lenient: bool = False
+    """Nobody vouched: the policy let it pass. A stricter policy holds the rollout for it after all."""
     numbers: dict[str, float] = {}
     evidence: str = ""
     policy: str = ""

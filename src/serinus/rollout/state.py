@@ -61,7 +61,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     measured: bool = False
     """Whether there were golden sets to measure it on."""
     explained: tuple[ReasonCode, ...] = ()
-    """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
+    """SIGNALS, DRIFT or DISAGREEMENT: vouched for, or seen by a person; it does not hold the rollout (again).
+    """
+    let_pass: tuple[ReasonCode, ...] = ()
+    """The same, noted because the policy lets it pass: it is not noted again while a policy does."""
     code: ReasonCode | None = None
     reason: str = ""
 
