@@ -67,6 +67,7 @@ class Course:
         self._promoted = dict(promoted or {})
         assert state.rollout is not None
         self._policy = state.rollout.policy
+        self._window_from = state.rollout.window_from
         self._analysis = self._step_began = begun(state.rollout)
         self._shadow: PairEvidence | None = None
         self._aftermath = Aftermath()
@@ -121,13 +122,15 @@ class Course:
         return self.decisions[-1].reason if self.decisions else self._undecided()
 
     def _undecided(self) -> str:
-        left = self._policy.window_seconds - self.standing.clock
+        left = self._policy.window_seconds - self.standing.window
         open_still = f"; the window is open for another {left:.0f} s" if left > 0 else ""
         return f"{self.verdict.words}{open_still}"
 
     @property
     def standing(self) -> Standing:
-        return Standing(self._last, self._analysis, self._params, self._policy, self._shadow)
+        return Standing(
+            self._last, self._analysis, self._params, self._policy, self._shadow, self._window_from
+        )
 
     @property
     def _params(self) -> Params:
@@ -194,6 +197,7 @@ class Course:
             if self._state.rollout.step_after != before.step_after:
                 self._step_began = self._analysis
             self._policy = self._state.rollout.policy
+            self._window_from = self._state.rollout.window_from
             self._analysis = _carried(self._analysis, before, self._state.rollout)
             self._shadow = with_pairs(self._shadow, None, self._policy)
 

@@ -92,7 +92,7 @@ def numbers_of(
         **(feedback.numbers if feedback is not None and rollout.policy.feedback is not None else {}),
         "k": float(at.k),
         "share": rollout.share,
-        "clock": at.clock,
+        "clock": at.window,
         "window_seconds": rollout.policy.window_seconds,
         "max_error_rate": at.params.max_error_rate,
     }

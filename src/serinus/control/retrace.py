@@ -125,7 +125,7 @@ def _result(number: int, course: Course, recorded: Step | None) -> Retraced:
         position=course.counted if course.decision is ReplayDecision.ROLLBACK else None,
         why=course.blame,
         slice=course.standing.k,
-        clock=course.standing.clock,
+        clock=course.standing.window,
         words=course.words,
         numbers=course.verdict.numbers,
         steps=tuple(course.decisions),

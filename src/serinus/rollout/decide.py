@@ -27,7 +27,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     """Seconds since 1970-01-01 UTC; serves only to end holds and to say when to look again."""
     clock: float
-    """The window's clock: seconds of evaluation recorded with the frozen slices."""
+    """Seconds of evaluation recorded with the frozen slices; the window in force began at
+    `Rollout.window_from`."""
     verdict: Verdict | None
     """None: nothing was observed yet."""
     load_failure: str = ""
@@ -164,7 +165,7 @@ def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decisio
         blockers += (judged.words,)
     if not blockers and (advance := _advance(rollout, situation.step)):
         return advance
-    left = window - situation.clock
+    left = window - (situation.clock - rollout.window_from)
     if left > 0.0:
         return Hold(f"the window is open for another {left:.0f} s", situation.now + left)
     verdict = _with_step(rollout, situation.step, verdict)

@@ -132,7 +132,7 @@ class PolicyChanged(_Body, frozen=True, kw_only=True, tag="policy_changed"):
     """From now on the rollout obeys this policy, with this share.
 
     `fresh`: the evidence tested something else; it restarts after slice `k`, thresholds doubled, and
-    `max_evaluation` counts anew from `clock`. Else the evidence goes on.
+    the window and `max_evaluation` count anew from `clock`. Else the evidence and the window go on.
     """
 
     rollout: int

@@ -44,6 +44,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """The newest frozen slice when it was held last."""
     evaluate_from: float = 0.0
     """Window clock from which `max_evaluation` counts (raised when a hold is resumed)."""
+    window_from: float = 0.0
+    """Clock at which the window in force began: later than 0 where another policy started the evidence
+    afresh."""
     step: int = 0
     """The step of the policy that it has reached, from 0."""
     step_after: int = -1

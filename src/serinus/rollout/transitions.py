@@ -301,7 +301,11 @@ def _under_policy(rollout: Rollout, body: PolicyChanged) -> Rollout:
     if not body.fresh:
         return changed
     return msgspec.structs.replace(
-        changed, epoch=rollout.epoch + 1, epoch_after=body.k, evaluate_from=body.clock
+        changed,
+        epoch=rollout.epoch + 1,
+        epoch_after=body.k,
+        evaluate_from=body.clock,
+        window_from=body.clock,
     )
 
 
