@@ -1,36 +1,50 @@
-"""Imports and trainings, alone or as a job that reports to a folder."""
+"""Trainings, alone or as a job that reports to a folder."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from serinus.bootstrap import edge, signing
+from serinus.bootstrap.datasets import At, Move, import_data, reporting, turn_down
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.publication import KEPT, publish
-from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.settings import Settings
+from serinus.bootstrap.trackers import tracking
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
 from serinus.core.text import storable
-from serinus.data.archive import ArchiveLimits
 from serinus.data.dataset import Dataset, Split, list_datasets
-from serinus.data.importing import import_archive as import_into
-from serinus.jobs.model import PrepareOutput, TrainOutput
+from serinus.jobs.model import TrainOutput
 from serinus.jobs.report import JobReporter
 from serinus.store import Store
 
 if TYPE_CHECKING:
-    from serinus.training.trainer import Progress
+    from serinus.training.trainer import Progress, TrainSpec
 
 _STALE_SECONDS = 7 * 24 * 3600.0
-Move = Callable[[float, float, str], None]
-"""Moves a progress bar: done, total, words."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training is asked for beyond the settings; see `serinus train --help`."""
+
+    seed: int = 0
+    base: str = "current"
+    size: str = "n"
+    inputs: str = "pre-post"
+    precision: str = "auto"
+    patience: int = 20
+    tile: int = 640
+    family: str = ""
+    baseline: bool = False
+    fresh: bool = False
+    tensorboard: Path | None = None
+    note: str = ""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,139 +54,81 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     best_epoch: int
     metrics: dict[str, float]
-
-
-@contextmanager
-def _reporting(job: Path | None) -> Iterator[JobReporter | None]:
-    """Whatever ends the block is told to the job's folder, if there is one."""
-    reporter = None if job is None else JobReporter(job, clock=edge.now)
-    try:
-        yield reporter
-    except (Cancelled, KeyboardInterrupt):
-        if reporter:
-            reporter.cancel()
-        raise
-    except BaseException as error:
-        if reporter:
-            reporter.fail(error)
-        raise
-
-
-def import_archive(
-    settings: Settings, archive: Path, *, confirm: bool, seed: int, job: Path | None, progress: Move
-) -> Dataset:
-    """Import an archive. Raises InvalidInput, TooLarge, Cancelled."""
-    stop = stop_event()
-    with _reporting(job) as reporter:
-
-        def moved(done: int, total: int) -> None:
-            if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The import was cancelled.")
-            progress(done, total, "")
-            if reporter:
-                reporter.progress(done / max(total, 1), f"pair {done} of {total}", step=done, steps=total)
-
-        dataset = _import(settings, archive, confirm=confirm, seed=seed, progress=moved)
-        if reporter:
-            report = dataset.report
-            reporter.succeed(
-                PrepareOutput(
-                    dataset=dataset.id,
-                    splits=report.splits,
-                    total_images=2 * report.pairs_usable,
-                    total_polygons=sum(report.per_class.values()),
-                )
-            )
-        return dataset
-
-
-def _import(
-    settings: Settings, archive: Path, *, confirm: bool, seed: int, progress: Callable[[int, int], None]
-) -> Dataset:
-    limits = ArchiveLimits(
-        max_files=settings.archive_max_files,
-        max_total_bytes=int(settings.archive_max_gb * 1000 * MEGABYTE),
-        max_file_bytes=int(settings.archive_max_file_mb * MEGABYTE),
-        max_ratio=settings.archive_max_ratio,
-        max_pixels=int(settings.max_image_mp * MEGABYTE) - 1,
-    )
-    return import_into(
-        archive,
-        settings.data_dir / "datasets",
-        clock=edge.now,
-        limits=limits,
-        seed=seed,
-        confirm=confirm,
-        name=archive.name,
-        progress=progress,
-    )
+    baseline: str = ""
+    """Whether six channels beat three, in words; empty when nobody asked."""
 
 
 def train_and_publish(
     settings: Settings,
+    wish: Wish,
     *,
     data: str,
     upload: Path | None,
-    seed: int,
-    base: str,
-    note: str,
+    confirm: bool = False,
     job: Path | None,
     progress: Move,
 ) -> Published:
     """Train on a data set (or on an upload, imported first) and publish what came out.
 
+    What kills a training leaves a checkpoint in DATA_DIR/checkpoints; an equal training goes on from it.
     Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published. A store that is away at
     the end is waited for; see `publication`.
     """
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from whoever serves.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from serinus.training.discovery import find
     from serinus.training.run import train
-    from serinus.training.trainer import TrainSpec
 
     stop = stop_event()
-    with _reporting(job) as reporter:
-        storable(note, "The note")  # before hours of work, not after
+    with reporting(job) as reporter:
+        storable(wish.note, "The note")  # before hours of work, not after
 
         def cancelled() -> bool:
             return stop.is_set() or (reporter is not None and reporter.cancel_requested())
 
-        def importing(done: int, total: int) -> None:
+        def importing(at: At) -> None:
             if cancelled():
                 raise Cancelled("The training was cancelled.")
-            progress(done, total, "importing")
+            progress(at.fraction, 1.0, at.words)
             if reporter:
-                reporter.progress(0.0, f"importing pair {done} of {total}")
+                reporter.progress(0.0, f"importing: {at.words}")
 
         def waiting(words: str) -> None:
             progress(1.0, 1.0, words)
             if reporter:
                 reporter.progress(0.99, words)
 
+        trainer = find(settings.trainer)
         store = open_store(settings)
         if upload is not None:
-            dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
+            with turn_down(reporter, upload.name):
+                dataset = import_data(settings, upload, confirm=confirm, moved=importing)
         else:
             dataset = _dataset(settings, store, data)
         sign = signing.sign(settings)
         ensure_base(store, settings)
         _keep_golden_apart(store, dataset)
-        spec = TrainSpec(
-            epochs=settings.epochs,
-            batch=settings.batch,
-            img_size=settings.img_size,
-            seed=seed,
-            base=_base(store, settings, base),
-            threads=settings.train_threads,
-            note=note,
-        )
+        spec = _spec(settings, wish, _base(store, settings, wish.base))
         drafts = _drafts(settings)
-        with tempfile.TemporaryDirectory(dir=drafts) as folder:
+        with (
+            tracking(settings, spec, dataset, tensorboard=wish.tensorboard) as trackers,
+            tempfile.TemporaryDirectory(dir=drafts) as folder,
+        ):
+
+            def moved(at: "Progress") -> None:
+                _tell(at, progress, reporter)
+                trackers.tell(at)
+
             draft = train(
                 spec,
                 dataset,
                 Path(folder) / "draft",
-                parent=_parent(store, base),
-                progress=lambda at: _tell(at, progress, reporter),
+                trainer=trainer,
+                parent=_parent(store, wish.base),
+                checkpoints=_swept(settings.data_dir / "checkpoints"),
+                fresh=wish.fresh,
+                with_baseline=wish.baseline,
+                progress=moved,
                 cancelled=cancelled,
                 trial_seconds=settings.trial_seconds,
                 trial_memory_mb=settings.trial_memory_mb,
@@ -180,17 +136,48 @@ def train_and_publish(
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
             done = publish(
-                settings, draft, note=note, actor="training", sign=sign, cancelled=cancelled, tell=waiting
+                settings,
+                draft,
+                note=wish.note,
+                actor="training",
+                sign=sign,
+                cancelled=cancelled,
+                tell=waiting,
             )
+            trackers.published(done.store, done.version)
         output, published = _outcome(done.store, done.version, settings.epochs)
         if reporter:
             reporter.succeed(output)
         return published
 
 
+def _spec(settings: Settings, wish: Wish, base: Path | None) -> "TrainSpec":
+    from serinus.training.trainer import Inputs, Precision, Size, TrainSpec
+
+    return TrainSpec(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        img_size=settings.img_size,
+        seed=wish.seed,
+        base=base,
+        threads=settings.train_threads,
+        size=Size(wish.size),
+        inputs=Inputs(wish.inputs),
+        precision=Precision(wish.precision),
+        patience=wish.patience,
+        tile=wish.tile,
+        family=wish.family,
+        note=wish.note,
+    )
+
+
 def _drafts(settings: Settings) -> Path:
     """The folder for models that are not published yet, without what killed trainings left there."""
-    folder = settings.data_dir / "drafts"
+    return _swept(settings.data_dir / "drafts")
+
+
+def _swept(folder: Path) -> Path:
+    """`folder`, made if need be, without what nobody has touched for a week."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         with suppress(FileNotFoundError):
@@ -215,11 +202,15 @@ def _tell(at: "Progress", progress: Move, reporter: JobReporter | None) -> None:
 
 def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, Published]:
     """What the training came to: for the job's record, and for the command's reply."""
-    from serinus.training.run import Summary
+    from serinus.training.baseline import FILE, Baseline
+    from serinus.training.reporting import Summary
 
     digest = store.state().versions[version].digest
     artifact, manifest = store.artifact(digest), store.manifest(digest)
     summary = msgspec.json.decode((artifact / "training" / "summary.json").read_bytes(), type=Summary)
+    compared = ""
+    if FILE in manifest.files:
+        compared = msgspec.json.decode((artifact / FILE).read_bytes(), type=Baseline).words
     output = TrainOutput(
         version=version,
         epochs_completed=summary.epochs,
@@ -242,6 +233,7 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
         dataset=manifest.lineage.dataset,
         best_epoch=summary.best_epoch,
         metrics=manifest.metrics,
+        baseline=compared,
     )
     return output, published
 

@@ -9,14 +9,17 @@ from rich.markup import escape
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import (
+    batch,
     data,
     demo,
     disagreements,
+    evaluate,
     feedback,
     golden,
     imports,
     jobs,
     keys,
+    lineage,
     policy,
     processes,
     replay,
@@ -24,6 +27,7 @@ from serinus.cli import (
     simulate,
     store,
     train,
+    trainers,
     versions,
 )
 from serinus.cli.exits import Exit
@@ -44,8 +48,13 @@ app.command(processes.controller)
 app.command(processes.settings)
 app.command(demo.demo)
 app.command(train.train)
+app.command(batch.batch)
+app.command(evaluate.evaluate)
+app.command(evaluate.compare)
+app.command(trainers.app, name="trainers")
 app.command(versions.publish)
 app.command(versions.app, name="versions")
+app.command(lineage.lineage)
 app.command(imports.app, name="import")
 app.command(rollout.app, name="rollout")
 app.command(policy.app, name="policy")

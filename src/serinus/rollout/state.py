@@ -63,6 +63,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """See `events.Verified`: who vouches for it when its answers differ from current's."""
     measured: bool = False
     """Whether there were golden sets to measure it on."""
+    sequential: bool = False
+    """See `events.Verified`: the canary is loaded in place of current."""
     explained: tuple[ReasonCode, ...] = ()
     """SIGNALS, DRIFT or DISAGREEMENT: vouched for, or seen by a person; it does not hold the rollout (again).
     """
