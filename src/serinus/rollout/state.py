@@ -59,7 +59,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     vouched: tuple[str, ...] = ()
     """See `events.Verified`: who vouches for it when its answers differ from current's."""
     measured: bool = False
-    """Whether there were golden sets to measure it on."""
+    """Whether there was anything to measure it on that could have vouched."""
     explained: tuple[ReasonCode, ...] = ()
     """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
     code: ReasonCode | None = None
