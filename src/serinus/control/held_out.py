@@ -8,6 +8,8 @@ belongs to other processes, and may be away, changed, or larger than anything th
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from serinus.artifact.files import check_relative, sha256_pieces
 from serinus.artifact.manifest import Manifest
 from serinus.control import gates
@@ -17,10 +19,19 @@ from serinus.control.quality import CurrentFails, QualityGate, numbers_of
 from serinus.control.settings import ControllerSettings
 from serinus.core.errors import Corrupt, InvalidInput, ModelFault, NotFound, TooLarge
 from serinus.core.ids import Digest
-from serinus.data.dataset import MANIFEST, Dataset, Pair, Split, content_hash
+from serinus.data.dataset import MANIFEST, Dataset, Pair, Split, dataset_id
 from serinus.store import GoldenEntry, GoldenSet, Store
 
-_UNUSABLE = (Corrupt, InvalidInput, NotFound, OSError, ValueError, RecursionError, MemoryError)
+_UNUSABLE = (
+    Corrupt,
+    InvalidInput,
+    NotFound,
+    msgspec.MsgspecError,
+    OSError,
+    ValueError,
+    RecursionError,
+    MemoryError,
+)
 """What a data set may do to whoever reads it; none of it is the candidate's fault."""
 _MANIFEST_BYTES = 128 << 20
 """xBD whole takes some 40 MB."""
@@ -72,14 +83,14 @@ def find(candidate: Manifest, current: Manifest, settings: ControllerSettings) -
     if not candidate.lineage.tiles:
         raise NotFound("it does not say which pictures it was trained on.")
     dataset = _open(candidate.lineage.dataset, settings.datasets)
-    classes = dataset.manifest.classes
+    classes = dataset.head.classes
     if any(one.contract.classes != classes for one in manifests):
         raise InvalidInput("its classes are not those of both versions.")
     seen = {tile for one in manifests for tile in one.lineage.tiles}
     held_out = [
         pair
-        for pair in dataset.pairs(Split.TEST)
-        if pair.sha256_post not in seen and len(pair.boxes) <= _BOXES
+        for pair in dataset.each_pair()
+        if pair.split is Split.TEST and pair.sha256_post not in seen and len(pair.boxes) <= _BOXES
     ]
     if not held_out:
         raise NotFound("it has no pairs that both versions did not see in training.")
@@ -110,9 +121,8 @@ def _open(name: str, folder: Path | None) -> Dataset:
         raise NotFound("it is not below the controller's DATA_DIR.")
     if manifest.stat().st_size > _MANIFEST_BYTES:
         raise TooLarge(f"its {MANIFEST} is larger than {_MANIFEST_BYTES >> 20} MiB.")
-    dataset = Dataset.open(folder, name)
-    found = content_hash(dataset.manifest.pairs)
-    if f"ds-{found[:12]}" != name or dataset.manifest.sha256 != found:
+    dataset = Dataset(folder / name)
+    if dataset_id(dataset.content()) != name:
         raise Corrupt("it was changed: its content is not what its name says.")
     return dataset
 
