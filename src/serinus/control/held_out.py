@@ -34,10 +34,10 @@ _UNUSABLE = (
 )
 """What a data set may do to whoever reads it; none of it is the candidate's fault."""
 _MANIFEST_BYTES = 128 << 20
-"""xBD whole takes some 40 MB."""
+"""Of synthetic pairs one takes some 400, and each of its buildings 40."""
 _PICTURE_BYTES = 256 << 20
 _BOXES = 5000
-"""Of one pair; xBD has up to some 1,500."""
+"""Of one pair; one with more is left out: matching takes time and memory with every box."""
 _ARRAY_BYTES = 1 << 30
 """Of all pictures as a version wants them."""
 
