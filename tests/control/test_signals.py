@@ -36,7 +36,7 @@ def test_other_answers_are_held_until_a_person_has_looked(world: World) -> None:
     until_held(world)
     assert (world.rollout.code, world.rollout.share) == (ReasonCode.SIGNALS, 0.5)
     held = world.events[-1]
-    assert "dominant class " in held.reason and "no golden set vouches" in held.reason
+    assert "dominant class " in held.reason and "nothing vouches" in held.reason
     assert isinstance(held.body, Held)
     assert held.body.numbers["e_shift"] >= held.body.numbers["limit_shift"] == 400.0
     assert "answers differently" in overview(world.store).words
@@ -75,7 +75,7 @@ def test_where_no_golden_set_is_there_other_answers_pass_with_a_note(world: Worl
     world.canary(measured=False)
     assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
     assert [body.code for body in noted(world)] == [ReasonCode.SIGNALS]
-    assert "no golden set is there that could vouch" in world.story()
+    assert "neither a golden set nor held-out pairs" in world.story()
     assert retrace(world.store, 1).same
 
 

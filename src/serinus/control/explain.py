@@ -89,7 +89,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, float]
     """Of the newest decision; without one, of now."""
     golden: tuple[GoldenResult, ...]
-    """What each golden set said before the traffic, gate by gate."""
+    """What each golden set, and held-out pairs, said before the traffic, gate by gate."""
     timeline: tuple[Moment, ...]
     series: tuple[Point, ...]
     pairs: PairsView | None = None

@@ -40,7 +40,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     outage_over: bool = False
     """Both versions are well again since the rollout was held for a shared failure."""
     vouched: tuple[str, ...] = ()
-    """Who vouches for the canary's answers: names of golden sets, and feedback."""
+    """Who vouches for the canary's answers: golden sets, held-out pairs, feedback."""
     step: StepProof | None = None
     """What the canary's requests of the step in force prove; None where nothing was observed in it."""
     disagreement: str = ""
@@ -195,8 +195,8 @@ def _strange(verdict: Verdict) -> Suspend | None:
 def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> Suspend | Note | None:
     """Changed answers never condemn a canary: they are explained and noted, or a person is asked.
 
-    A golden set explains why versions differ. It is of the past, so it explains no drift. That a policy let
-    it pass is no explanation: a stricter one that takes its place holds.
+    Labelled pairs explain why versions differ. They are of the past, so they explain no drift. That a policy
+    let it pass is no explanation: a stricter one that takes its place holds.
     """
     policy = rollout.policy
     noted = policy.on_shift is OnShift.NOTE
@@ -212,16 +212,15 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
         if vouched:
             return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
         if passes:
-            why = (
-                "no golden set is there that could vouch" if alone and code is ReasonCode.SIGNALS else _PASSES
-            )
+            why = _NOBODY_COULD if alone and code is ReasonCode.SIGNALS else _PASSES
             return Note(code, f"{words}; {why}", lenient=True)
-        missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
+        missing = "" if code is ReasonCode.DRIFT else "; nothing vouches for it"
         return Suspend(code, f"{words}{missing}")
     return None
 
 
 _PASSES = "the policy lets it pass"
+_NOBODY_COULD = "neither a golden set nor held-out pairs of its data set are there that could vouch"
 
 
 def steps_left(rollout: Rollout) -> bool:

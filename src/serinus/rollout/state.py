@@ -62,7 +62,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     vouched: tuple[str, ...] = ()
     """See `events.Verified`: who vouches for it when its answers differ from current's."""
     measured: bool = False
-    """Whether there were golden sets to measure it on."""
+    """Whether there was anything to measure it on that could have vouched."""
     sequential: bool = False
     """See `events.Verified`: the canary is loaded in place of current."""
     explained: tuple[ReasonCode, ...] = ()
