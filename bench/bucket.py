@@ -1,4 +1,4 @@
-"""What Serinus asks of a bucket, a second: python bench/requests.py [--seconds 60]
+"""What Serinus asks of a bucket, a second: python bench/bucket.py [--seconds 60]
 
 A real S3 server (SeaweedFS) behind two counting proxies: one for a replica, one for the controller, both with
 default settings. Counted at rest, and during a rollout with a few requests of users a second. The baseline is
