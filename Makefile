@@ -61,6 +61,9 @@ endif
 bench-serve: $(if $(BENCH_PYTHON),,$(VENV)/.ready) ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
 	$(or $(BENCH_PYTHON),$(BIN)/python) bench/serve.py $(BENCH_ARGS)
 
+bench-start: $(VENV)/.ready ## what a start of the inference service costs, and its memory (BENCH_ARGS="--quick --install")
+	$(BIN)/python bench/start.py $(BENCH_ARGS)
+
 bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
 	$(BIN)/python -m bench.swap $(BENCH_ARGS)
 

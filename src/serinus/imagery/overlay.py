@@ -3,13 +3,13 @@
 from enum import StrEnum
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from serinus.imagery.decode import encode_jpeg
 from serinus.imagery.quick_png import encode_quickly
+from serinus.imagery.raster import cv2
 
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""

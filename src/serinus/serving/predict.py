@@ -31,10 +31,10 @@ from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair, unfitted
 from serinus.serving.pixels import Pixels
-from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.prediction import Prediction, Shadow, Timing
 from serinus.serving.residency import Lease, Residency, Seat
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.tasks import WAITED_TOO_LONG, Rows
 from serinus.serving.worker_handle import VersionFailed
 
 log = logging.getLogger(__name__)
