@@ -14,11 +14,13 @@ are measured. `prototype` is what this house began as: forms by Starlette, Pillo
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,8 +160,8 @@ def cells(counts: list[int], *, quick: bool) -> list[Cell]:
     return [Cell(n, *each) for n in counts for each in (first if n == counts[0] else later)]
 
 
-def measured(wanted: list[Cell], repeats: int, requests: int) -> Report:
-    """All cells; what fails is noted."""
+def measured(wanted: list[Cell], repeats: int, requests: int, keep: Callable[[Report], None]) -> Report:
+    """All cells; what fails is noted. `keep` is called after each: a run that is cut short is not lost."""
     figures: dict[Cell, Figure] = {}
     failed: dict[Cell, str] = {}
     before = os.getloadavg()[0]
@@ -174,7 +176,9 @@ def measured(wanted: list[Cell], repeats: int, requests: int) -> Report:
                 figures[cell] = bench.compare(cell.who, cell.load)
             except (Failed, httpx.HTTPError, psutil.Error, subprocess.CalledProcessError) as error:
                 failed[cell] = str(error)
-    return Report(figures, failed, repeats, requests, (before, os.getloadavg()[0]))
+            report = Report(figures, failed, repeats, requests, (before, os.getloadavg()[0]))
+            keep(report)
+    return report
 
 
 def main() -> None:
@@ -189,6 +193,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, nargs="*", help="numbers of cores (default: 1 2)")
     parser.add_argument("--only", nargs="*", default=[""], help="only cells whose name holds one of these")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends, too
     most = os.cpu_count() or 1
     counts = [count for count in given.cores or ([1] if given.quick else [1, 2]) if count <= most]
     wanted = [
@@ -197,12 +202,17 @@ def main() -> None:
         if any(part in f"{cell.who}_{cell.name}" for part in given.only)
     ]
     repeats = given.repeats or (3 if given.quick else 5)
-    report = measured(wanted, repeats, given.requests or (64 if given.quick else 160))
+    if not wanted:
+        parser.error("no cell has such a name")
+
+    def keep(report: Report) -> None:
+        if given.json:
+            given.json.write_text(json.dumps(report.document(), indent=1) + "\n")
+        if given.markdown:
+            report.write_markdown(given.markdown)
+
+    report = measured(wanted, repeats, given.requests or (64 if given.quick else 160), keep)
     report.show()
-    if given.json:
-        given.json.write_text(json.dumps(report.document(), indent=1) + "\n")
-    if given.markdown:
-        report.write_markdown(given.markdown)
     if report.failed:
         sys.exit(1)
 

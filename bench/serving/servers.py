@@ -130,7 +130,7 @@ def _serves(port: int, canary: bool) -> bool:
         return False
     if ready.status_code != 200 or status.status_code != 200:
         return False
-    return not canary or (status.json().get("canary") or {}).get("loaded", False)
+    return not canary or bool(status.json()["canary_model"])
 
 
 @contextmanager
