@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -498,3 +499,18 @@ def test_an_overloaded_service_refuses_before_the_coin_and_blames_no_version(tmp
 
 def in_flight(made: House, rollout: int) -> list[int]:
     return [made.counters.in_flight(arm, rollout) for arm in Arm]
+
+
+def test_who_waits_behind_one_that_waited_for_half_of_its_time_makes_a_crowd(tmp_path: Path) -> None:
+    image = np.zeros((1, 64, 64, 6), np.uint8)
+    with house(tmp_path, predict_timeout_seconds=1000.0) as made, made.residency.lease() as lease:
+        pool, (worker,) = lease.seats[Arm.CURRENT].pool, made.pids(Version(1))
+        for left, crowded in ((900.0, False), (100.0, True)):
+            os.kill(worker, signal.SIGSTOP)
+            begun = pool.submit(image, monotonic() + left, wait_for_worker=True)
+            wait_for(begun.running, "the worker's thread to take it")
+            waits = pool.submit(image, monotonic() + 1000.0, wait_for_worker=True)
+            assert pool.crowded is crowded
+            os.kill(worker, signal.SIGCONT)
+            assert len(waits.result(60.0)) == len(begun.result(60.0))
+            assert not pool.crowded, "nobody waits"

@@ -75,6 +75,8 @@ class Pool:
         self._state = PoolState.LOADING
         self._failure = ""
         self._load_seconds = 0.0
+        self._patience = 0.0
+        """How long a request may wait, seconds; known once the version is prepared."""
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
         self._last_death = ""
@@ -135,8 +137,9 @@ class Pool:
 
     @property
     def crowded(self) -> bool:
-        """More than half of the queue is taken, rescues not counted."""
-        return 2 * self._tasks.own > self._queue_size
+        """More than half of the queue is taken, rescues not counted, or of the time that one may wait."""
+        own = self._tasks.own
+        return 2 * own > self._queue_size or (own > 0 and 2 * self._tasks.spare < self._patience)
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
@@ -205,6 +208,7 @@ class Pool:
             worker = self._start(spec._replace(measures=self._choose is not None))
         if spec is None or worker is None:
             return
+        self._patience = spec.infer_seconds
         if self._choose is not None:
             self._batching = self._choose(worker.pace)
         with self._lock:

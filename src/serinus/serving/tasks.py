@@ -1,5 +1,6 @@
 """What waits for a version's workers, and how requests that may share a run find each other."""
 
+import math
 import queue
 import threading
 from concurrent.futures import Future
@@ -63,6 +64,8 @@ class Tasks:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._rescues = 0
+        self.spare = math.inf
+        """Seconds that the one which was taken last might still have waited; below 0: it waited too long."""
         self._lock = threading.Lock()
 
     @property
@@ -86,6 +89,7 @@ class Tasks:
             task = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
+        self.spare = task.start_by - monotonic()
         if task.rescue:
             with self._lock:
                 self._rescues -= 1
