@@ -9,17 +9,10 @@ from fastapi.responses import Response
 
 from serinus.api.board import datasets
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import (
-    Alive,
-    JobLogs,
-    JobStatus,
-    Preparing,
-    Training,
-    TrainingConfig,
-    Uploaded,
-)
+from serinus.api.documents import Alive
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
+from serinus.api.job_documents import JobLogs, JobStatus, Preparing, Training, TrainingConfig, Uploaded
 from serinus.api.schema import answers, answers_words, json_response, takes_form
 from serinus.api.training_data import newest_data
 from serinus.api.uploads import Upload, Uploads

@@ -12,8 +12,9 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import Confirmation, JobDetail, JobsPage, JobView, LogLines
+from serinus.api.documents import JobView
 from serinus.api.errors import responses
+from serinus.api.job_documents import Confirmation, JobDetail, JobsPage, LogLines
 from serinus.api.pages import REPORT_HEADERS
 from serinus.api.schema import answers, answers_words, json_response
 from serinus.api.views import job_view
