@@ -102,9 +102,10 @@ class _Raw(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in its folder. Its manifest is read when it is first asked for."""
+    """A data set in its folder. Its manifest is read when it is first asked for, unless it is given."""
 
     path: Path
+    given: Manifest | None = None
 
     @classmethod
     def open(cls, datasets_dir: Path, dataset_id: str) -> "Dataset":
@@ -120,7 +121,7 @@ class Dataset:
     @cached_property
     def manifest(self) -> Manifest:
         """Raises Corrupt when it cannot be read."""
-        return self._read(Manifest)
+        return self._read(Manifest) if self.given is None else self.given
 
     @property
     def id(self) -> str:
