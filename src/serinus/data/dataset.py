@@ -130,10 +130,17 @@ class Dataset:
     @property
     def head(self) -> Head:
         """Raises Corrupt when it cannot be read."""
-        return self._read(Head)
+        return (
+            self._read(Head)
+            if self.given is None
+            else msgspec.convert(self.given, Head, from_attributes=True)
+        )
 
     def each_pair(self) -> Iterator[Pair]:
         """The pairs one by one, in the order of their keys; no two are in memory. Raises Corrupt."""
+        if self.given is not None:
+            yield from self.given.pairs
+            return
         for raw in self._read(_Raw).pairs:
             yield msgspec.json.decode(raw, type=Pair)
 
