@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Training epochs, when nothing else is said."""
     batch: Annotated[int, Field(ge=1, le=512)] = 8
     """Pairs per training step, when nothing else is said."""
+    trainer: str = "compact"
+    """Who trains, when nothing else is said (`serinus trainers list`)."""
     train_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a training; 0 means one per core."""
 
@@ -151,6 +153,11 @@ class Settings(BaseSettings):
     # Serving limits
     infer_workers: Annotated[int, Field(ge=0)] = 0
     """Worker processes per loaded version; 0 means one per core."""
+    worker_memory_mb: Annotated[int, Field(ge=64)] = 4096
+    """What a model may allocate in one worker process, MB; more fails the request, or ends the worker."""
+    infer_memory_mb: Annotated[float, Field(ge=0)] = 0.0
+    """What the inference service with all its workers may take, MB; a version is loaded beside another one
+    only if it is expected to fit. 0: what the container or the machine has."""
     predict_timeout_seconds: Seconds = 10.0
     """How long a version may take over one pair, seconds; then the request counts as its failure."""
     load_timeout_seconds: Seconds = 120.0
@@ -190,8 +197,8 @@ class Settings(BaseSettings):
 
     # MLflow
     mlflow_tracking_uri: SecretStr | None = None
-    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
-    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    """Server that trainings are told to as runs, and outcomes, instead of the one that a version was imported
+    from; may carry credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
     mlflow_alias: str = ""
     """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
     mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0

@@ -51,7 +51,7 @@ def publish(
         Private key that signs it (default: SIGNING_KEY, if set).
     """
     from serinus.bootstrap import signing
-    from serinus.bootstrap.publishing import publish_graph
+    from serinus.bootstrap.publishing import publish_directory, publish_graph
     from serinus.bootstrap.wiring import ensure_base, open_store, show_views
 
     if (directory is None) == (onnx is None):
@@ -67,7 +67,7 @@ def publish(
     ensure_base(store, settings)
     actor = f"{getpass.getuser()} via cli"
     if directory is not None:
-        version = store.publish(directory, note=note, actor=actor, sign=signer)
+        version = publish_directory(store, directory, note=note, actor=actor, sign=signer)
     else:
         assert onnx is not None
         version = publish_graph(
