@@ -142,6 +142,7 @@ class SignatureStanding(StrEnum):
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"
+    EVALUATE = "evaluate"
     BATCH = "batch"
 
 
