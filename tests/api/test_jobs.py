@@ -14,6 +14,7 @@ from serinus.core.enums import JobState
 from serinus.data.dataset import Dataset
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.page import page_file
+from serinus.jobs import remains
 from serinus.jobs.folder import Folder, Launched
 from serinus.jobs.model import EvaluateJob, Point, PrepareJob, PrepareOutput, Result, TrainJob
 from tests.api.stage import NOON, Stage
@@ -114,6 +115,7 @@ def ended(stage: Stage, spec: TrainJob | PrepareJob, result: Result) -> str:
     """A job that is over."""
     stage.now += 1
     job = stage.jobs.submit(spec)
+    remains.end(job)
     folder = Folder(stage.jobs.folder(job))
     folder.put_launched(Launched(started=NOON))
     folder.put_result(result)

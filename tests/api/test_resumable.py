@@ -21,6 +21,7 @@ from serinus.api.resumable import Resumables
 from serinus.api.uploads import Uploads
 from serinus.core.errors import VolumeFull
 from serinus.data.tars import zstd
+from serinus.jobs import remains
 from tests.api.stage import zipped
 from tests.api.test_schema import is_up
 from tests.data.archives import tar_of
@@ -99,6 +100,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"))
     yield made
     made.kill()
+    for job in (made.root / "data" / "jobs").glob("*-*"):
+        remains.end(job.name)
 
 
 def test_what_the_server_can(house: House) -> None:
