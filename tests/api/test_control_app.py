@@ -733,6 +733,8 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/jobs/{job}/report.html",
         "/api/jobs/{job}/result.zip",
         "/trigger-batch",
+        "/trigger-evaluate",
+        "/api/jobs/{job}/evaluation/{file}",
         "/api/jobs/{job}/cancel",
         "/api/datasets",
         "/api/datasets/{dataset}/report",

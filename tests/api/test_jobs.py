@@ -14,8 +14,9 @@ from serinus.core.enums import JobState
 from serinus.data.dataset import Dataset
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.page import page_file
+from serinus.jobs import remains
 from serinus.jobs.folder import Folder, Launched
-from serinus.jobs.model import Point, PrepareJob, PrepareOutput, Result, TrainJob
+from serinus.jobs.model import EvaluateJob, Point, PrepareJob, PrepareOutput, Result, TrainJob
 from tests.api.stage import NOON, Stage
 from tests.data.archives import name, pack, pairs
 
@@ -114,6 +115,7 @@ def ended(stage: Stage, spec: TrainJob | PrepareJob, result: Result) -> str:
     """A job that is over."""
     stage.now += 1
     job = stage.jobs.submit(spec)
+    remains.end(job)
     folder = Folder(stage.jobs.folder(job))
     folder.put_launched(Launched(started=NOON))
     folder.put_result(result)
@@ -152,6 +154,45 @@ async def test_a_refused_import_says_what_to_confirm_and_how(stage: Stage) -> No
     assert asked["form"]["confirm"] == "true" and asked["form"]["data"] == "/a.zip"
     fine = msgspec.structs.replace(result, state=JobState.SUCCEEDED)
     assert (await get(stage, f"/api/jobs/{ended(stage, PrepareJob(), fine)}")).json()["confirmation"] is None
+
+
+async def test_an_evaluation_is_started_and_its_page_is_shown(stage: Stage) -> None:
+    stage.base()
+    stage.dataset("ds-0123456789ab")
+    form = {"version": "1", "data": "ds-0123456789ab"}
+    async with stage.client() as client:
+        started = await client.post("/trigger-evaluate", data=form)
+        missing = [
+            await client.post("/trigger-evaluate", data=form | wrong)
+            for wrong in ({"version": "7"}, {"data": "ds-no"}, {"split": "some"})
+        ]
+    assert started.status_code == 202
+    assert [reply.status_code for reply in missing] == [404, 404, 400]
+    job = started.json()["job"]
+    assert stage.jobs.describe(job).spec == EvaluateJob(version=1, dataset="ds-0123456789ab")
+    folder = stage.jobs.folder(job) / "evaluation"
+    folder.mkdir()
+    (folder / "index.html").write_text("<p>a page")
+    page = await get(stage, f"/api/jobs/{job}/evaluation/index.html")
+    assert page.text == "<p>a page"
+    assert "img-src 'self'" in page.headers["content-security-policy"]
+    for name_ in ("spec.json", "..%2fspec.json", "x.png"):
+        await get(stage, f"/api/jobs/{job}/evaluation/{name_}", 404)
+
+
+async def test_a_training_takes_a_trainer_a_size_and_a_base(stage: Stage) -> None:
+    stage.dataset("ds-0123456789ab")
+    form = {"data": "ds-0123456789ab", "trainer": "ultralytics", "size": "s", "base": "3"}
+    async with stage.client() as client:
+        reply = await client.post("/trigger-train", data=form)
+        wrong = [
+            await client.post("/trigger-train", data=form | one)
+            for one in ({"trainer": "--x y"}, {"size": "xl"}, {"base": "-1"})
+        ]
+    assert reply.json()["config"]["model"] == "ultralytics"
+    spec = stage.jobs.describe(reply.json()["job"]).spec
+    assert spec == TrainJob(dataset="ds-0123456789ab", trainer="ultralytics", size="s", base="3")
+    assert {one.status_code for one in wrong} == {400}
 
 
 async def test_many_points_are_thinned_and_the_last_stays(stage: Stage) -> None:

@@ -21,10 +21,12 @@ from serinus.api.resumable import Resumables
 from serinus.api.uploads import Uploads
 from serinus.core.errors import VolumeFull
 from serinus.data.tars import zstd
+from serinus.jobs import remains
 from tests.api.stage import zipped
 from tests.api.test_schema import is_up
 from tests.data.archives import tar_of
 from tests.serving.house import wait_for
+from tests.store.hard import volume
 
 TUS = {"Tus-Resumable": "1.0.0"}
 PIECE = TUS | {"Content-Type": "application/offset+octet-stream"}
@@ -98,6 +100,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"))
     yield made
     made.kill()
+    for job in (made.root / "data" / "jobs").glob("*-*"):
+        remains.end(job.name)
 
 
 def test_what_the_server_can(house: House) -> None:
@@ -384,6 +388,38 @@ async def test_what_nobody_finishes_is_thrown_away(tmp_path: Path) -> None:
         await Resumables(
             uploads, limit_bytes=10**18, keep_seconds=100, clock=lambda: now[0], new_id=lambda: next(ids)
         ).begin(10**17, "huge")
+
+
+@pytest.mark.anyio
+async def test_a_volume_that_fills_up_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    data = zipped(os.urandom(3_000_000))
+
+    async def rest(at: int):  # type: ignore[no-untyped-def]
+        for start in range(at, len(data), 100_000):
+            yield data[start : start + 100_000]
+
+    with volume(tmp_path / "volume", 8) as folder:
+        uploads = Uploads(folder, limit_bytes=10**8, clock=time.time, new_id=lambda: "0" * 32)
+        made = Resumables(
+            uploads,
+            limit_bytes=10**8,
+            keep_seconds=100,
+            clock=time.time,
+            new_id=lambda: "0" * 32,
+            spare_bytes=1_000_000,
+        )
+        begun = await made.begin(len(data), "a.zip")
+        with (folder / "other").open("wb") as file:
+            file.write(bytes(6_500_000))
+        with pytest.raises(VolumeFull, match="what has arrived stays"):
+            await made.append(begun.id, 0, rest(0))
+        at = (await made.standing(begun.id)).offset
+        assert 0 < at < len(data)
+        (folder / "other").unlink()
+        done = await made.append(begun.id, at, rest(at))
+        assert done.upload is not None
+        assert done.upload.sha256 == hashlib.sha256(data).hexdigest()
+        assert uploads.path(done.upload).read_bytes() == data
 
 
 @pytest.fixture

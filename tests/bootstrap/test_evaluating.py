@@ -1,22 +1,28 @@
 """Versions in a real store measured on a real data set, with the pages that people open."""
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import cv2
 import msgspec
 import pytest
 
-from serinus.bootstrap.edge import new_id
-from serinus.bootstrap.evaluating import compare_versions, evaluate_version
-from serinus.bootstrap.settings import Settings, load
+from serinus.bootstrap.edge import new_id, now
+from serinus.bootstrap.evaluating import compare_versions, evaluate_as_job, evaluate_version
+from serinus.bootstrap.settings import Settings, environment, load
 from serinus.bootstrap.wiring import ensure_base, open_store
-from serinus.core.errors import InvalidInput, NotFound
+from serinus.core.enums import JobState
+from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Version
 from serinus.data.importing import import_archive
 from serinus.data.synth.scenery import Disaster
 from serinus.data.synth.write import SynthSet, write_sets
+from serinus.jobs import EvaluateJob, EvaluateOutput, LocalJobs
+from serinus.jobs.folder import CancelMark, Folder
 from tests import models
+from tests.serving.house import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +123,39 @@ def test_what_cannot_be_measured_is_refused(place: tuple[Settings, str], tmp_pat
     one = import_archive(tmp_path / "one.zip", settings.data_dir / "datasets", clock=lambda: 0.0).id
     with pytest.raises(InvalidInput, match=r"shows no labelled building\. Choose another with --split"):
         measure(1, one)
+
+
+def test_an_evaluation_is_a_job(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    jobs = LocalJobs(
+        tmp_path / "jobs",
+        (sys.executable, "-m", "serinus"),
+        env={**os.environ, **environment(settings)},
+        clock=now,
+        new_id=new_id,
+    )
+    job = jobs.submit(EvaluateJob(version=1, dataset=data))
+
+    def over() -> bool:
+        jobs.advance()
+        return not jobs.describe(job).active
+
+    wait_for(over, "the evaluation")
+    record = jobs.describe(job)
+    assert record.state is JobState.SUCCEEDED, record.reason
+    assert isinstance(record.output, EvaluateOutput)
+    assert record.output.metrics["map50"] > 0.3
+    assert record.progress.step > 0
+    _whole(jobs.folder(job) / "evaluation")
+
+
+def test_a_cancelled_evaluation(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    folder = Folder(tmp_path)
+    folder.put_cancel_mark(CancelMark(time=1.0))
+    with pytest.raises(Cancelled):
+        evaluate_as_job(
+            settings, Version(1), data=data, split="test", out=tmp_path / "x", job=tmp_path, progress=_silent
+        )
+    result = folder.result()
+    assert result is not None and result.state is JobState.CANCELLED

@@ -152,3 +152,13 @@ def test_the_csv_of_issues_is_a_table_without_formulas():
 def test_every_code_has_a_severity_and_a_fix():
     for code in IssueCode:
         assert issue(code, "", "").fix
+
+
+def test_a_manifest_that_is_given_is_the_one_that_counts(tmp_path):
+    dataset = import_archive(pack(tmp_path / "a.zip", pairs(4)), tmp_path / "datasets", clock=lambda: 1.0)
+    assert [one.key for one in dataset.each_pair()] == [one.key for one in dataset.pairs()]
+    assert (dataset.head.source, dataset.head.sha256) == ("a.zip", dataset.manifest.sha256)
+    given = msgspec.structs.replace(dataset.manifest, pairs=dataset.pairs()[:1], source="b.zip")
+    changed = Dataset(dataset.path, given)
+    assert len(changed.pairs()) == len(list(changed.each_pair())) == 1
+    assert changed.head.source == "b.zip"

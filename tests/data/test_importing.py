@@ -12,13 +12,26 @@ import cv2
 import numpy as np
 import pytest
 
-from serinus.core.errors import InvalidInput
+from serinus.core.errors import InvalidInput, VolumeFull
 from serinus.data.archive import ArchiveLimits
 from serinus.data.dataset import Dataset, Split, list_datasets, load_image, load_pair
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.naming import split_of
 from serinus.data.report import IssueCode, Severity, Verdict
-from tests.data.archives import HOUSE, building, label, name, pack, pair, pairs, picture, pixels, rectangle
+from tests.data.archives import (
+    HOUSE,
+    building,
+    label,
+    name,
+    pack,
+    pack_tar,
+    pair,
+    pairs,
+    picture,
+    pixels,
+    rectangle,
+)
+from tests.store.hard import volume
 
 
 def clock():
@@ -345,6 +358,17 @@ def test_a_refused_archive_leaves_nothing(tmp_path):
     with pytest.raises(InvalidInput):
         imported(tmp_path, pair() | {"../../evil": b"x"})
     assert list((tmp_path / "datasets").iterdir()) == []
+
+
+@pytest.mark.parametrize("packed", ["a.zip", "a.tar.zst"])
+def test_a_full_volume_is_said_and_nothing_stays(tmp_path, packed):
+    packer = pack if packed.endswith("zip") else pack_tar
+    archive = packer(tmp_path / packed, pairs(200))
+    with volume(tmp_path / "volume", 1) as folder:
+        with pytest.raises(VolumeFull, match="No space is left") as refused:
+            import_archive(archive, folder / "datasets", clock=clock)
+        assert refused.value.remedy
+        assert list((folder / "datasets").iterdir()) == []
 
 
 def test_names_are_never_paths(tmp_path):

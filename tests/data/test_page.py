@@ -56,7 +56,7 @@ def test_the_page_says_what_the_report_says(dataset):
     for code in {one.code for one in report.issues}:
         assert FIXES[code][1] in page.words
     assert EVIL.replace("/", "").lower() in page.words
-    assert "post image only" in page.words
+    assert "post only" in page.words
     assert len([tag for tag, _ in page.tags if tag == "svg"]) == 3
 
 

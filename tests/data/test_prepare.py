@@ -1,5 +1,7 @@
 """Other splits of the same pairs, and one disaster left out of training."""
 
+import shutil
+
 import pytest
 
 from serinus.core.errors import InvalidInput
@@ -76,7 +78,14 @@ def test_a_disaster_left_out_is_for_testing_alone(first, datasets):
     assert left.manifest.left_out == "flood"
     assert [one.key for one in left.post_only()] == ["quake_00000003"]
     back = prepare(left, datasets, clock=clock)
-    assert back.manifest.left_out == ""
+    assert back.id == first.id, "nothing was lost for good"
+    shutil.rmtree(first.path)
+    alone = prepare(left, datasets, clock=clock)
+    assert (alone.manifest.left_out, len(alone.pairs())) == ("", len(left.pairs()))
+    for one in alone.pairs():
+        asked = Split.TEST if one.disaster == "flood" else Split.VAL
+        fixed = int(one.key[-2:]) in (90, 91)
+        assert one.split is (asked if fixed else split_of(one.key, 0)), "not as it was left"
 
 
 def test_leaving_out_depends_on_no_other_pair(tmp_path, first, datasets):

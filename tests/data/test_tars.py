@@ -2,15 +2,17 @@
 
 import gzip
 import io
+import random
 import subprocess
 import sys
 import tarfile
 import textwrap
+from contextlib import suppress
 
 import pytest
 
 from serinus.core.errors import InvalidInput, TooLarge
-from serinus.data.archive import ArchiveLimits
+from serinus.data.archive import ArchiveLimits, UnreadableMember
 from serinus.data.importing import import_archive
 from serinus.data.opening import open_archive
 from serinus.data.tars import zstd
@@ -153,7 +155,7 @@ def test_a_bomb_is_no_larger_on_disk_than_the_limit(tmp_path):
     script = textwrap.dedent("""
         import pathlib, resource, sys
         resource.setrlimit(resource.RLIMIT_FSIZE, (40 << 20, 40 << 20))
-        from serinus.data.archive import ArchiveLimits
+        from serinus.data.archive import ArchiveLimits, UnreadableMember
         from serinus.data.opening import open_archive
         limits = ArchiveLimits(max_total_bytes=32 << 20, max_ratio=1 << 40)
         with open_archive(pathlib.Path(sys.argv[1]), limits, scratch=pathlib.Path(sys.argv[2])): pass
@@ -187,3 +189,26 @@ def test_a_header_with_a_size_below_zero(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(buffer.getvalue())
     refused(path)
+
+
+@pytest.mark.parametrize("form", [".tar", ".tar.gz", ".tar.zst", ".zip"])
+def test_damage_anywhere_is_told_in_words(tmp_path, form):
+    """Of an archive, or of a member: nothing else comes out, whatever byte is wrong."""
+    chance = random.Random(5)
+    path = tmp_path / f"a{form}"
+    data = (pack if form == ".zip" else pack_tar)(path, pairs(1)).read_bytes()
+    opened = 0
+    for _ in range(150):
+        damaged = bytearray(data)
+        for _ in range(chance.choice((1, 2, 9))):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        path.write_bytes(damaged[: chance.choice((len(damaged), chance.randrange(len(damaged))))])
+        try:
+            with open_archive(path, LIMITS) as archive:
+                opened += 1
+                for one in archive.members:
+                    with suppress(UnreadableMember):
+                        archive.read(one)
+        except InvalidInput as refused:
+            assert refused.message and refused.remedy
+    assert form in (".tar.gz", ".tar.zst") or opened, "some were damaged inside a member only"

@@ -6,6 +6,8 @@ import pytest
 
 from serinus.core.enums import JobKind, JobState
 from serinus.jobs import (
+    BatchJob,
+    EvaluateJob,
     JobRecord,
     JobReporter,
     PrepareJob,
@@ -38,6 +40,20 @@ def test_the_training_command() -> None:
     assert render(spec, Path("/jobs/train-1")).argv == (
         "train", "--data", "ds-1", "--upload", "/data/a.zip", "--base", "3", "--epochs", "5", "--batch", "4",
         "--img-size", "640", "--seed", "7", "--note=two\nlines", "--job", "/jobs/train-1",
+    )  # fmt: skip
+
+
+def test_the_training_command_with_a_trainer() -> None:
+    argv = render(TrainJob(trainer="ultralytics", size="s", confirm=True, upload="/a"), Path("/j")).argv
+    assert {"--trainer=ultralytics", "--size=s", "--confirm"} <= set(argv)
+
+
+def test_the_other_commands() -> None:
+    assert render(EvaluateJob(version=3, dataset="ds-1", split="val"), Path("/j")).argv == (
+        "evaluate", "3", "--data=ds-1", "--split=val", "--out", "/j/evaluation", "--job", "/j",
+    )  # fmt: skip
+    assert render(BatchJob(archive="/a.zip"), Path("/j")).argv == (
+        "batch", "/a.zip", "--out", "/j/result.zip", "--job", "/j",
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The documented endpoints of the dashboard process, with the documented fields."""
 
 from asyncio import to_thread
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Form, Request
@@ -9,27 +9,19 @@ from fastapi.responses import Response
 
 from serinus.api.board import datasets
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import (
-    Alive,
-    JobLogs,
-    JobStatus,
-    Preparing,
-    Training,
-    TrainingConfig,
-    Uploaded,
-)
+from serinus.api.documents import Alive
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
+from serinus.api.job_documents import JobLogs, JobStatus, Preparing, Training, TrainingConfig, Uploaded
 from serinus.api.schema import answers, answers_words, json_response, takes_form
 from serinus.api.training_data import newest_data
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.data.sources import imported
 from serinus.jobs.compat import job_logs, job_status
-from serinus.jobs.model import BatchJob, PrepareJob, TrainJob
+from serinus.jobs.model import PrepareJob, TrainJob
 
 DOCUMENTS: list[type] = [Alive, JobLogs, JobStatus, Preparing, Training, Uploaded]
-_MODEL = "compact"
 _LOG_LINES = 2000
 
 
@@ -81,7 +73,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         if any(each.id == wanted for each in await to_thread(datasets, deps.settings.data_dir / "datasets")):
             name, spec = wanted, msgspec.structs.replace(spec, dataset=wanted)
         else:
-            upload = await to_thread(_upload, uploads, wanted)
+            upload = await to_thread(upload_of, uploads, wanted)
             name = upload.name or upload.id
             path = str(uploads.path(upload).absolute())
             spec = msgspec.structs.replace(spec, upload=path, name=upload.name)
@@ -90,26 +82,6 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         return json_response(
             Preparing(message=f"Preparing {name}; follow it as job {job}.", dataset=wanted, job=job),
             status=202,
-        )
-
-    @routes.post(
-        "/trigger-batch",
-        status_code=202,
-        tags=["Data and training"],
-        responses=answers(Preparing, "Queued", status=202) | responses(NotFound),
-    )
-    async def trigger_batch(
-        dataset: Annotated[
-            str, Form(description="An upload: its path, id or file name; empty: the newest")
-        ] = "",
-    ) -> Response:
-        """Sends an uploaded zip of pairs to the inference service, as a job, and keeps the result with it."""
-        upload = await to_thread(_upload, uploads, dataset.strip())
-        spec = BatchJob(archive=str(uploads.path(upload).absolute()), name=upload.name)
-        job = await to_thread(deps.jobs.submit, spec)
-        words = f"Predicting {upload.name or upload.id}; follow it as job {job}."
-        return json_response(
-            Preparing(message=words, dataset=dataset.strip() or upload.id, job=job), status=202
         )
 
     @routes.post(
@@ -126,6 +98,11 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         data: Annotated[str, Form(description="Data set id; empty: the newest upload or data set")] = "",
         seed: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
         confirm: Annotated[bool, Form(description="Import it with more than 10 % of its pairs lost")] = False,
+        trainer: Annotated[
+            str, Form(pattern="^[A-Za-z0-9_.-]{0,60}$", description="Who trains; empty: as TRAINER says")
+        ] = "",
+        size: Annotated[Literal["n", "s", "m"], Form(description="Of the network")] = "n",
+        base: Annotated[int, Form(ge=0, description="Version to start from; 0: the current one")] = 0,
     ) -> Response:
         """Trains a version and publishes it, as a job. Imports the newest upload first where needed."""
         dataset, upload = await to_thread(_training_data, deps, uploads, data.strip())
@@ -138,12 +115,20 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
             dataset=dataset,
             upload=upload,
             confirm=confirm,
+            trainer=trainer,
+            size="" if size == "n" else size,
+            base=str(base) if base else "",
         )
         job = await to_thread(deps.jobs.submit, spec)
         return json_response(
             Training(
                 message=f"Training {epochs} epochs; follow it as job {job}.",
-                config=TrainingConfig(model=_MODEL, epochs=epochs, img_size=settings.img_size, batch=batch),
+                config=TrainingConfig(
+                    model=trainer or settings.trainer,
+                    epochs=epochs,
+                    img_size=settings.img_size,
+                    batch=batch,
+                ),
                 job=job,
             ),
             status=202,
@@ -179,8 +164,8 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
     return routes
 
 
-def _upload(uploads: Uploads, wanted: str) -> Upload:
-    """Raises NotFound."""
+def upload_of(uploads: Uploads, wanted: str) -> Upload:
+    """The upload that `wanted` names, or the newest. Raises NotFound."""
     if wanted:
         return uploads.find(wanted)
     found = uploads.list()

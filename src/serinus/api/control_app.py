@@ -25,6 +25,7 @@ from serinus.api import (
     guards,
     job_routes,
     policy_routes,
+    trigger_routes,
     tus_routes,
 )
 from serinus.api.board import Board
@@ -84,6 +85,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     )
     app.state.board = board
     app.include_router(compat_routes.router(deps, uploads, infer))
+    app.include_router(trigger_routes.router(deps, uploads))
     app.include_router(control_routes.router(deps, board, infer))
     app.include_router(job_routes.router(deps, board.closing))
     app.include_router(dataset_routes.router(deps))

@@ -24,6 +24,8 @@ class ControlSettings:
     """Name of the policy of a rollout that is started here and names none."""
     trust: Trust = field(default_factory=Trust)
     """Whose signatures count, and whether one is required whatever a policy says."""
+    trainer: str = "compact"
+    """Who trains when a request names nobody."""
     epochs: int = 10
     """Training epochs when a request names none."""
     batch: int = 8

@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse
 
 from serinus.api.board import datasets
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import DatasetsPage
 from serinus.api.errors import responses
+from serinus.api.job_documents import DatasetsPage
 from serinus.api.pages import REPORT_HEADERS
 from serinus.api.schema import answers, answers_words, json_response
 from serinus.core.errors import Corrupt, NotFound

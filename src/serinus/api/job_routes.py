@@ -1,6 +1,7 @@
 """`/api/jobs`: every job with its progress, curves and log, and how to follow one live."""
 
 import asyncio
+import re
 from asyncio import to_thread
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -12,17 +13,19 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import Confirmation, JobDetail, JobsPage, JobView, LogLines
+from serinus.api.documents import JobView
 from serinus.api.errors import responses
-from serinus.api.pages import REPORT_HEADERS
+from serinus.api.job_documents import Confirmation, JobDetail, JobsPage, LogLines
+from serinus.api.pages import PAGE_HEADERS, REPORT_HEADERS
 from serinus.api.schema import answers, answers_words, json_response
 from serinus.api.views import job_view
 from serinus.core.enums import JobState
 from serinus.core.errors import NotFound, Unavailable
 from serinus.jobs.model import JobRecord, Point, PrepareJob, PrepareOutput
-from serinus.jobs.render import RESULT
+from serinus.jobs.render import EVALUATION, RESULT
 
 DOCUMENTS: list[type] = [JobDetail, JobsPage, LogLines, Point]
+_FILE = re.compile(r"[a-z0-9_-]{1,80}\.(?:html|png|json)")
 _LOG_LINES = 200
 _MOST_POINTS = 1000
 
@@ -154,6 +157,17 @@ def router(deps: ControlDeps, closing: asyncio.Event) -> APIRouter:
         if not await to_thread(path.is_file):
             raise NotFound(f"Job {job} has no result.", remedy="A batch that succeeds has one.")
         return FileResponse(path, media_type="application/zip", filename=f"{path.parent.name}.zip")
+
+    @routes.get(
+        "/{job}/evaluation/{file}",
+        responses=answers_words("The page, a picture, or evaluation.json", "text/html") | responses(NotFound),
+    )
+    async def evaluation(job: str, file: str) -> Response:
+        """The page of an evaluation (index.html), and what lies beside it."""
+        path = await to_thread(deps.jobs.folder, job) / EVALUATION / file
+        if not _FILE.fullmatch(file) or not await to_thread(path.is_file):
+            raise NotFound(f"Job {job} has no {file[:80]!r}.", remedy="An evaluation has an index.html.")
+        return FileResponse(path, headers=PAGE_HEADERS)
 
     return routes
 

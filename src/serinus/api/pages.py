@@ -7,3 +7,8 @@ REPORT_HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 """Names of files and disasters come from strangers: nothing runs in such a page, whatever it holds."""
+
+PAGE_HEADERS = REPORT_HEADERS | {
+    "Content-Security-Policy": REPORT_HEADERS["Content-Security-Policy"].replace("data:", "'self'")
+}
+"""The same for a page with pictures beside it."""

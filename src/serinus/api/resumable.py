@@ -6,14 +6,16 @@ like any other (`Uploads.commit`), under the same id.
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -26,8 +28,6 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 _FLUSH_BYTES = 1 << 20
 _MOST = 100
 """Unfinished uploads at once."""
-_SPARE_BYTES = 256 << 20
-"""Left free on the volume for everything else."""
 
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +78,17 @@ class Resumables:
     """The unfinished uploads. Used from one event loop; files are written in threads."""
 
     def __init__(
-        self, uploads: Uploads, *, limit_bytes: int, keep_seconds: float, clock: Clock, new_id: NewId
+        self,
+        uploads: Uploads,
+        *,
+        limit_bytes: int,
+        keep_seconds: float,
+        clock: Clock,
+        new_id: NewId,
+        spare_bytes: int = 256 << 20,
     ) -> None:
+        """`keep_seconds`: how long an unfinished one may wait; `spare_bytes` stay free on the volume."""
+        self._spare = spare_bytes
         self.limit_bytes = limit_bytes
         self._uploads = uploads
         self._root = uploads.root
@@ -115,7 +124,8 @@ class Resumables:
         """Receives a piece from `offset` on; whatever arrived stays, however the connection ends.
 
         A piece with a checksum counts as a whole or not at all. Raises NotFound, Conflict (another offset),
-        TooLarge, WrongChecksum, and InvalidInput when the whole is no archive; then nothing is kept of it.
+        TooLarge, VolumeFull, WrongChecksum, and InvalidInput when the whole is no archive: then nothing is
+        kept of it.
         """
         await self._interrupt(upload_id)
         reception = self._receiving[upload_id] = _Reception()
@@ -172,7 +182,7 @@ class Resumables:
             await asyncio.to_thread(self._mark, before.id, before.offset)
         whole = await self._hash(before)
         piece = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-        with await asyncio.to_thread(path.open, "ab") as file:
+        with await asyncio.to_thread(path.open, "ab", buffering=0) as file:
             writing = _Writing(file, whole, piece, room=before.length - before.offset)
             ended = False
             try:
@@ -188,9 +198,14 @@ class Resumables:
     def _settle(
         self, before: Standing, writing: "_Writing", checksum: Checksum | None, *, ended: bool
     ) -> None:
-        """Keeps what was received, or takes it back. Raises WrongChecksum."""
-        writing.flush()
-        right = checksum is None or (ended and writing.piece.digest() == checksum.digest)
+        """Keeps what was received, or takes it back. Raises WrongChecksum, VolumeFull."""
+        full: VolumeFull | None = None
+        try:
+            writing.flush()
+        except VolumeFull as error:
+            full = error
+        whole = ended and full is None
+        right = checksum is None or (whole and writing.piece.digest() == checksum.digest)
         if right and not writing.over:
             writing.keep()
             self._hashes[before.id] = (before.offset + writing.written, writing.whole)
@@ -199,6 +214,8 @@ class Resumables:
             self._hashes.pop(before.id, None)
         if checksum is not None:
             self._mark(before.id, None)
+        if full is not None:
+            raise full
         if ended and not right:
             raise WrongChecksum("The piece is not what its checksum says.", remedy="Send it again.")
 
@@ -222,7 +239,7 @@ class Resumables:
                 f"{_MOST} uploads are unfinished already.", remedy="Finish one, or end it.", retry_after=60.0
             )
         free = shutil.disk_usage(self._root).free
-        if free < length + _SPARE_BYTES:
+        if free < length + self._spare:
             raise VolumeFull(
                 f"The archive has {length / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
                 remedy="Make room, or let DATA_DIR be on a larger volume.",
@@ -299,7 +316,7 @@ class Resumables:
 class _Writing:
     """Bytes on their way into the file and the hashes."""
 
-    def __init__(self, file: BinaryIO, whole: Any, piece: Any, *, room: int) -> None:
+    def __init__(self, file: FileIO, whole: Any, piece: Any, *, room: int) -> None:
         self.written = 0
         self.over = False
         """Whether more came than was announced."""
@@ -324,14 +341,23 @@ class _Writing:
             )
 
     def flush(self) -> None:
-        """Writes what is pending (blocks)."""
-        self.whole.update(self._buffer)
-        if self.piece is not None:
-            self.piece.update(self._buffer)
-        self._file.write(self._buffer)
-        self._file.flush()
-        self.written += len(self._buffer)
-        self._buffer.clear()
+        """Writes what is pending (blocks). Raises VolumeFull; what was written then counts."""
+        left = bytes(self._buffer)
+        try:
+            while left:
+                count = self._file.write(left)
+                for each in filter(None, (self.whole, self.piece)):
+                    each.update(left[:count])
+                self.written += count
+                left = left[count:]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise VolumeFull(
+                "No space is left for the upload; what has arrived stays.", remedy="Make room, and go on."
+            ) from error
+        finally:
+            self._buffer[:] = left
 
     def keep(self) -> None:
         """Makes what was written durable (blocks)."""

@@ -12,8 +12,9 @@ from email.utils import formatdate
 
 from fastapi import APIRouter, Request, Response
 
-from serinus.api.documents import UploadsPage, UploadView
+from serinus.api.documents import UploadView
 from serinus.api.errors import Kind, kind_of, problem, problem_of, responses
+from serinus.api.job_documents import UploadsPage
 from serinus.api.resumable import ALGORITHMS, Checksum, Resumables, Standing, WrongChecksum
 from serinus.api.schema import answers, json_response
 from serinus.api.uploads import Uploads

@@ -15,7 +15,16 @@ from serinus.artifact.manifest import Manifest
 from serinus.control.ledger import Standing
 from serinus.core.enums import Arm, JobState, Stratum, VersionState
 from serinus.core.ids import Digest, Version
-from serinus.jobs.model import BatchJob, BatchOutput, JobRecord, PrepareJob, PrepareOutput, TrainOutput
+from serinus.jobs.model import (
+    BatchJob,
+    BatchOutput,
+    EvaluateJob,
+    EvaluateOutput,
+    JobRecord,
+    PrepareJob,
+    PrepareOutput,
+    TrainOutput,
+)
 from serinus.rollout.state import Rollout, State, VersionRecord
 from serinus.store import FrozenSlice, Replica, Routes
 
@@ -173,6 +182,8 @@ def _title(record: JobRecord) -> str:
         return (
             f"Import of {spec.name}" if spec.name else "Import" if spec.upload else f"Split of {spec.dataset}"
         )
+    if isinstance(spec, EvaluateJob):
+        return f"Evaluation of version {spec.version} on {spec.dataset}"
     if isinstance(spec, BatchJob):
         return f"Batch {spec.name}".strip()
     note = f": {spec.note}" if spec.note else ""
@@ -186,6 +197,8 @@ def _outcome(record: JobRecord) -> str:
         case PrepareOutput() as output:
             pairs = sum(output.splits.values())
             return f"Data set {output.dataset}: {pairs} pairs, {output.total_polygons} buildings."
+        case EvaluateOutput() as output:
+            return f"mAP50 {output.metrics.get('map50', 0.0):.3f} on {output.dataset}, {output.split}."
         case BatchOutput() as output:
             return f"{output.pairs} pairs, {output.failed} of them failed."
         case TrainOutput() as output:

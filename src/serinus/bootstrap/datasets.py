@@ -133,7 +133,9 @@ def import_data(
         moved(At(share, f"{words}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB"))
 
     def pairs(done: int, total: int) -> None:
-        moved(At(_UNPACKED + (1 - _UNPACKED) * done / total, f"pair {done} of {total}", done, total))
+        moved(
+            At(min(1.0, _UNPACKED + (1 - _UNPACKED) * done / total), f"pair {done} of {total}", done, total)
+        )
 
     return import_archive(
         archive,

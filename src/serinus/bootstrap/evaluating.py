@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from serinus.artifact.manifest import Manifest
 from serinus.bootstrap import machine
+from serinus.bootstrap.datasets import reporting
+from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.wiring import look_at_store
-from serinus.core.errors import InvalidInput, NotFound
+from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Version
 from serinus.data.dataset import Dataset, Pair, load_image, load_pair
 from serinus.engine import output
@@ -25,6 +27,7 @@ from serinus.evaluation.bootstrap import Bound, Comparison, compare
 from serinus.evaluation.coco import Found
 from serinus.imagery.overlay import preview
 from serinus.imagery.stack import fit, to_original
+from serinus.jobs.model import EvaluateOutput
 
 Move = Callable[[float, float, str], None]
 """Moves a progress bar: done, total, words."""
@@ -136,6 +139,46 @@ def evaluate_version(
         shutil.copyfile(curve, folder / "loss.png")
     page.write(folder / "index.html", "evaluation.html", e=done)
     return done, folder
+
+
+def evaluate_as_job(
+    settings: Settings,
+    version: Version,
+    *,
+    data: str,
+    split: str,
+    out: Path | None,
+    job: Path | None,
+    progress: Move,
+) -> tuple[Evaluation, Path]:
+    """As `evaluate_version`, told to the job's folder if there is one. Raises Cancelled, too."""
+    stop = stop_event()
+    with reporting(job) as reporter:
+
+        def moved(done: float, total: float, words: str) -> None:
+            if stop.is_set() or (reporter and reporter.cancel_requested()):
+                raise Cancelled("The evaluation was cancelled.")
+            progress(done, total, words)
+            if reporter:
+                fraction = 0.95 * done / max(total, 1)
+                reporter.progress(
+                    fraction, f"pair {done:.0f} of {total:.0f}", step=int(done), steps=int(total)
+                )
+
+        done, folder = evaluate_version(settings, version, data=data, split=split, out=out, progress=moved)
+        if reporter:
+            found = done.assessment.metrics
+            metrics = {
+                "map50": found.map50,
+                "map50_95": found.map50_95,
+                "precision": found.precision,
+                "recall": found.recall,
+                "xview2": done.assessment.xview2.score,
+            }
+            reporter.succeed(
+                EvaluateOutput(version=version, dataset=done.dataset, split=split, metrics=metrics)
+            )
+        return done, folder
 
 
 def compare_versions(

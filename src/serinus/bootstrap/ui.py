@@ -25,6 +25,7 @@ def build(settings: Settings) -> FastAPI:
             policy=settings.default_policy,
             policy_name=settings.policy,
             trust=signing.trust(settings),
+            trainer=settings.trainer,
             epochs=settings.epochs,
             batch=settings.batch,
             img_size=settings.img_size,

@@ -5,6 +5,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from serinus.cli.data import Job
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, progress, say, table
 from serinus.core.ids import Version
@@ -19,6 +20,7 @@ def evaluate(
     data: str,
     split: Split = "test",
     out: Path | None = None,
+    job: Job = None,
     where: Where = HERE,
     output: Output = PEOPLE,
 ) -> None:
@@ -35,12 +37,12 @@ def evaluate(
     out
         Folder for the page, the pictures and evaluation.json (default: below DATA_DIR/evaluations).
     """
-    from serinus.bootstrap.evaluating import evaluate_version
+    from serinus.bootstrap.evaluating import evaluate_as_job
 
     settings = where.settings()
     with progress("evaluate") as move:
-        done, folder = evaluate_version(
-            settings, Version(version), data=data, split=split, out=out, progress=move
+        done, folder = evaluate_as_job(
+            settings, Version(version), data=data, split=split, out=out, job=job, progress=move
         )
 
     def people(console: Console) -> None:

@@ -149,6 +149,7 @@ class Device(StrEnum):
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"
+    EVALUATE = "evaluate"
     BATCH = "batch"
 
 

@@ -121,9 +121,10 @@ def content_hash(classes: Sequence[str], *lists: Iterable[bytes]) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in its folder. Its manifest is read when it is first asked for."""
+    """A data set in its folder. Its manifest is read when it is first asked for, unless it is given."""
 
     path: Path
+    given: Manifest | None = None
 
     @classmethod
     def open(cls, datasets_dir: Path, dataset_id: str) -> "Dataset":
@@ -139,7 +140,7 @@ class Dataset:
     @cached_property
     def manifest(self) -> Manifest:
         """Raises Corrupt when it cannot be read."""
-        return self._read(Manifest)
+        return self._read(Manifest) if self.given is None else self.given
 
     @property
     def id(self) -> str:
@@ -148,10 +149,17 @@ class Dataset:
     @property
     def head(self) -> Head:
         """Raises Corrupt when it cannot be read."""
-        return self._read(Head)
+        return (
+            self._read(Head)
+            if self.given is None
+            else msgspec.convert(self.given, Head, from_attributes=True)
+        )
 
     def each_pair(self) -> Iterator[Pair]:
         """The pairs one by one, in the order of their keys; no two are in memory. Raises Corrupt."""
+        if self.given is not None:
+            yield from self.given.pairs
+            return
         for raw in self._read(_Raw).pairs:
             yield msgspec.json.decode(raw, type=Pair)
 

@@ -5,11 +5,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from serinus.core.errors import InvalidInput
+from serinus.core.errors import InvalidInput, NotFound
 from serinus.core.ids import Clock
 from serinus.data.dataset import Dataset, Manifest, Pair, Split, dataset_id
 from serinus.data.draft import Draft
@@ -27,10 +28,15 @@ def prepare(
 ) -> Dataset:
     """The pairs of `dataset` split again with `seed`; equal pairs in equal splits give the same id.
 
+    Of a version that was split again already the one that it was made of is taken, where it is still there: a
+    disaster left out may have cost it pairs.
+
     `leave_out`: a disaster that is kept for testing, whole, while all others are for training and validation;
     what the folders of the archive kept from training (`test`, `hold`) is left out then. Pictures are linked,
     not copied. Raises InvalidInput for an unknown disaster and for one that leaves nothing to train on.
     """
+    with suppress(NotFound):
+        dataset = Dataset.open(datasets_dir, dataset.head.parent or dataset.id)
     old = dataset.manifest
     fixed = _fixed(old)
     pairs = _split_again(old.pairs, fixed, seed, leave_out)
@@ -78,7 +84,7 @@ def read_issues(dataset: Dataset) -> Iterator[Issue]:
 
 def _fixed(manifest: Manifest) -> frozenset[str]:
     """Keys whose split was asked for; where an old manifest does not say, those that no hash explains."""
-    if manifest.fixed or manifest.recipe:
+    if manifest.fixed or manifest.recipe or manifest.parent:
         return frozenset(manifest.fixed)
     return frozenset(
         pair.key for pair in manifest.pairs if pair.split is not split_of(pair.key, manifest.seed)

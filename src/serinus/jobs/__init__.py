@@ -5,6 +5,8 @@ from serinus.jobs.local import LocalJobs, Needs
 from serinus.jobs.model import (
     BatchJob,
     BatchOutput,
+    EvaluateJob,
+    EvaluateOutput,
     JobRecord,
     JobSpec,
     Output,
@@ -20,6 +22,8 @@ from serinus.jobs.report import JobReporter
 __all__ = [
     "BatchJob",
     "BatchOutput",
+    "EvaluateJob",
+    "EvaluateOutput",
     "JobRecord",
     "JobReporter",
     "JobSpec",

@@ -36,12 +36,25 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """Version number to fine-tune from; empty: the current version."""
     note: str = ""
     """What changed, in words for people."""
+    trainer: str = ""
+    """Name of the trainer; empty: as the setting TRAINER says."""
+    size: str = ""
+    """Of the network: n, s or m; empty: n."""
     dataset: str = ""
     """Data set id; empty: the newest."""
     upload: str = ""
     """Absolute path of an archive that is imported first when that was not done yet; empty: none."""
     confirm: bool = False
     """That import goes on although more than a tenth of the pairs are unusable."""
+
+
+class EvaluateJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="evaluate"):
+    """Measure a version on a data set."""
+
+    version: int
+    dataset: str
+    """Data set id."""
+    split: str = "test"
 
 
 class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
@@ -53,10 +66,11 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """What the archive is called, for people."""
 
 
-JobSpec: TypeAlias = PrepareJob | TrainJob | BatchJob
+JobSpec: TypeAlias = PrepareJob | TrainJob | EvaluateJob | BatchJob
 _KINDS: dict[type, JobKind] = {
     PrepareJob: JobKind.PREPARE,
     TrainJob: JobKind.TRAIN,
+    EvaluateJob: JobKind.EVALUATE,
     BatchJob: JobKind.BATCH,
 }
 
@@ -118,13 +132,20 @@ class TrainOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """Directory of the artifact."""
 
 
+class EvaluateOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="evaluate"):
+    version: int
+    dataset: str
+    split: str
+    metrics: dict[str, float]
+
+
 class BatchOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
     pairs: int
     failed: int
     """Pairs without a result; the result's errors.csv says why."""
 
 
-Output: TypeAlias = PrepareOutput | TrainOutput | BatchOutput
+Output: TypeAlias = PrepareOutput | TrainOutput | EvaluateOutput | BatchOutput
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

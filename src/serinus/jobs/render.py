@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serinus.jobs.model import BatchJob, JobSpec, PrepareJob
+from serinus.jobs.model import BatchJob, EvaluateJob, JobSpec, PrepareJob
 
 
 class Command(NamedTuple):
@@ -16,6 +16,8 @@ class Command(NamedTuple):
 _ENV = {"PYTHONUNBUFFERED": "1"}  # a log that people follow must not wait in a buffer
 RESULT = "result.zip"
 """What a batch brings back, in the job's folder."""
+EVALUATION = "evaluation"
+"""Folder in the job's folder for the page and pictures of an evaluation."""
 NEWEST = "newest"
 """Stands for the newest data set in `--data`."""
 
@@ -29,11 +31,18 @@ def render(spec: JobSpec, job: Path) -> Command:
         return Command(_prepare(spec, job), dict(_ENV))
     if isinstance(spec, BatchJob):
         return Command(("batch", spec.archive, "--out", str(job / RESULT), "--job", str(job)), dict(_ENV))
+    if isinstance(spec, EvaluateJob):
+        argv = ["evaluate", str(spec.version), f"--data={spec.dataset}", f"--split={spec.split}"]
+        return Command((*argv, "--out", str(job / EVALUATION), "--job", str(job)), dict(_ENV))
     argv = ["train", "--data", spec.dataset or NEWEST]
     if spec.upload:
         argv += ["--upload", spec.upload]
     if spec.confirm:
         argv.append("--confirm")
+    if spec.trainer:
+        argv.append(f"--trainer={spec.trainer}")
+    if spec.size:
+        argv.append(f"--size={spec.size}")
     if spec.base:
         argv += ["--base", spec.base]
     argv += ["--epochs", str(spec.epochs), "--batch", str(spec.batch)]
