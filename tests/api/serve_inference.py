@@ -1,10 +1,11 @@
 """The inference service as a process: `python -m tests.api.serve_inference ROOT PORT SECONDS OPTIONS`.
 
-OPTIONS is a JSON object: settings of the service, and `patience`, `most` (of its connections) and
-`delay_seconds`.
+OPTIONS is a JSON object: settings of the service, and `patience`, `most` (of its connections),
+`delay_seconds` and `descriptors` (that it may have).
 """
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ if __name__ == "__main__":
     Connection.patience = options.pop("patience", Connection.patience)
     Connection.most = options.pop("most", Connection.most)
     delay_seconds = options.pop("delay_seconds", 0.0)
+    if descriptors := options.pop("descriptors", 0):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     defaults = {
         "poll_seconds": 0.05,
         "slice_seconds": 0.2,

@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from serinus.bootstrap.datasets import prepare
 from serinus.bootstrap.evaluating import evaluate_version
 from serinus.bootstrap.settings import load
-from serinus.bootstrap.training import Wish, import_archive, train_and_publish
+from serinus.bootstrap.training import Wish, train_and_publish
 from serinus.core.enums import RolloutPhase
 from serinus.core.ids import Version
 from serinus.data.dataset import Split
@@ -56,9 +57,7 @@ def test_from_the_download_to_a_canary(tmp_path: Path) -> None:
         train_threads=1,
     )
     like_the_real_one(tmp_path / "xbd.zip")
-    dataset = import_archive(
-        settings, tmp_path / "xbd.zip", confirm=False, seed=0, job=None, progress=lambda *_: None
-    )
+    dataset = prepare(settings, str(tmp_path / "xbd.zip"), job=None, progress=lambda *_: None)
     report = dataset.report
     assert report.pairs_found == report.pairs_usable == 38
     assert report.ignored["system"] > 100

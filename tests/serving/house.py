@@ -29,9 +29,9 @@ from tests import models
 WAIT_SECONDS = 40.0
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Waits until `condition` holds; fails the test when it never does."""
-    until = monotonic() + WAIT_SECONDS
+def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Waits until `condition` holds; fails the test when it does not within `seconds`."""
+    until = monotonic() + seconds
     while not condition():
         assert monotonic() < until, f"waited in vain for {what}"
         sleep(0.02)

@@ -10,6 +10,7 @@ from serinus.artifact.signing import Finding
 from serinus.control.policies import Named
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
+from serinus.jobs.model import Point
 from serinus.rollout.policy import Policy
 from serinus.store import PolicyRecord
 
@@ -153,6 +154,44 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it, in words."""
 
 
+class JobsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs, newest first."""
+
+    jobs: tuple[JobView, ...]
+    total: int
+    """All that there are."""
+
+
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody must confirm for an import to go on, and how."""
+
+    question: str
+    pairs_found: int
+    pairs_usable: int
+    report: str
+    """Path of the page that shows what would be lost."""
+    post: str
+    """Path to POST `form` to."""
+    form: dict[str, str]
+
+
+class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A job with everything that there is to see of it."""
+
+    job: JobView
+    spec: Any
+    """What was asked for."""
+    points: tuple[Point, ...]
+    """Its curves; of many points a thousand, evenly."""
+    confirmation: Confirmation | None = None
+
+
+class LogLines(msgspec.Struct, frozen=True, kw_only=True):
+    """The message `log` of a job's event stream."""
+
+    lines: tuple[str, ...]
+
+
 class DatasetView(msgspec.Struct, frozen=True, kw_only=True):
     """A prepared data set."""
 
@@ -169,6 +208,18 @@ class UploadView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     size: int
     time: float
+
+
+class DatasetsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Data sets, newest first."""
+
+    datasets: tuple[DatasetView, ...]
+
+
+class UploadsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """All uploads that are whole, newest first."""
+
+    uploads: tuple[UploadView, ...]
 
 
 class StateView(msgspec.Struct, frozen=True, kw_only=True):

@@ -151,6 +151,8 @@ class RolloutNow(_Document, frozen=True, kw_only=True):
     phase: RolloutPhase
     share: float
     """Share of requests that the canary gets here."""
+    sequential: bool
+    """The canary took the place of current, for want of memory: while it is loaded, nobody answers."""
     clock_seconds: float
     """The window's clock."""
     window_seconds: float

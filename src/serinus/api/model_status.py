@@ -55,6 +55,7 @@ def model_status(
             version=rollout.version,
             phase=rollout.phase,
             share=snapshot.share,
+            sequential=rollout.sequential,
             clock_seconds=clock,
             window_seconds=window,
         ),

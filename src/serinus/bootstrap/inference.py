@@ -37,6 +37,8 @@ def build(settings: Settings, store: Store) -> FastAPI:
             predict_timeout_seconds=settings.predict_timeout_seconds,
             load_timeout_seconds=settings.load_timeout_seconds,
             workers=settings.workers,
+            worker_memory_bytes=settings.worker_memory_mb * MEGABYTE,
+            memory_bytes=int(settings.infer_memory_mb * MEGABYTE),
             queue_size=settings.queue_size,
             max_requests=4 * settings.queue_size,
             model_name=settings.model_name,

@@ -71,6 +71,13 @@ class Settings(BaseSettings):
     train_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a training; 0 means one per core."""
 
+    trainings_at_once: Annotated[int, Field(ge=1)] = 1
+    """Trainings that the dashboard's queue runs at the same time; others wait."""
+    train_memory_mb: Annotated[int, Field(ge=0)] = 1024
+    """Memory that must be free before a queued training starts, MB; 0: it is not looked at."""
+    uploads_keep_days: Annotated[float, Field(gt=0)] = 2.0
+    """How long an upload that was cut off may wait for its rest, days."""
+
     # Addresses
     infer_host: str = "127.0.0.1"
     """Address that the inference service listens on."""
@@ -146,6 +153,11 @@ class Settings(BaseSettings):
     # Serving limits
     infer_workers: Annotated[int, Field(ge=0)] = 0
     """Worker processes per loaded version; 0 means one per core."""
+    worker_memory_mb: Annotated[int, Field(ge=64)] = 4096
+    """What a model may allocate in one worker process, MB; more fails the request, or ends the worker."""
+    infer_memory_mb: Annotated[float, Field(ge=0)] = 0.0
+    """What the inference service with all its workers may take, MB; a version is loaded beside another one
+    only if it is expected to fit. 0: what the container or the machine has."""
     predict_timeout_seconds: Seconds = 10.0
     """How long a version may take over one pair, seconds; then the request counts as its failure."""
     load_timeout_seconds: Seconds = 120.0

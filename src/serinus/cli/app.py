@@ -9,6 +9,7 @@ from rich.markup import escape
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import (
+    batch,
     data,
     demo,
     disagreements,
@@ -47,6 +48,7 @@ app.command(processes.controller)
 app.command(processes.settings)
 app.command(demo.demo)
 app.command(train.train)
+app.command(batch.batch)
 app.command(evaluate.evaluate)
 app.command(evaluate.compare)
 app.command(trainers.app, name="trainers")

@@ -30,6 +30,7 @@ def train(
     tensorboard: Path | None = None,
     note: str = "",
     upload: Annotated[Path | None, Parameter(show=False)] = None,
+    confirm: Annotated[bool, Parameter(show=False)] = False,
     job: Job = None,
     where: Where = HERE,
     output: Output = PEOPLE,
@@ -92,7 +93,9 @@ def train(
         note=note,
     )
     with progress("train") as move:
-        published = train_and_publish(settings, wish, data=data, upload=upload, job=job, progress=move)
+        published = train_and_publish(
+            settings, wish, data=data, upload=upload, confirm=confirm, job=job, progress=move
+        )
     emit(
         published,
         output,

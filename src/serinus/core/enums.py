@@ -78,6 +78,8 @@ class ReasonCode(StrEnum):
     QUALITY_GATE = "quality_gate"
     TRAINED_ON_GOLDEN = "trained_on_golden"
     SIGNATURE = "signature"
+    MEMORY = "memory"
+    """A replica has no room for it beside current."""
     SHARED_FAILURE = "shared_failure"
     INSUFFICIENT = "insufficient"
     ASSIGNMENT = "assignment"
@@ -140,6 +142,7 @@ class SignatureStanding(StrEnum):
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"
+    BATCH = "batch"
 
 
 class JobState(StrEnum):

@@ -188,10 +188,11 @@ class Agent:
             url=self._settings.url,
             past=past,
             past_of=past_of,
+            memory=self._residency.memory,
         )
-        # What grows with every request waits for the next heartbeat that is due.
+        # What changes with every request waits for the next heartbeat that is due.
         same = self._beat is not None and beat == msgspec.structs.replace(
-            self._beat, time=beat.time, past=past, past_of=past_of
+            self._beat, time=beat.time, past=past, past_of=past_of, memory=beat.memory
         )
         if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
             return

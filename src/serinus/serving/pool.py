@@ -2,7 +2,8 @@
 
 Each worker has a thread that starts it, feeds it, and starts it again when it dies. What a version cannot do
 (load) is a state of its pool; what it fails on a request is that request's `VersionFailed`. Who dies of
-requests is started again for ever: one picture must not take a version away from everybody.
+requests is started again, later each time: one picture must not take a version away from everybody. Whether
+that goes on for ever is up to who owns the pool (`deaths`, `give_up`).
 """
 
 import contextlib
@@ -58,7 +59,8 @@ class Pool:
 
     `prepare` checks the artifact's hashes and gives what the workers load; it runs in a worker's thread. It
     raises Corrupt, NotFound or ModelFault when the version cannot be used (a load failure); OSError,
-    Unavailable or Misconfigured when it cannot be fetched just now (tried again).
+    Unavailable or Misconfigured when it cannot be fetched just now (tried again). Making a pool raises
+    Unavailable when there is no thread to be had.
     """
 
     def __init__(
@@ -72,7 +74,6 @@ class Pool:
     ) -> None:
         self.version = version
         self._prepare = prepare
-        self._workers = workers
         self._start_limit = start_limit
         self._queue_size = queue_size
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
@@ -82,14 +83,25 @@ class Pool:
         self._closing = threading.Event()
         self._state = PoolState.LOADING
         self._failure = ""
+        self._load_seconds = 0.0
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
+        self._last_death = ""
+        """What the last one died of."""
         self._failed_starts = 0
         """In a row."""
         self._processes: set[WorkerProcess] = set()
         self._ready: set[WorkerProcess] = set()
         self._threads: list[threading.Thread] = []
-        self._begin(self._first)
+        self._decided = threading.Event()
+        """The first worker is ready, or there will be none."""
+        try:
+            self._begin(self._first)
+            for _ in range(workers - 1):
+                self._begin(self._later)
+        except RuntimeError as error:  # "can't start new thread"
+            self.close()
+            raise Unavailable(f"This machine is short of threads: {error}.") from error
 
     @property
     def state(self) -> PoolState:
@@ -101,6 +113,20 @@ class Pool:
         return self._failure
 
     @property
+    def load_seconds(self) -> float:
+        """How long the first worker took to load; 0 before it has."""
+        return self._load_seconds
+
+    @property
+    def deaths(self) -> int:
+        """Workers that died after they had loaded, in a row, without an answer between."""
+        return self._deaths
+
+    def give_up(self) -> None:
+        """The version does not stay alive: a load failure, as if it had not loaded."""
+        self._fail(f"its workers died {self._deaths} times in a row without an answer; {self._last_death}")
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the workers that are alive."""
         with self._lock:
@@ -110,6 +136,11 @@ class Pool:
     def waiting(self) -> int:
         """Requests that wait for a worker."""
         return self._tasks.qsize()
+
+    @property
+    def crowded(self) -> bool:
+        """More than half of the queue is taken, rescues not counted."""
+        return 2 * self._own() > self._queue_size
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
@@ -144,6 +175,7 @@ class Pool:
             if self._state is not PoolState.FAILED:
                 self._state = PoolState.CLOSED
             self._closing.set()
+            self._decided.set()
             processes, threads = list(self._processes), list(self._threads)
         for process in processes:
             process.kill()
@@ -158,8 +190,8 @@ class Pool:
             thread = threading.Thread(
                 target=self._guarded, args=[work], name=f"version-{self.version}", daemon=True
             )
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """A bug in a worker's thread must not leave a version that looks loaded and never answers."""
@@ -181,11 +213,13 @@ class Pool:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
-        # From here on requests wait for whoever starts.
-        urgent = spec if spec.background else spec._replace(nice=0)
-        for _ in range(self._workers - 1):
-            self._begin(lambda: self._serve(urgent, None))
-        self._serve(urgent, worker)
+        self._decided.set()
+        self._serve(worker)
+
+    def _later(self) -> None:
+        """The other workers' threads: they load what the first one could."""
+        self._decided.wait()
+        self._serve(None)
 
     def _prepared(self) -> WorkerSpec | None:
         said = ""
@@ -205,42 +239,43 @@ class Pool:
                 self._closing.wait(_SYSTEM_PAUSE_SECONDS)
         return None
 
-    def _serve(self, spec: WorkerSpec, worker: WorkerProcess | None) -> None:
+    def _serve(self, worker: WorkerProcess | None) -> None:
         """Feeds a worker, and the next one when it died, until the pool is closed."""
         while not self._closing.is_set():
-            if worker is None and self._is_intact():
+            if worker is None and (spec := self._intact()) is not None:
                 worker = self._start(spec)
             if worker is None:
                 continue
             self._feed(worker)
             self._end(worker)
-            worker = None
             if not self._closing.is_set():
-                self._deaths += 1
+                with self._lock:
+                    self._deaths += 1
+                    self._last_death = worker.ended
                 log.warning(
-                    "A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths)
+                    "A worker died.",
+                    extra=fields(version=self.version, deaths_in_a_row=self._deaths, cause=self._last_death),
                 )
                 self._pause(self._deaths - 1)
+            worker = None
 
-    def _is_intact(self) -> bool:
-        """Whether a new worker would load what was published; after a pause if not.
+    def _intact(self) -> WorkerSpec | None:
+        """What a new worker loads, where that still is what was published; else None, after a pause.
 
         Workers that run hold what they loaded and go on; with none left the version has failed.
         """
         try:
-            self._prepare()
+            return self._prepare()
         except (Corrupt, NotFound, ModelFault) as error:
             if not self._ready:
                 self._fail(str(error))
-                return False
+                return None
             log.warning("A worker is not started again.", extra=self._fields(error))
             self._closing.wait(_LONGEST_PAUSE_SECONDS)
         except (OSError, Unavailable, Misconfigured) as error:
             log.warning("The version cannot be checked now; a worker waits.", extra=self._fields(error))
             self._closing.wait(_SYSTEM_PAUSE_SECONDS)
-        else:
-            return True
-        return False
+        return None
 
     def _start(self, spec: WorkerSpec) -> WorkerProcess | None:
         """A worker that is ready, or None after a pause.
@@ -248,6 +283,7 @@ class Pool:
         A first load that fails fails the version, unless the worker died of it: that may be the machine's
         doing (memory ran out), and is tried again, like the start of a worker in a dead one's place.
         """
+        began = monotonic()
         try:
             worker = WorkerProcess(spec)
         except OSError as error:  # the machine is short of something: not the version's fault
@@ -274,6 +310,7 @@ class Pool:
             return None
         with self._lock:
             self._failed_starts = 0
+            self._load_seconds = self._load_seconds or monotonic() - began
             self._ready.add(worker)
         return worker
 
@@ -353,6 +390,7 @@ class Pool:
                 return
             self._state, self._failure = PoolState.FAILED, words
             self._closing.set()
+            self._decided.set()
             processes = list(self._processes)
         log.error("A version cannot be loaded.", extra=fields(version=self.version, cause=words))
         for process in processes:

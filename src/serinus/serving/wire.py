@@ -39,6 +39,8 @@ class Status(IntEnum):
     """The model raised; words follow."""
     INVALID = 4
     """The model answered with a wrong shape or type; words follow."""
+    EXHAUSTED = 5
+    """The model raised for want of memory and holds on to what it has: only a new process helps."""
 
 
 _STATUSES = frozenset(int(status) for status in Status)

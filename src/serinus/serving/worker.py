@@ -20,6 +20,7 @@ import msgspec
 
 from serinus.artifact.manifest import Contract
 from serinus.core.errors import InvalidInput, ModelFault
+from serinus.engine.sandbox import OUT_OF_MEMORY
 from serinus.serving import wire
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
             return 1
         wire.send_reply(channel, wire.Status.READY)
         while True:
-            _answer(channel, loading.model)
+            _answer(channel, loading.model, loading.most_mapped)
     return 0
 
 
@@ -80,10 +81,14 @@ def _live_and_die_with_parent(parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def _mapped() -> int:
+    """The process's address space, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def _limit_memory(allowance: int) -> None:
     """What is mapped by now is Python's and the runtime's; the model gets its share on top."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    for kind, value in ((resource.RLIMIT_AS, mapped + allowance), (resource.RLIMIT_CORE, 0)):
+    for kind, value in ((resource.RLIMIT_AS, _mapped() + allowance), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(kind)
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (ceiling, hard))
@@ -97,12 +102,15 @@ class _Loading(threading.Thread):
         self._orders = orders
         self.model: Model | None = None
         self.failure = "The loading of the model broke off."
+        self.most_mapped = 0
+        """A model that holds on to more than this has used half of its memory up, bytes."""
 
     def run(self) -> None:
         orders = self._orders
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), orders.nice)
         from serinus.engine.session import Model
 
+        self.most_mapped = _mapped() + orders.memory_bytes // 2
         _limit_memory(orders.memory_bytes)
         try:
             model = Model.load(Path(orders.model), orders.contract, threads=orders.threads)
@@ -122,18 +130,25 @@ def _warm_up(model: "Model", contract: Contract) -> None:
         model.infer(np.zeros((1, side, side, len(contract.channels)), np.uint8))
 
 
-def _answer(channel: socket.socket, model: "Model") -> None:
+def _answer(channel: socket.socket, model: "Model", most_mapped: int) -> None:
     image = wire.receive_request(channel)
     try:
         found = model.infer(image)
     except ModelFault as error:
         # The engine chains what the runtime raised; without a cause it refused the answer's shape or type.
         status = wire.Status.INVALID if error.__cause__ is None else wire.Status.RAISED
-        wire.send_reply(channel, status, wire.words(error.message))
+        _complain(channel, status, error.message, most_mapped)
     except (InvalidInput, MemoryError) as error:
-        wire.send_reply(channel, wire.Status.RAISED, wire.words(f"{type(error).__name__}: {error}"))
+        _complain(channel, wire.Status.RAISED, f"{type(error).__name__}: {error}", most_mapped)
     else:
         wire.send_reply(channel, wire.Status.OK, found[0].tobytes())
+
+
+def _complain(channel: socket.socket, status: wire.Status, words: str, most_mapped: int) -> None:
+    """Says what failed. One picture may need too much and give it back; who keeps it would fail for ever."""
+    if any(sign in words for sign in OUT_OF_MEMORY) and _mapped() > most_mapped:
+        status = wire.Status.EXHAUSTED
+    wire.send_reply(channel, status, wire.words(words))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ class WorkerProcess:
         finally:
             theirs.close()
         self._channel = ours
+        self._why = ""
+        """Why it was ended from here."""
 
     @property
     def pid(self) -> int:
@@ -88,6 +90,11 @@ class WorkerProcess:
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def ended(self) -> str:
+        """Why it is no more, as a sentence."""
+        return self._why or f"the worker {self._end()}."
 
     def wait_ready(self) -> None:
         """Blocks until the version is loaded.
@@ -120,13 +127,14 @@ class WorkerProcess:
         except wire.Hangup as error:
             raise VersionFailed(FailureKind.CRASH, f"the worker {self._end()}.") from error
         except TimeoutError as error:
-            self.kill()
-            raise VersionFailed(
-                FailureKind.TIMEOUT, f"the model gave no answer within {self._spec.infer_seconds:g} s."
-            ) from error
+            self._stop(f"the model gave no answer within {self._spec.infer_seconds:g} s.")
+            raise VersionFailed(FailureKind.TIMEOUT, self._why) from error
         except (OSError, MemoryError) as error:
             self.kill()  # its reply would be taken for the next request's
             raise _shortage(error) from error
+        if status is wire.Status.EXHAUSTED:
+            self._stop(f"the model had used up its {self._spec.memory_bytes >> 20} MB of memory.")
+            raise VersionFailed(FailureKind.CRASH, self._why)
         if status is wire.Status.OK:
             try:
                 return wire.rows(payload)
@@ -144,6 +152,10 @@ class WorkerProcess:
             raise
         except (OSError, MemoryError) as error:
             raise _shortage(error) from error  # nothing was sent: the worker is as before
+
+    def _stop(self, why: str) -> None:
+        self.kill()
+        self._why = why
 
     def kill(self) -> None:
         """Ends the process now and waits for its end."""

@@ -14,7 +14,7 @@ import numpy as np
 from serinus.artifact.manifest import Contract
 from serinus.artifact.validate import read_draft
 from serinus.core.errors import Cancelled, InvalidInput, SerinusError
-from serinus.data.dataset import Dataset
+from serinus.data.dataset import MANIFEST, Dataset
 from serinus.data.importing import import_archive
 from serinus.data.synth.write import write_zip
 from serinus.engine import output
@@ -152,8 +152,10 @@ def _stops_when_cancelled(run: _Run) -> None:
 
 
 def _refuses_what_trains_nothing(run: _Run) -> None:
-    pairs = tuple(msgspec.structs.replace(pair, boxes=(), classes=()) for pair in run.dataset.manifest.pairs)
-    bare = Dataset(run.dataset.path, msgspec.structs.replace(run.dataset.manifest, pairs=pairs))
+    manifest = run.dataset.manifest
+    pairs = tuple(msgspec.structs.replace(pair, boxes=(), classes=()) for pair in manifest.pairs)
+    bare = Dataset(Path(shutil.copytree(run.dataset.path, run.folder / "bare")))
+    (bare.path / MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, pairs=pairs)))
     for words, dataset, epochs in (
         ("0 epochs", run.dataset, 0),
         ("pairs without a building", bare, run.spec.epochs),
