@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from serinus.api.inference_app import build_app
+from serinus.api.replica import Replica
 from serinus.bootstrap.connection import Connection
 from serinus.bootstrap.edge import coin, new_id, now
 from serinus.bootstrap.server import serve
@@ -39,7 +40,7 @@ if __name__ == "__main__":
     }
     settings = InferenceSettings(outputs=root / "outputs", **(defaults | options))
     store = Store.open(root / "store", clock=now, new_id=new_id)
-    app = build_app(settings, store, clock=now, new_id=new_id, coin=coin)
+    app = build_app(Replica(settings, store, clock=now, new_id=new_id, coin=coin))
     serve(
         app,
         "127.0.0.1",

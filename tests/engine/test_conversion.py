@@ -256,7 +256,7 @@ def hungry(folder: Path) -> Path:
         (no_graph, ImportRefusal.UNREADABLE, "does not load"),
         (two_graphs, ImportRefusal.UNREADABLE, "a.onnx, b.onnx"),
         (wrong_input, ImportRefusal.CONTRACT, "not one uint8"),
-        (fixed_size, ImportRefusal.CONTRACT, "not of any batch, height and width"),
+        (fixed_size, ImportRefusal.CONTRACT, "not of any height and width"),
         (wrong_contract, ImportRefusal.CONTRACT, "channels are r, g, b"),
         (nan, ImportRefusal.BROKEN, "NaN"),
         (crashing, ImportRefusal.BROKEN, "took its process down"),

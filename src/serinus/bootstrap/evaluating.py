@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serinus.artifact.manifest import Manifest
+from serinus.bootstrap import machine
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.wiring import look_at_store
 from serinus.core.errors import InvalidInput, NotFound
@@ -217,7 +218,7 @@ def _answers(
     """What the version gives for each pair, in pixels of its pictures: by the graph that serving runs."""
     contract = subject.manifest.contract
     model = Model.load(
-        subject.artifact / "model.onnx", contract, threads=settings.train_threads or settings.workers
+        subject.artifact / "model.onnx", contract, threads=settings.train_threads or machine.cores()
     )
     found = []
     for number, pair in enumerate(ground.pairs, 1):

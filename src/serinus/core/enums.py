@@ -139,6 +139,13 @@ class SignatureStanding(StrEnum):
     """It names a trusted key that did not sign this manifest."""
 
 
+class Device(StrEnum):
+    """What runs a version's model."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"

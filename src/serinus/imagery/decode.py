@@ -1,26 +1,26 @@
 """Pictures from bytes and back: one decoder for training and serving.
 
 The header is read with Pillow, which is lazy, so that format and size are judged before any pixel is
-decoded; the pixels are read with OpenCV, which is faster and does not saturate 16 bits. EXIF orientation is
-ignored everywhere: the labels of a data set are in the coordinates of the stored pixels.
+decoded; the pixels are read with OpenCV where it is installed, which is faster and does not saturate 16 bits.
+EXIF orientation is ignored everywhere: the labels of a data set are in the coordinates of the stored pixels.
 """
 
 import io
 from typing import Any, NamedTuple, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from serinus.core.errors import InvalidInput, TooLarge
-
-# What strangers send is refused in words to them; the decoders' own remarks on stderr help nobody.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+from serinus.imagery.raster import cv2
 
 Data: TypeAlias = bytes | memoryview
 """A picture's file."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+_STRAIGHT = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_PNG_RGB8 = (8, 2)
+"""Bits of a channel and kind of colour, as a PNG's header has them."""
 _ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
 _TRUNCATED = "Send the whole file again; it was probably cut off on its way."
 
@@ -49,12 +49,13 @@ def decode_measured(data: Data, header: Header) -> NDArray[np.uint8]:
     if not _is_whole(name, memoryview(data)):
         raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        direct = _is_plain_rgb(name, data)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _STRAIGHT if direct else cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise InvalidInput(f"The {name} picture cannot be decoded.", remedy=_TRUNCATED) from error
     if pixels is None or pixels.shape[:2] != (height, width):
         raise InvalidInput(f"The {name} picture is corrupt: its pixels cannot be decoded.", remedy=_TRUNCATED)
-    return _rgb8(pixels)
+    return np.asarray(pixels, np.uint8) if direct else _rgb8(pixels)
 
 
 def measure(data: Data, *, max_pixels: int) -> Header:
@@ -87,7 +88,7 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
     _, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    return encoded.tobytes()
+    return bytes(encoded)
 
 
 class _Window(io.RawIOBase):
@@ -169,6 +170,11 @@ def _jpeg_is_whole(data: memoryview) -> bool:
             return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[at:]).find(b"\xff\xd9") >= 0
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
+
+
+def _is_plain_rgb(name: str, data: Data) -> bool:
+    """Whether OpenCV gives the same pixels when it is asked for RGB at once, which saves a copy."""
+    return name == "JPEG" or (name == "PNG" and tuple(data[24:26]) == _PNG_RGB8)
 
 
 def _rgb8(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

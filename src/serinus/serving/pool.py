@@ -6,15 +6,12 @@ requests is started again, later each time: one picture must not take a version 
 that goes on for ever is up to who owns the pool (`deaths`, `give_up`).
 """
 
-import contextlib
 import logging
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
 from time import monotonic
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +19,10 @@ import numpy.typing as npt
 from serinus.core.enums import FailureKind
 from serinus.core.errors import Corrupt, Misconfigured, ModelFault, NotFound, Unavailable
 from serinus.core.ids import Version
+from serinus.engine.pace import Pace
 from serinus.observe.logs import cause_of, fields
+from serinus.serving.batching import Batching
+from serinus.serving.tasks import Rows, Task, Tasks
 from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,7 @@ _LOOK_SECONDS = 0.25
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 3.0
 _SYSTEM_PAUSE_SECONDS = 1.0
-WAITED_TOO_LONG = "the request waited too long in the queue."
 _RESTARTING = "the workers are being restarted."
-
-Rows = npt.NDArray[np.float32]
 
 
 class PoolState(StrEnum):
@@ -44,14 +41,6 @@ class PoolState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     CLOSED = "closed"
-
-
-class _Task(NamedTuple):
-    image: npt.NDArray[np.uint8]
-    start_by: float
-    wait_for_worker: bool
-    rescue: bool
-    answer: "Future[Rows]"
 
 
 class Pool:
@@ -71,14 +60,16 @@ class Pool:
         workers: int,
         queue_size: int,
         start_limit: int,
+        choose: Callable[[Pace], Batching] | None = None,
     ) -> None:
+        """`choose`: whether requests share runs, given what the first worker measured; None: they do not."""
         self.version = version
         self._prepare = prepare
         self._start_limit = start_limit
         self._queue_size = queue_size
-        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._rescues = 0
-        """How many of them another version failed before."""
+        self._choose = choose
+        self._batching = Batching()
+        self._tasks = Tasks()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._state = PoolState.LOADING
@@ -135,12 +126,17 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Requests that wait for a worker."""
-        return self._tasks.qsize()
+        return self._tasks.waiting
+
+    @property
+    def batching(self) -> Batching:
+        """Whether requests share runs of the model, and why."""
+        return self._batching
 
     @property
     def crowded(self) -> bool:
         """More than half of the queue is taken, rescues not counted."""
-        return 2 * self._own() > self._queue_size
+        return 2 * self._tasks.own > self._queue_size
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
@@ -160,8 +156,8 @@ class Pool:
             raise VersionFailed(FailureKind.UNAVAILABLE, _RESTARTING)
         if not rescue and self._is_full():
             raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
-        task = _Task(image, start_by, wait_for_worker, rescue, Future())
-        self._put(task)
+        task = Task(image, start_by, wait_for_worker, rescue, Future())
+        self._tasks.put(task)
         # It may have ended, or lost its last worker, between the looks above and the put.
         if self._closing.is_set():
             self._refuse_all()
@@ -206,9 +202,11 @@ class Pool:
         spec = self._prepared()
         worker = None
         while spec is not None and worker is None and not self._closing.is_set():
-            worker = self._start(spec)
+            worker = self._start(spec._replace(measures=self._choose is not None))
         if spec is None or worker is None:
             return
+        if self._choose is not None:
+            self._batching = self._choose(worker.pace)
         with self._lock:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
@@ -329,59 +327,72 @@ class Pool:
             self._sift()
 
     def _feed(self, worker: WorkerProcess) -> None:
-        """Gives the worker one task after the other until it is dead or the pool is closed."""
+        """Gives the worker one task or batch after the other until it is dead or the pool is closed."""
+        task: Task | None = None
         while not self._closing.is_set() and worker.is_alive():
-            try:
-                task = self._tasks.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                continue
-            self._taken(task)
-            if not task.answer.set_running_or_notify_cancel():
-                continue
-            try:
-                if monotonic() > task.start_by:
-                    raise VersionFailed(FailureKind.TIMEOUT, WAITED_TOO_LONG)
-                found = worker.infer(task.image)
-            except VersionFailed as error:
-                failure = error
-            except Exception as error:
-                # A bug of ours: who asked is told, and nobody knows what the worker will say next.
-                log.exception("The thread of a worker failed.", extra=fields(version=self.version))
-                worker.kill()
-                failure = VersionFailed(FailureKind.UNAVAILABLE, f"internal error: {cause_of(error)}")
-            else:
-                self._deaths = 0
-                task.answer.set_result(found)
-                continue
-            # Out of the ready ones before the asker hears of it: who asks again must not land here.
+            task = task or self._tasks.take(_LOOK_SECONDS)
+            if task is not None:
+                batch, task = self._tasks.gather(task, self._batching)
+                self._ask(worker, [each for each in batch if each.begin()])
+        if task is not None:
+            self._put_back([task])
+
+    def _ask(self, worker: WorkerProcess, batch: list[Task]) -> None:
+        """One run for all. If it fails nobody knows who of them is to blame, and each has one alone."""
+        if len(batch) > 1 and self._run(worker, batch):
+            return
+        for number, task in enumerate(batch):
             if not worker.is_alive():
                 self._retire(worker)
-            task.answer.set_exception(failure)
+                self._put_back([each.apart() for each in batch[number:]])
+                return
+            self._run(worker, [task])
+
+    def _run(self, worker: WorkerProcess, batch: list[Task]) -> bool:
+        """Whether all have their answer: that of one alone always, those of a batch only if it went well."""
+        try:
+            found = worker.infer(
+                np.concatenate([task.image for task in batch]) if batch[1:] else batch[0].image
+            )
+        except VersionFailed as error:
+            failure = error
+        except Exception as error:
+            # A bug of ours: who asked is told, and nobody knows what the worker will say next.
+            log.exception("The thread of a worker failed.", extra=fields(version=self.version))
+            worker.kill()
+            failure = VersionFailed(FailureKind.UNAVAILABLE, f"internal error: {cause_of(error)}")
+        else:
+            self._deaths = 0
+            for task, rows in zip(batch, found, strict=True):
+                task.answer.set_result(rows)
+            return True
+        # Out of the ready ones before the asker hears of it: who asks again must not land here.
+        if not worker.is_alive():
+            self._retire(worker)
+        if batch[1:]:
+            log.warning("A batch failed; its pairs are asked one by one.", extra=self._fields(failure))
+            return False
+        batch[0].answer.set_exception(failure)
+        return True
+
+    def _put_back(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._tasks.put(task)
+        if self._closing.is_set():
+            self._refuse_all()
+        elif not self._ready:
+            self._sift()
 
     def _pause(self, failures: int) -> None:
         """Waits before the next start, longer after each failure; not at all after none."""
         if failures > 0:
             self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS))
 
-    def _put(self, task: _Task) -> None:
-        if task.rescue:
-            with self._lock:
-                self._rescues += 1
-        self._tasks.put(task)
-
-    def _taken(self, task: _Task) -> None:
-        if task.rescue:
-            with self._lock:
-                self._rescues -= 1
-
     def _is_full(self) -> bool:
-        if self._own() < self._queue_size:
+        if self._tasks.own < self._queue_size:
             return False
         self._sift()
-        return self._own() >= self._queue_size
-
-    def _own(self) -> int:
-        return self._tasks.qsize() - self._rescues
+        return self._tasks.own >= self._queue_size
 
     def _fail(self, words: str) -> None:
         """The version cannot be used: all workers stop, who waits is told."""
@@ -399,33 +410,20 @@ class Pool:
 
     def _refuse_all(self) -> None:
         words = f"version {self.version} is not loaded."
-        for task in self._take_all():
-            _refuse(task, words)
+        for task in self._tasks.take_all():
+            task.refuse(words)
 
     def _sift(self) -> None:
         """Drops what nobody waits for; while no worker is ready, refuses what need not wait for one."""
-        for task in self._take_all():
+        for task in self._tasks.take_all():
             if task.answer.cancelled():
                 continue
             if task.wait_for_worker or self._ready:
-                self._put(task)
+                self._tasks.put(task)
             else:
-                _refuse(task, _RESTARTING)
+                task.refuse(_RESTARTING)
         if self._closing.is_set():
             self._refuse_all()
 
-    def _take_all(self) -> list[_Task]:
-        taken: list[_Task] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                taken.append(self._tasks.get_nowait())
-                self._taken(taken[-1])
-        return taken
-
     def _fields(self, error: BaseException) -> dict[str, dict[str, object]]:
         return fields(version=self.version, cause=cause_of(error))
-
-
-def _refuse(task: _Task, words: str) -> None:
-    if task.answer.set_running_or_notify_cancel():
-        task.answer.set_exception(VersionFailed(FailureKind.UNAVAILABLE, words))

@@ -21,6 +21,7 @@ from serinus.observe.logs import fields
 from serinus.rollout.policy import OnNoRoom
 from serinus.rollout.room import Memory, shortage
 from serinus.rollout.state import State
+from serinus.serving.batching import choose
 from serinus.serving.memory import free, taken
 from serinus.serving.pool import Pool, PoolState
 from serinus.serving.routing import (
@@ -353,6 +354,7 @@ class Residency:
                 memory_bytes=settings.worker_memory_bytes,
                 load_seconds=settings.load_timeout_seconds,
                 infer_seconds=settings.predict_timeout_seconds,
+                device=settings.device,
             )
 
         return Pool(
@@ -361,6 +363,8 @@ class Residency:
             workers=1 if shadow else settings.workers,
             queue_size=settings.queue_size,
             start_limit=settings.start_limit,
+            # Nobody waits for shadow pairs, and one is asked after the other.
+            choose=None if shadow else lambda pace: choose(pace, settings.batch_wait_seconds),
         )
 
     def _nice(self, digest: Digest) -> int:

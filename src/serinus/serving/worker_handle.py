@@ -4,6 +4,7 @@ A worker dies with the *thread* that started it (that is how Linux defines the p
 whoever starts one keeps its thread for as long as the worker is wanted.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serinus.artifact.manifest import Contract
-from serinus.core.enums import FailureKind
+from serinus.core.enums import Device, FailureKind
 from serinus.core.errors import ModelFault
+from serinus.engine.pace import Pace
 from serinus.serving import wire
 from serinus.serving.worker import Orders
 
@@ -51,6 +53,9 @@ class WorkerSpec(NamedTuple):
     """How long one picture may take."""
     background: bool = False
     """Nobody waits for it: it stays as nice as it is while loading."""
+    measures: bool = False
+    """Whether it measures batches before it is ready."""
+    device: Device = Device.CPU
 
 
 class WorkerProcess:
@@ -69,6 +74,8 @@ class WorkerProcess:
             nice=spec.nice,
             background=spec.background,
             memory_bytes=spec.memory_bytes,
+            measures=spec.measures,
+            device=spec.device,
         )
         command = [sys.executable, "-P", "-m", "serinus.serving.worker", msgspec.json.encode(orders).decode()]
         try:
@@ -81,6 +88,8 @@ class WorkerProcess:
         finally:
             theirs.close()
         self._channel = ours
+        self.pace = Pace()
+        """What it measured while it loaded."""
         self._why = ""
         """Why it was ended from here."""
 
@@ -112,9 +121,11 @@ class WorkerProcess:
         if status is not wire.Status.READY:
             self.kill()
             raise ModelFault(payload.decode("utf-8", "replace"))
+        with contextlib.suppress(msgspec.MsgspecError):  # else it is as if it had measured nothing
+            self.pace = msgspec.json.decode(payload, type=Pace)
 
     def infer(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Detections float32 [K, 6] of uint8 [1, H, W, C], unchecked, within the specified time.
+        """Detections float32 [N, K, 6] of uint8 [N, H, W, C], unchecked, within the specified time.
 
         Raises VersionFailed; after a crash or a time-out the process is gone. When this machine is short of
         something (descriptors, memory) the request is `unavailable` and the process is kept if it has not
@@ -123,7 +134,7 @@ class WorkerProcess:
         self._channel.settimeout(self._spec.infer_seconds)
         try:
             self._send(image)
-            status, payload = wire.receive_reply(self._channel, max_bytes=self._max_reply)
+            status, payload = wire.receive_reply(self._channel, max_bytes=len(image) * self._max_reply)
         except wire.Hangup as error:
             raise VersionFailed(FailureKind.CRASH, f"the worker {self._end()}.") from error
         except TimeoutError as error:
@@ -137,7 +148,7 @@ class WorkerProcess:
             raise VersionFailed(FailureKind.CRASH, self._why)
         if status is wire.Status.OK:
             try:
-                return wire.rows(payload)
+                return wire.rows(payload, len(image))
             except ValueError as error:
                 raise VersionFailed(
                     FailureKind.INVALID_OUTPUT, f"the answer is not rows: {error}."
