@@ -70,6 +70,11 @@ def difference(data: Dataset, disaster: Disaster, old: Path, new: Path) -> Bound
     return compare(truth, answers(old, data, pairs), answers(new, data, pairs), data.manifest.classes).map50()
 
 
+def say(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,24 +89,27 @@ def main() -> int:
         both = dataset(folder, "ab", pairs, A, B)
         first, second = folder / "first", folder / "second"
         scratch = timed(TrainSpec(epochs=epochs), hurricane, first)
+        say(f"from scratch on {A}: {scratch}")
         tuning = timed(TrainSpec(epochs=tuned, base=first), both, second)
+        say(f"fine-tuned on both: {tuning}")
         on_a, on_b = (difference(both, one, first, second) for one in (A, B))
-        timed(TrainSpec(epochs=epochs), hurricane, folder / "again", with_baseline=True)
-        beaten = msgspec.json.decode((folder / "again" / FILE).read_bytes(), type=Baseline)
+        for disaster, bound in ((A, on_a), (B, on_b)):
+            say(
+                f"{disaster} test: {bound.a:.3f} -> {bound.b:.3f}, {bound.difference:+.3f} "
+                f"({bound.low:+.3f} to {bound.high:+.3f})"
+            )
+        again = folder / "again"
+        timed(TrainSpec(epochs=epochs), hurricane, again, with_baseline=True)
+        beaten = msgspec.json.decode((again / FILE).read_bytes(), type=Baseline)
+        say(beaten.words)
     met = {
         f"mAP50 >= {GOAL} on {A}": scratch["map50"] >= GOAL,
         f"<= {SECONDS:.0f} s (wall)": scratch["wall_seconds"] <= SECONDS,
         f"<= {LOSS} lost on {A}": on_a.difference >= -LOSS,
         f"better on {B}": on_b.low > 0,
     }
-    lines = [f"from scratch on {A}: {scratch}", f"fine-tuned on both: {tuning}"]
-    for disaster, bound in ((A, on_a), (B, on_b)):
-        lines.append(
-            f"{disaster} test: {bound.a:.3f} -> {bound.b:.3f}, {bound.difference:+.3f} "
-            f"({bound.low:+.3f} to {bound.high:+.3f})"
-        )
-    lines += [beaten.words, *(f"{'met' if kept else 'MISSED':7}{words}" for words, kept in met.items())]
-    sys.stdout.write("\n".join(lines) + "\n")
+    for words, kept in met.items():
+        say(f"{'met' if kept else 'MISSED':7}{words}")
     if given.json:
         figures = {"scratch": scratch, "tuning": tuning, "met": met, "baseline": msgspec.to_builtins(beaten)}
         figures |= {str(A): msgspec.to_builtins(on_a), str(B): msgspec.to_builtins(on_b)}

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from serinus.bootstrap.datasets import prepare
 from serinus.bootstrap.settings import Settings, load
-from serinus.bootstrap.training import Wish, import_archive, train_and_publish
+from serinus.bootstrap.training import Wish, train_and_publish
 from serinus.core.errors import Cancelled, InvalidInput
 from serinus.data.synth.write import write_zip
 from serinus.tracking.run import RunStatus, TrackedRun
@@ -30,7 +31,7 @@ def _settings(folder: Path, uri: str) -> Settings:
         train_threads=1,
     )
     write_zip(folder / "a.zip", "synth-hurricane", 14, 128, 1)
-    import_archive(settings, folder / "a.zip", confirm=False, seed=0, job=None, progress=lambda *_: None)
+    prepare(settings, str(folder / "a.zip"), job=None, progress=lambda *_: None)
     return settings
 
 

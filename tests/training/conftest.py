@@ -11,6 +11,9 @@ from serinus.data.importing import import_archive
 from serinus.data.synth.write import write_zip
 from serinus.training.run import train
 from serinus.training.trainer import Progress, TrainSpec
+from tests.training.yolo import ultralytics
+
+__all__ = ["ultralytics"]  # a fixture
 
 SPEC = TrainSpec(epochs=2, batch=4, img_size=96, seed=3, threads=1)
 

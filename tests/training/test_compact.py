@@ -97,6 +97,15 @@ def test_arithmetic_on_the_cpu(precision: Precision, expected: torch.dtype) -> N
     assert epochs.arithmetic(precision, torch.device("cpu")) is expected
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_shortest_trainings_end_well(dataset: Dataset, tmp_path: Path, steps: int) -> None:
+    """Five steps in all divided by zero once."""
+    batch = -(-len(dataset.pairs("train")) // steps)
+    told: list[Progress] = []
+    train(msgspec.structs.replace(ONE, batch=batch), dataset, tmp_path / "draft", progress=told.append)
+    assert max(one.batches for one in told) == steps
+
+
 def test_it_stops_when_nothing_gets_better(dataset: Dataset, tmp_path: Path) -> None:
     """A patience of one: the first epoch that is worse than the best is the last."""
     told: list[Progress] = []

@@ -1,8 +1,5 @@
 """The list of classes and what is done with it, with torch alone; with Ultralytics itself in `long`."""
 
-import io
-import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -20,6 +17,7 @@ from serinus.engine.conversion import Refused, convert
 from serinus.engine.limits import Limits
 from serinus.training.ultralytics_checkpoint import ALLOWED, keep, load
 from tests import foreign
+from tests.training.yolo import in_python
 
 TORCH = {name: parts for name, parts in ALLOWED.items() if name.startswith("torch.")}
 
@@ -135,51 +133,6 @@ def test_suppression_is_what_the_greedy_procedure_gives(seed: int) -> None:
 
 
 FAMILIES = ("yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
-PACKAGES = (
-    "ultralytics",
-    "ultralytics-thop",
-    "torchvision",
-    "polars",
-    "pyyaml",
-    "requests",
-    "urllib3",
-    "charset-normalizer",
-)
-CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
-# There is no torchvision for the CPU on every index: its one operator that an import of it needs is declared.
-DECLARED = """
-import torch
-declared = torch.library.Library("torchvision", "FRAGMENT")
-declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-"""
-SCRIPT = Path(__file__).parent / "with_ultralytics.py"
-
-
-@pytest.fixture(scope="module")
-def ultralytics(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has Ultralytics beside what this one has. It is not put into ours: opencv-python, which
-    it asks for, takes the place of our opencv-python-headless."""
-    home = tmp_path_factory.mktemp("ultralytics")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    python = home / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps"]
-    subprocess.run([*pip, "-c", str(CONSTRAINTS), *PACKAGES], check=True)
-    (packages,) = (home / "lib").glob("python*/site-packages")
-    (packages / "shared.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
-    (packages / "sitecustomize.py").write_text(DECLARED)
-    return python
-
-
-def in_python(python: Path, *words: str) -> Any:
-    done = subprocess.run(
-        [str(python), str(SCRIPT), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1", "HOME": words[1]},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(io.StringIO(done.stdout).readlines()[-1])
 
 
 @pytest.mark.long

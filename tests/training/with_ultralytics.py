@@ -130,8 +130,49 @@ def attack(root: Path) -> dict[str, Any]:
     return {"executed_by_us": by_us, "executed_plainly": proof.exists(), "words": words}
 
 
+def contract(root: Path, family: str) -> list[dict[str, str]]:
+    """The checks that every trainer must pass, on the trainer `ultralytics`."""
+    import torchvision
+
+    from serinus.training import conformance
+    from serinus.training.discovery import find
+
+    torchvision.extension._has_ops = lambda: True  # they are declared, not compiled
+    spec = msgspec.structs.replace(conformance.SPEC, epochs=1, family=family)
+    (root / "work").mkdir()
+    found = conformance.check(find("ultralytics"), root / "work", spec=spec)
+    return [{"check": one.check, "problem": one.problem} for one in found]
+
+
+def bases(root: Path) -> list[str]:
+    """What is refused as a base, in words."""
+    from serinus.core.errors import InvalidInput
+    from serinus.training.ultralytics_trainer import _base
+
+    words = []
+    torch.save({"weight": torch.zeros(2)}, root / "plain.pt")
+    torch.save({"model": Call(root / "executed")}, root / "attack.pt")
+    for name in ("plain.pt", "attack.pt", "missing.pt"):
+        try:
+            _base(root / name)
+            words.append("taken")
+        except InvalidInput as error:
+            words.append(str(error))
+    return [*words, str((root / "executed").exists())]
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     mode, folder, family, channels = sys.argv[1:]
-    done = attack(Path(folder)) if mode == "attack" else convert_one(Path(folder), family, int(channels))
+    place = Path(folder)
+    done: Any
+    match mode:
+        case "attack":
+            done = attack(place)
+        case "contract":
+            done = contract(place, family)
+        case "bases":
+            done = bases(place)
+        case _:
+            done = convert_one(place, family, int(channels))
     print(json.dumps(done))  # noqa: T201

@@ -83,11 +83,14 @@ class Epochs:
         self._batches = -(-len(self._tiles) // spec.batch)
         rate = _RATE if spec.base is None else _FINE_RATE
         self._optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=_DECAY)
+        total = self._batches * spec.epochs
+        # Of the five steps one would be the warm-up, which the schedule counts from 0: it divides by that.
+        warm_up = 2 * _WARM_UP if total * _WARM_UP == 1 else _WARM_UP
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser,
             rate,
-            total_steps=self._batches * spec.epochs,
-            pct_start=_WARM_UP,
+            total_steps=total,
+            pct_start=warm_up,
             div_factor=10,
             final_div_factor=100,
         )
