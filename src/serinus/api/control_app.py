@@ -21,7 +21,9 @@ from serinus.api import (
     errors,
     explain_routes,
     guards,
+    history_routes,
     policy_routes,
+    version_routes,
 )
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
@@ -72,6 +74,8 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.state.board = board
     app.include_router(compat_routes.router(deps, uploads, infer))
     app.include_router(control_routes.router(deps, board, infer))
+    app.include_router(history_routes.router(board.chronicle))
+    app.include_router(version_routes.router(deps))
     app.include_router(policy_routes.router(deps))
     app.include_router(explain_routes.router(deps))
     app.include_router(disagreement_routes.router(deps))
@@ -80,6 +84,8 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         [
             *compat_routes.DOCUMENTS,
             *control_routes.DOCUMENTS,
+            *history_routes.DOCUMENTS,
+            *version_routes.DOCUMENTS,
             *policy_routes.DOCUMENTS,
             *explain_routes.DOCUMENTS,
             *disagreement_routes.DOCUMENTS,

@@ -7,6 +7,7 @@ import msgspec
 
 from serinus.api.words import Entry, Headline, Mode, Tone
 from serinus.artifact.signing import Finding
+from serinus.control.outlook import Outlook
 from serinus.control.policies import Named
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
@@ -47,6 +48,8 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas that have it loaded."""
     failed_on: dict[str, str] = {}
     """Replica -> why it cannot load or run it."""
+    restarts: int = 0
+    """How often workers died on the replicas that are alive, since they loaded it."""
 
 
 class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +132,13 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     in_flight: int
     loaded: tuple[Version, ...]
+    loading: tuple[Version, ...] = ()
     failed: dict[str, str] = {}
     """Version -> why."""
+    restarts: dict[str, int] = {}
+    """Version -> how often its workers died since it was loaded."""
+    tripped: bool = False
+    """It stopped a canary on its own evidence."""
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +193,8 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     can_undo: bool
     rollout: RolloutView | None
     """The active rollout."""
+    outlook: Outlook | None = None
+    """What the controller would decide about it now."""
     last: RolloutView | None
     """The last rollout that ended."""
     versions: tuple[VersionView, ...]
@@ -221,6 +231,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     headline: Headline
     rollout: RolloutView | None
+    outlook: Outlook | None = None
     jobs: tuple[JobTick, ...]
 
 
@@ -229,14 +240,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     state: StateView
-
-
-class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the history, oldest first. The next page: `after` = `next`."""
-
-    entries: tuple[Entry, ...]
-    next: int | None = None
-    """Number to ask after; None at the end."""
 
 
 class VersionsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -352,6 +355,12 @@ class StartCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Also one that was rejected or retired."""
     policy: str = ""
     """Name of its policy; empty: the one that rollouts get which start by themselves."""
+
+
+class ShareCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The decision that the canary gets another share."""
+
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 
 
 class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):

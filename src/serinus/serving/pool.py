@@ -84,6 +84,8 @@ class Pool:
         self._failure = ""
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
+        self._restarts = 0
+        """All deaths of workers that were ready."""
         self._failed_starts = 0
         """In a row."""
         self._processes: set[WorkerProcess] = set()
@@ -105,6 +107,11 @@ class Pool:
         """Process ids of the workers that are alive."""
         with self._lock:
             return [worker.pid for worker in self._ready]
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker died."""
+        return self._restarts
 
     @property
     def waiting(self) -> int:
@@ -217,6 +224,7 @@ class Pool:
             worker = None
             if not self._closing.is_set():
                 self._deaths += 1
+                self._restarts += 1
                 log.warning(
                     "A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths)
                 )
