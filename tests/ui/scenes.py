@@ -1,0 +1,159 @@
+"""Scenes for the browser: stores as they are after some days of work. For tests and tools/screenshots.py."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from serinus.core.enums import Arm, ReasonCode, Signal
+from serinus.core.ids import Version
+from serinus.data.synth.scenery import Disaster
+from serinus.data.synth.tile import synth_tile
+from serinus.evidence.counts import Categories, latency_bin
+from serinus.rollout.events import Held, Noted
+from serinus.store import GalleryFile
+from serinus.store.gallery import Limits
+from tests.api.stage import Stage
+from tests.store.whole import disagreement
+
+_CLASSES = {
+    Arm.CURRENT: {"no-damage": 0.55, "minor-damage": 0.19, "major-damage": 0.15, "destroyed": 0.11},
+    Arm.CANARY: {"no-damage": 0.52, "minor-damage": 0.2, "major-damage": 0.15, "destroyed": 0.13},
+}
+_MEDIAN = {Arm.CURRENT: 0.083, Arm.CANARY: 0.071}
+
+
+def _spread(arm: Arm, successes: int) -> Mapping[int, int]:
+    """A bell of latencies around the arm's median, in bins."""
+    middle = latency_bin(_MEDIAN[arm])
+    weights = {place: math.exp(-(((place - middle) / 2.2) ** 2)) for place in range(middle - 6, middle + 9)}
+    return _shared(successes, weights)
+
+
+def _shared(total: int, weights: Mapping[int, float]) -> dict[int, int]:
+    whole = sum(weights.values())
+    found: dict[int, int] = {}
+    due = 0.0
+    for place, weight in weights.items():
+        due += total * weight / whole
+        if (part := round(due) - sum(found.values())) > 0:
+            found[place] = part
+    return found
+
+
+def _mix(arm: Arm, successes: int) -> Categories:
+    names = dict(enumerate(_CLASSES[arm]))
+    parts = _shared(successes, dict(enumerate(_CLASSES[arm].values())))
+    return {Signal.DOMINANT_CLASS: {names[place]: count for place, count in parts.items()}}
+
+
+_LATENCY = {arm: lambda successes, arm=arm: _spread(arm, successes) for arm in Arm}
+_SIGNALS = {arm: lambda successes, arm=arm: _mix(arm, successes) for arm in Arm}
+
+
+def traffic(
+    stage: Stage, slices: int, *, each: int = 12, failing: float = 0.004, seconds: float = 5.0
+) -> None:
+    """Slices of traffic to both arms, alike but for the canary's failures."""
+    due = 0.0
+    for _ in range(slices):
+        due += each * failing
+        failed, due = int(due), due - int(due)
+        stage.traffic((each, failed), (each, 0), seconds=seconds, latency=_LATENCY, signals=_SIGNALS)
+
+
+def past(stage: Stage) -> None:
+    """Version 1 was replaced by 2; 3 was rolled back; now 2 is current."""
+    stage.base()
+    stage.now += 3600
+    stage.canary("Roofs of the coast added, 12 epochs")
+    traffic(stage, 34)
+    stage.decide("promote", "3 minutes are over: 0 of 408 canary requests failed, proof of health 31 of 20.")
+    stage.now += 5400
+    stage.canary("A larger batch; the learning rate was not adapted")
+    traffic(stage, 4, failing=0.5)
+    stage.decide(
+        "roll_back", "24 of 48 canary requests failed, evidence 5,300 of 200 that it fails too often."
+    )
+    stage.now += 7200
+    stage.dataset()
+
+
+def on_trial(stage: Stage, slices: int = 20) -> Version:
+    """Version 4 is the canary."""
+    past(stage)
+    version = stage.canary("Night pictures added, 20 epochs")
+    traffic(stage, slices)
+    stage.heartbeat()
+    stage.heartbeat("infer-b21c")
+    return version
+
+
+def held(stage: Stage) -> None:
+    """The canary answers otherwise than current, and no golden set vouches for it."""
+    on_trial(stage, 30)
+    rollout = stage.store.state().rollout
+    assert rollout is not None
+    stage.store.append(
+        Held(rollout=rollout.number, code=ReasonCode.SIGNALS, k=29),
+        actor="controller",
+        reason="The canary names 'destroyed' 1.9 times as often as current (evidence 812 of 400), and no "
+        "golden set vouches for it.",
+    )
+    stage.heartbeat()
+    stage.heartbeat("infer-b21c")
+
+
+def disagreements(stage: Stage, count: int = 4) -> None:
+    """Pictures with overlays in the gallery of the active rollout."""
+    state = stage.store.state()
+    assert state.rollout is not None and state.current is not None
+    for number, (current, canary) in enumerate(_overlays(count)):
+        item = disagreement(f"request-{number}", round(0.1 + 0.15 * number, 2), 2 + number)
+        of = {Arm.CURRENT: state.current, Arm.CANARY: state.rollout.version}
+        item = msgspec.structs.replace(
+            item,
+            rollout=state.rollout.number,
+            answered=msgspec.structs.replace(item.answered, time=stage.now - 60, version=of[Arm.CURRENT]),
+            shadow=msgspec.structs.replace(item.shadow, time=stage.now - 59, version=of[Arm.CANARY]),
+            pair_sha256=f"{number}" * 64,
+        )
+        stage.store.gallery.put(item, {GalleryFile.CURRENT: current, GalleryFile.CANARY: canary}, Limits())
+
+
+def _overlays(count: int) -> Iterator[tuple[bytes, bytes]]:
+    import numpy as np
+
+    from serinus.artifact.manifest import Contract
+    from serinus.imagery.overlay import OverlayFormat, overlay
+
+    classes = Contract().classes
+    for number in range(count):
+        pixels = synth_tile(7, list(Disaster)[number % len(Disaster)], number, 320).post
+        rng = np.random.default_rng(number)
+        corners = rng.uniform(10, 250, (9, 2))
+        boxes = np.hstack([corners, corners + rng.uniform(30, 70, (9, 2)), rng.uniform(0.4, 0.95, (9, 1))])
+        sides = []
+        for side in range(2):
+            labels = rng.integers(0, len(classes), (9, 1))
+            kept = rng.random(9) > (0.15 if side else 0.4)
+            found = np.hstack([boxes, labels])[kept].astype(np.float32)
+            sides.append(overlay(pixels, found, classes, format=OverlayFormat.JPEG))
+        yield sides[0], sides[1]
+
+
+def many_events(stage: Stage, count: int) -> None:
+    """A long history: versions whose rollouts were noted on again and again."""
+    stage.base()
+    rollout = 0
+    while stage.store.state().seq < count:
+        rollout += 1
+        stage.canary(f"attempt {rollout}")
+        for note in range(40):
+            stage.now += 1
+            stage.store.append(
+                Noted(rollout=rollout, code=ReasonCode.DRIFT, numbers={"e_drift": float(note)}),
+                actor="controller" if note % 2 else "alice via ui",
+                reason=f"note {note} of rollout {rollout}",
+            )
+        stage.decide("roll_back", f"attempt {rollout} failed")
