@@ -6,6 +6,7 @@ import time
 
 import uvicorn
 
+from tests.api.inference import inference
 from tests.api.stage import Stage
 
 ARGS = [
@@ -26,10 +27,8 @@ class Site:
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.start(self.socket)
 
-    def start(self, listening: socket.socket | None = None) -> None:
-        """Serves, on the same port as before."""
-        if listening is None:
-            listening = socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2])))
+    def start(self, listening: socket.socket) -> None:
+        """Serves on that socket."""
         config = uvicorn.Config(
             self.stage.app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on"
         )
@@ -44,3 +43,10 @@ class Site:
         self.stage.app.state.board.close()
         self.server.should_exit = True
         self.thread.join()
+
+    def restart(self) -> None:
+        """A new server on the same store and port, after a stop."""
+        old = self.stage
+        self.stage = Stage(old.root, inference=inference())
+        self.stage.now, self.stage._ids = old.now, old._ids
+        self.start(socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2]))))

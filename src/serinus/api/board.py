@@ -123,6 +123,11 @@ class Board:
         return [msgspec.to_builtins(each) for each in entries]
 
     @property
+    def streams(self) -> int:
+        """Event streams that are open now."""
+        return self._streams
+
+    @property
     def chronicle(self) -> Chronicle:
         """The whole history."""
         return self._chronicle

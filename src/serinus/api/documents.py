@@ -373,10 +373,12 @@ class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SetPolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision what a name of a policy means from now on."""
+    """The decision what a name of a policy means from now on: as a document, or as people write it."""
 
-    document: dict[str, Any]
+    document: dict[str, Any] | None = None
     """A policy, see /api/policies/schema."""
+    text: str = ""
+    """A policy in YAML or JSON, in place of `document`."""
 
 
 class PoliciesPage(msgspec.Struct, frozen=True, kw_only=True):

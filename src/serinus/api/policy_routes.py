@@ -80,7 +80,7 @@ def router(deps: ControlDeps) -> APIRouter:
         """
         given = read_json(await request.body(), PolicyText, what="policy", remedy=_TEXT)
         policy = await to_thread(_read_text, given)
-        return json_response(await previewer.preview(policy, request.is_disconnected))
+        return json_response(await previewer.preview(policy.name, given.text, request.is_disconnected))
 
     @routes.get("/{name}", responses=answers(PolicyPage, "The policy") | responses(NotFound))
     async def show(name: _Name) -> Response:
@@ -103,7 +103,10 @@ def router(deps: ControlDeps) -> APIRouter:
         actor = f"{command.actor.strip() or 'operator'} via ui"
 
         def write() -> PolicyPage:
-            policy = _read(command.document, name)
+            if command.document is None:
+                policy = _read_text(PolicyText(text=command.text, name=name))
+            else:
+                policy = _read(command.document, name)
             policies.put(deps.store, name, policy, actor=actor, reason=command.reason)
             found = policies.look_up(deps.store, name, deps.settings.policy)
             return PolicyPage(policy=found, editions=tuple(policies.editions(deps.store, name)))

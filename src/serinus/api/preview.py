@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from serinus.core.errors import InvalidInput, Misconfigured, Unavailable
-from serinus.rollout.policy import Policy
 
 ROLLOUTS = 100
 """Simulated for each truth: enough to tell 0 from 5 %, and done in seconds."""
@@ -64,8 +63,8 @@ class Previewer:
         self._command = command
         self._lock = asyncio.Lock()
 
-    async def preview(self, policy: Policy, gone: Callable[[], Awaitable[bool]]) -> Preview:
-        """`gone` says whether whoever asked has left.
+    async def preview(self, name: str, text: str, gone: Callable[[], Awaitable[bool]]) -> Preview:
+        """Simulates the policy `text`; `gone` says whether whoever asked has left.
 
         Raises InvalidInput for a policy that cannot be simulated, Unavailable while another one is, and
         Misconfigured where the simulation is not installed.
@@ -77,9 +76,9 @@ class Previewer:
         if self._lock.locked():
             raise Unavailable("Somebody else's preview is being simulated.", retry_after=10.0)
         async with self._lock:
-            output = await self._run(msgspec.json.encode(policy), gone)
+            output = await self._run(text.encode(), gone)
         results = msgspec.json.decode(output, type=list[_Result])
-        return Preview(policy=policy.name, rollouts=ROLLOUTS, truths=tuple(map(_foreseen, results)))
+        return Preview(policy=name, rollouts=ROLLOUTS, truths=tuple(map(_foreseen, results)))
 
     async def _run(self, document: bytes, gone: Callable[[], Awaitable[bool]]) -> bytes:
         asked = [part for name in SCENARIOS for part in ("--scenario", name)]

@@ -68,7 +68,7 @@ form.addEventListener("submit", async (event) => {
     const reply = await fetch(`/api/policies/${encodeURIComponent(policy.name)}`, {
       method: "PUT",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ document: policy, reason: form.elements.reason.value.trim(), actor: person.get() }),
+      body: JSON.stringify({ text: text.value, reason: form.elements.reason.value.trim(), actor: person.get() }),
     });
     const body = await reply.json();
     if (!reply.ok) throw new Error([body.error, body.remedy].filter(Boolean).join(" "));

@@ -55,6 +55,7 @@ const reply = await fetch(`/api/rollouts/${place.dataset.rollout}/explain`);
 told = await reply.json();
 told.canary_from = told.timeline.find((one) => one.row.kind === "verified")?.seconds ?? 0;
 slider.max = Math.ceil(Math.max(...told.timeline.map((one) => one.seconds), ...told.series.map((one) => one.seconds + told.canary_from)));
+slider.step = Number(slider.max) / 100; // else a short rollout could not be played: its steps would be rounded away
 slider.value = slider.max;
 show();
 redraw(show);
