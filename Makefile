@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-serve simulation docs base clean
+.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-import bench-serve simulation docs base clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers 
 
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
+
+bench-import: $(VENV)/.ready ## memory and time of large imports (BENCH_ARGS="--pairs 500 5000 --json FILE")
+	$(BIN)/python bench/importing.py $(BENCH_ARGS)
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation

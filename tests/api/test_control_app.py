@@ -201,7 +201,7 @@ async def test_preprocess_imports_the_named_upload(stage: Stage) -> None:
             assert body["status"] == "started"
             assert body["dataset"] == name
             spec = stage.jobs.describe(body["job"]).spec
-            assert spec == PrepareJob(upload=first["path"])
+            assert spec == PrepareJob(upload=first["path"], name="one.zip")
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "/etc/passwd", "nothing.zip"])
@@ -737,7 +737,19 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/rollouts/{n}/disagreements/{id}",
         "/api/rollouts/{n}/disagreements/{id}/{file}",
         "/api/rollouts/{n}/disagreements/{id}/mark",
+        "/api/jobs",
+        "/api/jobs/{job}",
+        "/api/jobs/{job}/events",
+        "/api/jobs/{job}/report.html",
+        "/api/jobs/{job}/result.zip",
+        "/trigger-batch",
         "/api/jobs/{job}/cancel",
+        "/api/datasets",
+        "/api/datasets/{dataset}/report",
+        "/api/datasets/{dataset}/report.html",
+        "/api/datasets/{dataset}/issues.csv",
+        "/api/uploads",
+        "/api/uploads/{upload}",
         "/api/predict",
     } == set(api["paths"])
     schemas = set(api["components"]["schemas"])

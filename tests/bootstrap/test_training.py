@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from serinus.artifact.keys import new_pair
+from serinus.bootstrap.datasets import prepare
 from serinus.bootstrap.settings import load
 from serinus.bootstrap.signing import trusted
-from serinus.bootstrap.training import Published, _dataset, import_archive, train_and_publish
+from serinus.bootstrap.training import Published, _dataset, train_and_publish
 from serinus.bootstrap.wiring import open_store
 from serinus.control.registry import versions
 from serinus.core.errors import Misconfigured, NotFound
@@ -23,7 +24,7 @@ def test_the_newest_data_set_is_none_that_became_a_golden_set(tmp_path: Path) ->
 
     def imported(disaster: str) -> str:
         archive = pack(tmp_path / f"{disaster}.zip", pairs(12, disaster=disaster))
-        return import_archive(settings, archive, confirm=False, seed=0, job=None, progress=lambda *_: None).id
+        return prepare(settings, str(archive), job=None, progress=lambda *_: None).id
 
     golden = imported("coast")
     export_golden(_dataset(settings, store, "newest"), tmp_path / "golden", split=None)
@@ -64,7 +65,7 @@ def test_a_training_signs_what_it_publishes_and_says_early_that_it_could_not(tmp
             progress=lambda done, total, words: told.append(words),
         )
 
-    import_archive(settings, tmp_path / "a.zip", confirm=False, seed=0, job=None, progress=lambda *_: None)
+    prepare(settings, str(tmp_path / "a.zip"), job=None, progress=lambda *_: None)
     private.chmod(0o644)
     with pytest.raises(Misconfigured, match="every user"):
         trained()

@@ -1,12 +1,16 @@
 """Real archives in xBD format, made small for tests."""
 
+import gzip
+import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from serinus.data.tars import zstd
 from serinus.imagery.decode import encode_png
 
 WIDTH, HEIGHT = 64, 48
@@ -79,3 +83,28 @@ def pack(path: Path, files: dict[str, bytes] | list[tuple[str | zipfile.ZipInfo,
         for member, content in members:
             archive.writestr(member, content)
     return path
+
+
+def tar_of(members: list[tuple[str | tarfile.TarInfo, bytes]]) -> bytes:
+    """A plain tar. A `TarInfo` is written as it is, whatever it says."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member, content in members:
+            info = member
+            if isinstance(info, str):
+                info = tarfile.TarInfo(info)
+                info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return data.getvalue()
+
+
+def pack_tar(path: Path, files: dict[str, bytes]) -> Path:
+    """As `pack`, for a name that ends with .tar, .tar.gz or .tar.zst."""
+    packers = {".tar": bytes, ".gz": gzip.compress, ".zst": _zst}
+    path.write_bytes(packers[path.suffix](tar_of(list(files.items()))))
+    return path
+
+
+def _zst(data: bytes) -> bytes:
+    """With a checksum, as the `zstd` program packs."""
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})

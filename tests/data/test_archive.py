@@ -7,7 +7,8 @@ import zipfile
 import pytest
 
 from serinus.core.errors import InvalidInput, TooLarge
-from serinus.data.archive import ArchiveLimits, UnreadableMember, open_archive
+from serinus.data.archive import ArchiveLimits, UnreadableMember
+from serinus.data.opening import open_archive
 from tests.data.archives import pack, pair
 
 LIMITS = ArchiveLimits()
@@ -28,7 +29,7 @@ def test_members_are_listed_and_read(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(8), b"\x1f\x8b" + bytes(100), bytes(70_000)],
+    [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(8), bytes(70_000)],
 )
 def test_what_is_no_archive(tmp_path, content):
     path = tmp_path / "a.zip"

@@ -14,7 +14,7 @@ import pytest
 
 from serinus.core.errors import InvalidInput
 from serinus.data.archive import ArchiveLimits
-from serinus.data.dataset import Dataset, Split, list_datasets, load_pair
+from serinus.data.dataset import Dataset, Split, list_datasets, load_image, load_pair
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.naming import split_of
 from serinus.data.report import IssueCode, Severity, Verdict
@@ -137,7 +137,6 @@ def truncated():
 
 DROPS = {
     "post image missing": (without(GOOD, name(3, "post", "png")), IssueCode.POST_IMAGE_MISSING),
-    "pre image missing": (without(GOOD, name(3, "pre", "png")), IssueCode.PRE_IMAGE_MISSING),
     "post label missing": (
         without(GOOD, name(3, "post", "json"), name(3, "pre", "json")),
         IssueCode.POST_LABEL_MISSING,
@@ -216,6 +215,25 @@ WARNINGS = {
     "outside": (houses(building(rectangle(70, 30, 90, 45))), IssueCode.POLYGON_OUTSIDE),
     "tiny": (houses(building(rectangle(50, 30, 52, 45))), IssueCode.POLYGON_TINY),
     "invalid": (houses(building("POLYGON ((1 1")), IssueCode.POLYGON_INVALID),
+    "crossing itself": (
+        houses(building("POLYGON ((40 20, 60 40, 60 20, 40 40, 40 20))")),
+        IssueCode.POLYGON_INVALID,
+    ),
+    "with a hole": (
+        houses(
+            building("POLYGON ((40 20, 60 20, 60 40, 40 40, 40 20), (45 25, 55 25, 55 35, 45 35, 45 25))")
+        ),
+        IssueCode.POLYGON_HOLES,
+    ),
+    "of several parts": (
+        houses(
+            building(
+                "MULTIPOLYGON (((40 20, 48 20, 48 40, 40 20)), ((50 20, 60 20, 60 40, 50 40, 50 20)))",
+                "destroyed",
+            )
+        ),
+        IssueCode.POLYGON_MULTI,
+    ),
     "metadata size": (
         pair() | {name(1, "post", "json"): label(HOUSE, width=1024, height=1024)},
         IssueCode.METADATA_SIZE,
@@ -251,6 +269,22 @@ def test_a_warning_keeps_the_pair(tmp_path, case):
     assert all(one.severity is Severity.WARN for one in found)
 
 
+def test_a_pair_without_its_pre_image_is_kept_for_post_only_models(tmp_path):
+    names = [name(tile, "pre", "png") for tile in (3, 4, 5)]
+    dataset = imported(tmp_path, without(GOOD, *names))
+    report = dataset.report
+    assert (report.pairs_found, report.pairs_usable, report.pairs_post_only) == (20, 17, 3)
+    assert report.verdict is Verdict.OK, "nothing was dropped"
+    assert [one.key for one in dataset.post_only()] == [f"quake_0000000{tile}" for tile in (3, 4, 5)]
+    assert not {one.key for one in dataset.post_only()} & {one.key for one in dataset.pairs()}
+    one = dataset.post_only()[0]
+    assert (one.pre, one.sha256_pre, one.boxes) == ("", "", ((10, 10, 30, 26),))
+    assert np.array_equal(load_image(dataset.path / one.post, one.sha256_post, 10_000), pixels(7))
+    assert sum(len(dataset.post_only(split)) for split in Split) == 3
+    found = [each for each in report.issues if each.code is IssueCode.PRE_IMAGE_MISSING]
+    assert [each.severity for each in found] == [Severity.WARN] * 3
+
+
 def test_plenty_of_everything_needs_no_warning(tmp_path):
     every = tuple(
         building(rectangle(5 + 8 * column, 5 + 12 * row, 11 + 8 * column, 13 + 12 * row), subtype)
@@ -274,6 +308,7 @@ def test_losing_a_tenth_is_allowed_and_more_needs_confirmation(tmp_path):
     with pytest.raises(ImportRefused, match="2 of 10 pairs") as refused:
         imported(tmp_path, more)
     assert refused.value.report.verdict is Verdict.NEEDS_CONFIRMATION
+    assert refused.value.report.dataset_id == "", "nothing was stored"
     assert refused.value.remedy
     assert len(list_datasets(tmp_path / "datasets")) == 1
     confirmed = imported(tmp_path, more, confirm=True)
@@ -287,7 +322,7 @@ def test_losing_a_tenth_is_allowed_and_more_needs_confirmation(tmp_path):
     [
         ({"notes.txt": b"hello"}, "no file is named"),
         (without(pair(), name(1, "post", "json")), "none of 1 pairs"),
-        (without(pair(), name(1, "pre", "png")), "has no pre image"),
+        (without(pair(), name(1, "pre", "png")), "None has a pre image"),
     ],
 )
 def test_nothing_usable_is_refused_whoever_confirms(tmp_path, files, words, confirm):
@@ -334,6 +369,33 @@ def test_equal_content_gives_one_data_set(tmp_path):
     assert first.id == second.id
     assert len(list_datasets(tmp_path / "datasets")) == 1
     assert imported(tmp_path, pairs(4)).id != first.id
+
+
+def test_an_archive_that_was_imported_before_is_recognised_by_its_hash(tmp_path):
+    archive = pack(tmp_path / "upload.zip", pairs(10))
+    worked = []
+
+    def again(**options):
+        worked.clear()
+        return import_archive(
+            archive, tmp_path / "datasets", clock=clock, progress=lambda *at: worked.append(at), **options
+        )
+
+    first = again()
+    assert worked
+    assert again().id == first.id and not worked
+    assert again(seed=5).id != first.id and worked, "another split is another version"
+    again(limits=ArchiveLimits(max_pixels=64 * 48))
+    assert worked, "other limits may keep other pairs"
+
+
+def test_what_was_confirmed_once_is_asked_again(tmp_path):
+    archive = pack(tmp_path / "upload.zip", without(pairs(4), name(1, "post", "png")))
+    datasets = tmp_path / "datasets"
+    first = import_archive(archive, datasets, clock=clock, confirm=True)
+    with pytest.raises(ImportRefused):
+        import_archive(archive, datasets, clock=clock)
+    assert import_archive(archive, datasets, clock=clock, confirm=True).id == first.id
 
 
 def test_equal_pixels_are_equal_whatever_packed_them(tmp_path):

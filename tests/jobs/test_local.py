@@ -2,17 +2,22 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serinus.bootstrap.edge import new_id, now
 from serinus.core.enums import JobKind, JobState
 from serinus.core.errors import Conflict, NotFound
-from serinus.jobs import JobRecord, LocalJobs, PrepareJob, TrainJob, TrainOutput
+from serinus.jobs import JobRecord, LocalJobs, Needs, PrepareJob, TrainJob, TrainOutput
+from serinus.jobs.folder import lines_from
+from serinus.jobs.memory import free_mb
+from serinus.jobs.remains import processes_of
 
 TRAIN = TrainJob(epochs=5, batch=4, note="--more data")
 REPORT = """
@@ -48,15 +53,32 @@ reporter.cancel()
 )
 
 
+BROOD = """
+import os, signal, subprocess, sys, time
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+subprocess.Popen([sys.executable, "-c", deaf])
+subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(120)
+    os._exit(0)
+time.sleep(0.5)
+print("asleep", flush=True)
+time.sleep(120)
+"""
+
+
 class Runners:
     """Makes runners over one root, as several processes would, and ends what they left running."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def __call__(self, script: str = GOOD, *, grace: float = 30.0) -> LocalJobs:
+    def __call__(self, script: str = GOOD, *, grace: float = 30.0, **options: Any) -> LocalJobs:
         command = (sys.executable, "-c", script)
-        return LocalJobs(self.root, command, env=os.environ, clock=now, new_id=new_id, grace_seconds=grace)
+        return LocalJobs(
+            self.root, command, env=os.environ, clock=now, new_id=new_id, grace_seconds=grace, **options
+        )
 
     def open_gate(self) -> None:
         (self.root.parent / "gate").touch()
@@ -231,3 +253,166 @@ def test_unknown_names_are_not_found(runners: Runners, name: str) -> None:
         jobs.describe(name)
     with pytest.raises(NotFound):
         jobs.logs(name)
+
+
+def test_nothing_of_a_cancelled_job_goes_on_wherever_it_went(runners: Runners) -> None:
+    jobs = runners(BROOD)
+    job = jobs.submit(TRAIN)
+    asleep(jobs, job)
+    assert len(processes_of(job)) == 4
+    jobs.cancel(job)
+    assert over(jobs, job).state is JobState.CANCELLED
+    assert processes_of(job) == ()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_a_killed_job_leaves_is_ended_and_the_queue_goes_on(runners: Runners, restarted: bool) -> None:
+    first = runners(BROOD)
+    job = first.submit(TRAIN)
+    asleep(first, job)
+    os.kill(pid_of(first, runners, job), signal.SIGKILL)
+    jobs = runners(BROOD) if restarted else first
+    record = over(jobs, job)
+    assert record.state is JobState.FAILED, "although a process that it forked holds its lock"
+    assert processes_of(job) == ()
+
+
+def test_other_processes_are_left_alone(runners: Runners) -> None:
+    jobs = runners(BROOD)
+    one = jobs.submit(TRAIN)
+    other = jobs.submit(PrepareJob(upload="/data/x.zip"))
+    asleep(jobs, one)
+    asleep(jobs, other)
+    jobs.cancel(one)
+    over(jobs, one)
+    assert len(processes_of(other)) == 4
+    assert jobs.describe(other).state is JobState.RUNNING
+
+
+def test_a_queued_job_says_what_it_waits_for(runners: Runners) -> None:
+    jobs = runners()
+    first, second, third = (jobs.submit(TRAIN) for _ in range(3))
+    assert jobs.describe(second).reason == f"Waits until {first} is over."
+    assert jobs.describe(third).reason == "Waits for its turn; 1 in front of it."
+    assert jobs.describe(first).reason == ""
+    jobs.cancel(second)
+    jobs.advance()
+    assert runners().describe(third).reason == f"Waits until {first} is over.", "any process can say it"
+
+
+def test_as_many_as_the_setting_says_run_at_once(runners: Runners) -> None:
+    jobs = runners(needs={JobKind.TRAIN: Needs(at_once=2)})
+    states = [jobs.describe(job).state for job in [jobs.submit(TRAIN) for _ in range(3)]]
+    assert states == [JobState.RUNNING, JobState.RUNNING, JobState.QUEUED]
+
+
+def test_a_training_waits_for_memory_and_nobody_overtakes(runners: Runners) -> None:
+    free = [900]
+    jobs = runners(needs={JobKind.TRAIN: Needs(memory_mb=1500)}, free_memory=lambda: free[0])
+    first, second = jobs.submit(TRAIN), jobs.submit(TRAIN)
+    reason = jobs.describe(first).reason
+    assert "needs 1,500 MB, 900 MB are free" in reason
+    assert "TRAIN_MEMORY_MB" in reason
+    assert jobs.describe(second).reason == "Waits for its turn; 1 in front of it."
+    jobs.submit(PrepareJob(upload="/data/x.zip"))
+    assert [record.state for record in jobs.list()].count(JobState.RUNNING) == 1, "another kind may"
+    free[0] = 1500
+    jobs.advance()
+    assert [jobs.describe(job).state for job in (first, second)] == [JobState.RUNNING, JobState.QUEUED]
+
+
+def test_where_nobody_knows_the_free_memory_it_starts(runners: Runners) -> None:
+    jobs = runners(needs={JobKind.TRAIN: Needs(memory_mb=1500)}, free_memory=lambda: None)
+    assert jobs.describe(jobs.submit(TRAIN)).state is JobState.RUNNING
+
+
+CURVES = (
+    REPORT
+    + """
+reporter = JobReporter(job, clock=now, every_seconds=0, point_seconds=3600)
+for epoch in range(1, 4):
+    for batch in range(5):
+        reporter.progress(epoch / 3, "training", step=epoch, steps=3, metrics={"loss": 1 / epoch + batch})
+        print("epoch", epoch, "batch", batch, flush=True)
+print("no end of line", end="", flush=True)
+while not gate.exists(): time.sleep(0.01)
+reporter.succeed(TrainOutput(version=2, epochs_completed=3, total_epochs=3))
+"""
+)
+
+
+def test_curves_and_log_are_read_while_they_grow(runners: Runners) -> None:
+    jobs = runners(CURVES)
+    job = jobs.submit(TRAIN)
+    until(jobs, lambda: "no end" in jobs.logs(job))
+    lines = jobs.log_lines(job, 0)
+    assert len(lines.text) == 15, "a line without an end may grow"
+    points, offset = jobs.points(job)
+    assert [point.step for point in points] == [1, 2, 3], "the first of each epoch; the others came too fast"
+    assert points[0].metrics == {"loss": 1.0}
+    assert jobs.points(job, offset) == ((), offset)
+    runners.open_gate()
+    until(jobs, lambda: not jobs.alive(job))
+    assert jobs.log_lines(job, lines.next).text == ("no end of line",)
+
+
+def test_lines_come_whole_and_none_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    text = "".join(f"line {number} {'ä' * (number % 7)}\n" for number in range(200)) + "x" * 100 + "\nend"
+    path.write_text(text)
+    for most in (64, 100, 10_000):
+        found: list[str] = []
+        at = 0
+        while (lines := lines_from(path, at, most_bytes=most, rest=True)).next != at:
+            found, at = [*found, *lines.text], lines.next
+        assert "".join(found).replace("x", "") == text.replace("\n", "").replace("x", "")
+        assert found[:200] == text.splitlines()[:200]
+        assert at == path.stat().st_size
+    assert lines_from(tmp_path / "none", 0).text == ()
+
+
+def test_free_memory_is_the_least_of_machine_and_group(tmp_path: Path) -> None:
+    assert free_mb(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:    4000000 kB\n")
+    assert free_mb(tmp_path) == 4096
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("1000000000\n")
+    (group / "memory.stat").write_text("anon 5\ninactive_file 200000000\n")
+    assert free_mb(tmp_path) == 4096
+    (group / "memory.max").write_text("2000000000\n")
+    assert free_mb(tmp_path) == 1200
+    assert (free_mb() or 1) > 0
+
+
+RUNNER = """
+import os, pathlib, sys, time
+from serinus.bootstrap.edge import new_id, now
+from serinus.jobs import LocalJobs, TrainJob
+jobs = LocalJobs(pathlib.Path(sys.argv[1]), (sys.executable, "-c", sys.argv[2]), env=os.environ, clock=now,
+                 new_id=new_id)
+print(jobs.submit(TrainJob()), jobs.submit(TrainJob()), flush=True)
+while True:
+    jobs.advance()
+    time.sleep(0.05)
+"""
+
+
+def test_a_runner_that_is_killed_takes_nothing_with_it(runners: Runners) -> None:
+    command = [sys.executable, "-c", RUNNER, str(runners.root), GOOD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first, second = process.stdout.readline().split()
+        later = runners()
+        until_seen = time.monotonic() + 30
+        while later.describe(first).progress.step != 2:
+            assert time.monotonic() < until_seen
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert later.describe(first).state is JobState.RUNNING
+    assert later.describe(second).state is JobState.QUEUED
+    runners.open_gate()
+    assert over(later, first).state is JobState.SUCCEEDED
+    assert over(later, second).state is JobState.SUCCEEDED

@@ -50,7 +50,12 @@ def test_the_shortest_training_command_takes_the_newest_data_and_the_current_ver
 
 def test_the_prepare_command() -> None:
     argv = render(PrepareJob(upload="/data/a.zip"), Path("/j")).argv
-    assert argv == ("data", "import", "/data/a.zip", "--job", "/j")
+    assert argv == ("data", "prepare", "/data/a.zip", "--seed", "0", "--job", "/j")
+    again = PrepareJob(dataset="ds-1", leave_out="--flood", seed=3, confirm=True, name="-x.zip")
+    assert render(again, Path("/j")).argv == (
+        "data", "prepare", "ds-1", "--name=-x.zip", "--leave-out=--flood", "--confirm",
+        "--seed", "3", "--job", "/j",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

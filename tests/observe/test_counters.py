@@ -28,6 +28,14 @@ def make(slice_seconds: float = 1.0, deadline: float = 10.0) -> tuple[Counters, 
     return Counters(slice_seconds, time, deadline_seconds=deadline), time
 
 
+def test_a_probe_in_flight_is_no_request_of_users() -> None:
+    counters, _ = make()
+    counters.arrive(1, Arm.CANARY, Stratum.PROBES, 0.5)
+    assert counters.in_flight(Arm.CANARY, 1) == 0
+    counters.arrive(1, Arm.CANARY, USERS, 0.5)
+    assert counters.in_flight(Arm.CANARY, 1) == 1
+
+
 def test_a_request_belongs_to_the_slice_of_its_arrival() -> None:
     counters, time = make()
     ticket = counters.arrive(1, Arm.CANARY, USERS, 0.5)

@@ -1,6 +1,7 @@
 """A canary that answers differently, on real processes: a golden set vouches for it, or a person is asked."""
 
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import httpx
@@ -39,8 +40,8 @@ def test_other_classes_are_held_and_with_a_golden_set_promoted(place: Installati
         assert rollout is not None
         assert rollout.code is ReasonCode.SIGNALS, rollout.reason
         assert "dominant class" in rollout.reason and "no golden set vouches" in rollout.reason
-        board = httpx.get(place.ui, timeout=30).text
-        assert "answers differently from current" in board and "its answers are odd" in board
+        board = unescape(httpx.get(place.ui, timeout=30).text)
+        assert "answers differently from current" in board and "its answers differ from current's" in board
         assert place.steer("rollback").status_code == 200
 
         write_golden(tmp_path / "golden", turned=1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -10,9 +11,11 @@ from serinus.core.ids import Version
 from serinus.data.synth.scenery import Disaster
 from serinus.data.synth.tile import synth_tile
 from serinus.evidence.counts import Categories, latency_bin
-from serinus.rollout.events import Held, Noted
-from serinus.store import GalleryFile
+from serinus.rollout.events import Held, Noted, RolledBack, RolloutStarted, Verified
+from serinus.rollout.policy import Policy
+from serinus.store import GalleryFile, Store
 from serinus.store.gallery import Limits
+from serinus.store.local import Disk
 from tests.api.stage import Stage
 from tests.store.whole import disagreement
 
@@ -142,18 +145,37 @@ def _overlays(count: int) -> Iterator[tuple[bytes, bytes]]:
         yield sides[0], sides[1]
 
 
+class _Unsynced(Disk):
+    """Ten thousand events in seconds: no test of this needs them to outlive a power cut."""
+
+    def sync(self, path: Path) -> None:
+        pass
+
+
 def many_events(stage: Stage, count: int) -> None:
-    """A long history: versions whose rollouts were noted on again and again."""
+    """A long history: rollouts of one version that were noted on again and again, each rolled back."""
     stage.base()
+    version = stage.publish("tried again and again")
+    models = stage.root / "models"
+    store = Store.open(models, clock=stage.clock, new_id=stage.new_id, disk=_Unsynced(models, stage.new_id))
     rollout = 0
-    while stage.store.state().seq < count:
+    while store.state().seq < count:
         rollout += 1
-        stage.canary(f"attempt {rollout}")
+        store.append(
+            RolloutStarted(rollout=rollout, version=version, policy=Policy()),
+            actor="alice via ui",
+            reason=f"attempt {rollout}",
+        )
+        store.append(Verified(rollout=rollout, share=0.5), actor="controller", reason="all is fine")
         for note in range(40):
             stage.now += 1
-            stage.store.append(
+            store.append(
                 Noted(rollout=rollout, code=ReasonCode.DRIFT, numbers={"e_drift": float(note)}),
-                actor="controller" if note % 2 else "alice via ui",
+                actor="alice via ui" if note % 2 else "controller",
                 reason=f"note {note} of rollout {rollout}",
             )
-        stage.decide("roll_back", f"attempt {rollout} failed")
+        store.append(
+            RolledBack(rollout=rollout, version=version, code=ReasonCode.DRIFT),
+            actor="controller",
+            reason=f"attempt {rollout} failed",
+        )

@@ -19,8 +19,9 @@ import msgspec
 from serinus.api.findings import findings
 from serinus.api.inference_documents import BatchResults, OverlayChoice, PairError, PairFindings
 from serinus.core.errors import InvalidInput, NotFound, SerinusError, Unavailable
-from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember, open_archive
+from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember
 from serinus.data.naming import Kind, Part, When, classify
+from serinus.data.zips import open_zip
 from serinus.imagery.overlay import overlay
 from serinus.serving.assignment import NOBODY, Caller
 from serinus.serving.predict import Predictor
@@ -129,7 +130,7 @@ class Batch:
         folder = self._settings.outputs
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         with ExitStack() as stack:
-            archive = await asyncio.to_thread(lambda: stack.enter_context(open_archive(source, self._limits)))
+            archive = await asyncio.to_thread(lambda: stack.enter_context(open_zip(source, self._limits)))
             pairs = await asyncio.to_thread(pairs_of, archive, most=self._settings.max_batch_pairs)
             file = stack.enter_context(
                 tempfile.NamedTemporaryFile(dir=folder, prefix=".batch-", suffix=".part")

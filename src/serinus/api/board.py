@@ -70,7 +70,8 @@ class Board:
         self._look: Look | None = None
         self._read_at = 0.0
         self._streams = 0
-        self._closing = asyncio.Event()
+        self.closing = asyncio.Event()
+        """Set when the process stops: event streams end."""
         self._manifests: dict[Digest, Manifest] = {}
         self._chronicle = Chronicle(deps.store)
         self._lookout = Lookout(
@@ -81,7 +82,7 @@ class Board:
 
     def close(self) -> None:
         """Ends the event streams, so that a server that stops does not wait for them."""
-        self._closing.set()
+        self.closing.set()
 
     async def look(self, max_age: float = 0.0) -> Look:
         """The state now, or as of at most `max_age` seconds ago (monotonic)."""
@@ -160,7 +161,7 @@ class Board:
             yield b"retry: 1000\n\n"
             sent: Look | None = None
             until, next_tick = monotonic() + settings.stream_seconds, 0.0
-            while monotonic() < until and not self._closing.is_set():
+            while monotonic() < until and not self.closing.is_set():
                 look = await self.last_look()
                 if sent is None or sent.lasting != look.lasting:
                     yield _message("state", Snapshot(version=look.version, state=look.view))
@@ -169,7 +170,7 @@ class Board:
                     yield _message("tick", _tick(look))
                     sent, next_tick = look, monotonic() + _TICK_SECONDS
                 try:
-                    await asyncio.wait_for(self._closing.wait(), settings.poll_seconds)
+                    await asyncio.wait_for(self.closing.wait(), settings.poll_seconds)
                 except TimeoutError:
                     continue
         finally:

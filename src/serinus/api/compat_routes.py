@@ -26,7 +26,7 @@ from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.data.sources import imported
 from serinus.jobs.compat import job_logs, job_status
-from serinus.jobs.model import PrepareJob, TrainJob
+from serinus.jobs.model import BatchJob, PrepareJob, TrainJob
 
 DOCUMENTS: list[type] = [Alive, JobLogs, JobStatus, Preparing, Training, Uploaded]
 _MODEL = "compact"
@@ -63,19 +63,53 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
     )
     async def trigger_preprocess(
         dataset: Annotated[
+            str,
+            Form(
+                description="An upload (its path, id or file name) or a data set id; empty: the newest upload"
+            ),
+        ] = "",
+        confirm: Annotated[bool, Form(description="Go on with more than 10 % of the pairs lost")] = False,
+        leave_out: Annotated[str, Form(max_length=100, description="A disaster to keep for testing")] = "",
+        seed: Annotated[int, Form(ge=0, le=2**31 - 1, description="Another one splits otherwise")] = 0,
+    ) -> Response:
+        """Makes a data set of an upload, or another version of a data set, as a job.
+
+        When it fails for want of a confirmation, GET /api/jobs/<job> says what to confirm, and how.
+        """
+        wanted = dataset.strip()
+        spec = PrepareJob(confirm=confirm, seed=seed, leave_out=leave_out.strip())
+        if any(each.id == wanted for each in await to_thread(datasets, deps.settings.data_dir / "datasets")):
+            name, spec = wanted, msgspec.structs.replace(spec, dataset=wanted)
+        else:
+            upload = await to_thread(_upload, uploads, wanted)
+            name = upload.name or upload.id
+            path = str(uploads.path(upload).absolute())
+            spec = msgspec.structs.replace(spec, upload=path, name=upload.name)
+            wanted = wanted or upload.id
+        job = await to_thread(deps.jobs.submit, spec)
+        return json_response(
+            Preparing(message=f"Preparing {name}; follow it as job {job}.", dataset=wanted, job=job),
+            status=202,
+        )
+
+    @routes.post(
+        "/trigger-batch",
+        status_code=202,
+        tags=["Data and training"],
+        responses=answers(Preparing, "Queued", status=202) | responses(NotFound),
+    )
+    async def trigger_batch(
+        dataset: Annotated[
             str, Form(description="An upload: its path, id or file name; empty: the newest")
         ] = "",
     ) -> Response:
-        """Imports an upload as a data set, as a job."""
+        """Sends an uploaded zip of pairs to the inference service, as a job, and keeps the result with it."""
         upload = await to_thread(_upload, uploads, dataset.strip())
-        job = await to_thread(deps.jobs.submit, PrepareJob(upload=str(uploads.path(upload).absolute())))
+        spec = BatchJob(archive=str(uploads.path(upload).absolute()), name=upload.name)
+        job = await to_thread(deps.jobs.submit, spec)
+        words = f"Predicting {upload.name or upload.id}; follow it as job {job}."
         return json_response(
-            Preparing(
-                message=f"Importing {upload.name or upload.id}; follow it as job {job}.",
-                dataset=dataset.strip() or upload.id,
-                job=job,
-            ),
-            status=202,
+            Preparing(message=words, dataset=dataset.strip() or upload.id, job=job), status=202
         )
 
     @routes.post(
@@ -85,11 +119,13 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         responses=answers(Training, "Queued", status=202) | responses(NotFound),
     )
     async def trigger_train(
+        *,
         epochs: Annotated[int, Form(ge=1, le=1000)] = settings.epochs,
         batch: Annotated[int, Form(ge=1, le=512)] = settings.batch,
         note: Annotated[str, Form(max_length=500, description="What changed, for people")] = "",
         data: Annotated[str, Form(description="Data set id; empty: the newest upload or data set")] = "",
         seed: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
+        confirm: Annotated[bool, Form(description="Import it with more than 10 % of its pairs lost")] = False,
     ) -> Response:
         """Trains a version and publishes it, as a job. Imports the newest upload first where needed."""
         dataset, upload = await to_thread(_training_data, deps, uploads, data.strip())
@@ -101,6 +137,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
             note=note.strip(),
             dataset=dataset,
             upload=upload,
+            confirm=confirm,
         )
         job = await to_thread(deps.jobs.submit, spec)
         return json_response(

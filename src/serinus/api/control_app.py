@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from itertools import count
 
 import httpx
 from fastapi import FastAPI
@@ -17,17 +18,21 @@ from serinus import __version__
 from serinus.api import (
     compat_routes,
     control_routes,
+    dataset_routes,
     disagreement_routes,
     errors,
     explain_routes,
     guards,
     history_routes,
+    job_routes,
     policy_routes,
+    tus_routes,
     version_routes,
 )
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
 from serinus.api.infer_proxy import Infer
+from serinus.api.resumable import Resumables
 from serinus.api.schema import describe
 from serinus.api.uploads import Uploads
 
@@ -36,6 +41,7 @@ __all__ = ["ControlDeps", "ControlSettings", "build_control_app"]
 log = logging.getLogger(__name__)
 
 _ADVANCE_SECONDS = 1.0
+_EXPIRE_TURNS = 300
 _FORM_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
 """What a form's boundaries and headers may add to its file."""
@@ -50,12 +56,19 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         clock=deps.clock,
         new_id=deps.new_id,
     )
+    resumables = Resumables(
+        uploads,
+        limit_bytes=settings.max_upload_bytes,
+        keep_seconds=settings.uploads_keep_seconds,
+        clock=deps.clock,
+        new_id=deps.new_id,
+    )
     board = Board(deps, uploads)
     infer = Infer(settings.infer_url, timeout_seconds=settings.infer_timeout_seconds, transport=transport)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        tending = asyncio.create_task(_tend(deps))
+        tending = asyncio.create_task(_tend(deps, resumables))
         yield
         board.close()
         tending.cancel()
@@ -76,6 +89,9 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.include_router(control_routes.router(deps, board, infer))
     app.include_router(history_routes.router(board.chronicle))
     app.include_router(version_routes.router(deps))
+    app.include_router(job_routes.router(deps, board.closing))
+    app.include_router(dataset_routes.router(deps))
+    app.include_router(tus_routes.router(resumables, uploads))
     app.include_router(policy_routes.router(deps))
     app.include_router(explain_routes.router(deps))
     app.include_router(disagreement_routes.router(deps))
@@ -86,6 +102,9 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
             *control_routes.DOCUMENTS,
             *history_routes.DOCUMENTS,
             *version_routes.DOCUMENTS,
+            *job_routes.DOCUMENTS,
+            *dataset_routes.DOCUMENTS,
+            *tus_routes.DOCUMENTS,
             *policy_routes.DOCUMENTS,
             *explain_routes.DOCUMENTS,
             *disagreement_routes.DOCUMENTS,
@@ -99,9 +118,13 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
             max_body_bytes=_FORM_BYTES,
             body_limits={
                 "/upload-dataset": settings.max_upload_bytes + _ENVELOPE_BYTES,
+                tus_routes.PATH: settings.max_upload_bytes,
+                f"{tus_routes.PATH}/": settings.max_upload_bytes,
                 "/api/predict": settings.max_predict_bytes,
             },
-            limit_settings={"/upload-dataset": "MAX_UPLOAD_MB"},
+            limit_settings=dict.fromkeys(
+                ("/upload-dataset", tus_routes.PATH, f"{tus_routes.PATH}/"), "MAX_UPLOAD_MB"
+            ),
             token_needed=True,
             token=settings.token,
         ),
@@ -110,11 +133,13 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     return app
 
 
-async def _tend(deps: ControlDeps) -> None:
-    """Lets the queue of jobs move on."""
-    while True:
+async def _tend(deps: ControlDeps, resumables: Resumables) -> None:
+    """Lets the queue of jobs move on, and throws away uploads that nobody finishes."""
+    for turn in count():
         try:
             await asyncio.to_thread(deps.jobs.advance)
+            if turn % _EXPIRE_TURNS == 0:
+                await asyncio.to_thread(resumables.expire)
         except Exception:
-            log.exception("the queue of jobs could not be looked after; trying again")
+            log.exception("the jobs and uploads could not be looked after; trying again")
         await asyncio.sleep(_ADVANCE_SECONDS)

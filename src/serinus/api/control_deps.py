@@ -31,6 +31,8 @@ class ControlSettings:
     img_size: int = 640
     """Longest side of training pictures, in pixels."""
     max_upload_bytes: int = 20_000_000_000
+    uploads_keep_seconds: float = 2 * 24 * 3600.0
+    """How long an upload that was cut off may wait for its rest."""
     max_predict_bytes: int = 64_000_000
     """Longest body that is passed on to the inference service."""
     infer_timeout_seconds: float = 60.0

@@ -11,18 +11,8 @@ from fastapi.responses import StreamingResponse
 from serinus.api import policy_routes
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import (
-    ByHand,
-    Command,
-    Decided,
-    JobView,
-    PolicyCommand,
-    ShareCommand,
-    StartCommand,
-    StateView,
-    VersionDetail,
-    VersionsPage,
-)
+from serinus.api.decisions import ByHand, Command, Decided, PolicyCommand, ShareCommand, StartCommand
+from serinus.api.documents import JobView, StateView, VersionDetail, VersionsPage
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
 from serinus.api.reading import read_command

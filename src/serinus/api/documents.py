@@ -1,18 +1,17 @@
 """The documents that the control API answers with. Read models: made from the store, never written back."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from serinus.api.words import Entry, Headline, Mode, Tone
 from serinus.artifact.signing import Finding
 from serinus.control.outlook import Outlook
-from serinus.control.policies import Named
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
+from serinus.jobs.model import Point
 from serinus.rollout.policy import Policy
-from serinus.store import PolicyRecord
 
 __all__ = ["Entry", "Headline", "Mode", "Tone"]
 
@@ -161,6 +160,44 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it, in words."""
 
 
+class JobsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs, newest first."""
+
+    jobs: tuple[JobView, ...]
+    total: int
+    """All that there are."""
+
+
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody must confirm for an import to go on, and how."""
+
+    question: str
+    pairs_found: int
+    pairs_usable: int
+    report: str
+    """Path of the page that shows what would be lost."""
+    post: str
+    """Path to POST `form` to."""
+    form: dict[str, str]
+
+
+class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A job with everything that there is to see of it."""
+
+    job: JobView
+    spec: Any
+    """What was asked for."""
+    points: tuple[Point, ...]
+    """Its curves; of many points a thousand, evenly."""
+    confirmation: Confirmation | None = None
+
+
+class LogLines(msgspec.Struct, frozen=True, kw_only=True):
+    """The message `log` of a job's event stream."""
+
+    lines: tuple[str, ...]
+
+
 class DatasetView(msgspec.Struct, frozen=True, kw_only=True):
     """A prepared data set."""
 
@@ -177,6 +214,18 @@ class UploadView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     size: int
     time: float
+
+
+class DatasetsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Data sets, newest first."""
+
+    datasets: tuple[DatasetView, ...]
+
+
+class UploadsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """All uploads that are whole, newest first."""
+
+    uploads: tuple[UploadView, ...]
 
 
 class StateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,77 +369,3 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True):
     """The process answers."""
 
     ok: bool = True
-
-
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer to a decision: the event that was appended."""
-
-    status: str = "ok"
-    seq: int
-    entry: Entry
-
-
-class ByHand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every decision by hand says."""
-
-    reason: str
-    """Why, for the history; must not be empty."""
-    expect: int | None = None
-    """`seq` of the state that was looked at: 409 when something has happened since. None: decide anyway."""
-    actor: str = ""
-    """Who decides; empty: `operator via ui`."""
-
-
-class Command(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A decision by hand."""
-
-    confirm: bool = False
-    """Promotes although the evidence does not suffice, or speaks against it."""
-
-
-class StartCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision to start a rollout."""
-
-    version: Annotated[int, msgspec.Meta(ge=1)]
-    """Also one that was rejected or retired."""
-    policy: str = ""
-    """Name of its policy; empty: the one that rollouts get which start by themselves."""
-
-
-class ShareCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision that the canary gets another share."""
-
-    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
-
-
-class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision that the active rollout obeys another policy: by its name, or as a document."""
-
-    name: str = ""
-    """Of a policy that is there."""
-    document: dict[str, Any] | None = None
-    """A policy, see /api/policies/schema; with `name` beside it, under that name."""
-
-
-class SetPolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision what a name of a policy means from now on: as a document, or as people write it."""
-
-    document: dict[str, Any] | None = None
-    """A policy, see /api/policies/schema."""
-    text: str = ""
-    """A policy in YAML or JSON, in place of `document`."""
-
-
-class PoliciesPage(msgspec.Struct, frozen=True, kw_only=True):
-    """All policies, the built-in ones first."""
-
-    policies: tuple[Named, ...]
-    default: str
-    """Name of the policy that rollouts get which start by themselves."""
-
-
-class PolicyPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy and its editions, oldest first."""
-
-    policy: Named
-    editions: tuple[PolicyRecord, ...]

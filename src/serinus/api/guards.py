@@ -50,7 +50,7 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 64 * 1024 * 1024
     """Longest request body, in bytes."""
     body_limits: Mapping[str, int] = {}
-    """Other limits in bytes for some paths, by exact path."""
+    """Other limits in bytes for some paths, by exact path; one that ends with / is for all in it."""
     setting: str = "MAX_BODY_MB"
     """Name of the setting behind `max_body_bytes`, for the 413 answer."""
     limit_settings: Mapping[str, str] = {}
@@ -234,8 +234,10 @@ class _Body:
         self, scope: Scope, receive: Receive, send: Send, *, request_id: str, rules: GuardRules
     ) -> None:
         self.scope = scope
-        self.limit = rules.body_limits.get(scope["path"], rules.max_body_bytes)
-        self.setting = rules.limit_settings.get(scope["path"], rules.setting)
+        path = scope["path"]
+        below = f"{path.rpartition('/')[0]}/"
+        self.limit = rules.body_limits.get(path, rules.body_limits.get(below, rules.max_body_bytes))
+        self.setting = rules.limit_settings.get(path, rules.limit_settings.get(below, rules.setting))
         self.request_id = request_id
         self.started = False
         self._receive = receive

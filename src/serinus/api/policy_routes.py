@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import PoliciesPage, PolicyCommand, PolicyPage, SetPolicyCommand
+from serinus.api.decisions import PoliciesPage, PolicyCommand, PolicyPage, SetPolicyCommand
 from serinus.api.errors import responses
 from serinus.api.preview import Preview, Previewer
 from serinus.api.reading import read_command, read_json

@@ -1,8 +1,8 @@
-"""Uploads: a form's file goes straight to `DATA_DIR/uploads/<id>.zip`, under a name of our own.
+"""Uploads: a form's file goes straight to `DATA_DIR/uploads/<id>.zip` (or `.tar`), under a name of our own.
 
 Beside it lies `<id>.json` with what the client said (file name) and what we measured (size, sha256). The
-client's file name is data for people; it is never a path. An upload exists once its `.zip` does: that rename
-comes last.
+client's file name is data for people; it is never a path. An upload exists once its archive does: that rename
+comes last. Equal archives are one file with several names.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import re
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,11 +21,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from serinus.core.errors import InvalidInput, NotFound, TooLarge
 from serinus.core.ids import Clock, NewId
+from serinus.data.archive import HEAD, is_tar
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _FLUSH_BYTES = 1 << 20
+_SUFFIXES = (".zip", ".tar")
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -39,6 +42,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
     time: float = 0.0
     """Seconds since 1970-01-01 UTC."""
+    suffix: str = ".zip"
+    """`.zip`, or `.tar` for a tar archive however it is packed."""
 
 
 class Uploads:
@@ -52,13 +57,17 @@ class Uploads:
 
     def path(self, upload: Upload) -> Path:
         """Where the archive lies."""
-        return self.root / f"{upload.id}.zip"
+        return self.root / f"{upload.id}{upload.suffix}"
 
     def list(self) -> list[Upload]:
         """All uploads, newest last."""
         if not self.root.is_dir():
             return []
-        found = [self._read(path) for path in self.root.glob("*.zip") if _ID.fullmatch(path.stem)]
+        found = [
+            self._read(path)
+            for path in self.root.iterdir()
+            if path.suffix in _SUFFIXES and _ID.fullmatch(path.stem)
+        ]
         return sorted(found, key=lambda upload: (upload.time, upload.id))
 
     def find(self, wanted: str) -> Upload:
@@ -67,7 +76,7 @@ class Uploads:
         `wanted` is only ever compared, never opened. Raises NotFound.
         """
         for upload in reversed(self.list()):
-            if wanted in (upload.id, f"{upload.id}.zip", str(self.path(upload)), upload.name):
+            if wanted in (upload.id, self.path(upload).name, str(self.path(upload)), upload.name):
                 return upload
         raise NotFound(f"There is no upload {wanted[:200]!r}.", remedy="POST /upload-dataset first.")
 
@@ -94,22 +103,35 @@ class Uploads:
                     if form.pending >= _FLUSH_BYTES:
                         await asyncio.to_thread(form.flush)
                 await asyncio.to_thread(form.finish)
-            if not await asyncio.to_thread(zipfile.is_zipfile, part):
-                raise InvalidInput(
-                    "The file is not a zip archive.",
-                    remedy="Send a .zip of images/ and labels/ in xBD layout.",
-                )
-            upload = Upload(
-                id=upload_id, name=form.name, size=form.size, sha256=form.sha256, time=self._clock()
-            )
-            await asyncio.to_thread(self._commit, part, upload)
+            upload = await asyncio.to_thread(self.commit, part, upload_id, form.name, form.sha256)
         finally:
             part.unlink(missing_ok=True)
         return upload
 
-    def _commit(self, part: Path, upload: Upload) -> None:
+    def commit(self, part: Path, upload_id: str, name: str, sha256: str) -> Upload:
+        """Makes the whole file `part` an upload. Raises InvalidInput when it is no archive."""
+        upload = Upload(
+            id=upload_id,
+            name=name,
+            size=part.stat().st_size,
+            sha256=sha256,
+            time=self._clock(),
+            suffix=_suffix(part),
+        )
+        self._share(part, upload)
         (self.root / f"{upload.id}.json").write_bytes(msgspec.json.encode(upload))
         part.rename(self.path(upload))
+        return upload
+
+    def _share(self, part: Path, upload: Upload) -> None:
+        """Lets `part` be the file of an equal upload that is there already."""
+        for known in self.list():
+            if (known.sha256, known.size) == (upload.sha256, upload.size):
+                twin = part.with_suffix(".twin")
+                with suppress(OSError):  # gone meanwhile, or no links here: a second copy is as good
+                    os.link(self.path(known), twin)
+                    twin.replace(part)
+                return
 
     def _read(self, path: Path) -> Upload:
         try:
@@ -117,7 +139,22 @@ class Uploads:
         except (OSError, msgspec.DecodeError):
             # Put there by hand, or its note was lost: still a usable archive.
             stat = path.stat()
-            return Upload(id=path.stem, name=path.name, size=stat.st_size, time=stat.st_mtime)
+            return Upload(
+                id=path.stem, name=path.name, size=stat.st_size, time=stat.st_mtime, suffix=path.suffix
+            )
+
+
+def _suffix(file: Path) -> str:
+    """What its archive is called. Raises InvalidInput when it is none."""
+    with file.open("rb") as opened:
+        if is_tar(opened.read(HEAD)):
+            return ".tar"
+    if zipfile.is_zipfile(file):
+        return ".zip"
+    raise InvalidInput(
+        "The file is not a zip archive, nor a tar.",
+        remedy="Send a .zip, .tar, .tar.gz or .tar.zst of images/ and labels/ in xBD layout.",
+    )
 
 
 class _Form:

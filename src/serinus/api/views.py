@@ -15,7 +15,7 @@ from serinus.artifact.manifest import Manifest
 from serinus.control.ledger import Standing
 from serinus.core.enums import Arm, JobState, Stratum, VersionState
 from serinus.core.ids import Digest, Version
-from serinus.jobs.model import JobRecord, PrepareJob, PrepareOutput, TrainOutput
+from serinus.jobs.model import BatchJob, BatchOutput, JobRecord, PrepareJob, PrepareOutput, TrainOutput
 from serinus.rollout.state import Rollout, State, VersionRecord
 from serinus.store import FrozenSlice, Replica, Routes
 
@@ -174,16 +174,24 @@ def job_view(record: JobRecord, log: str) -> JobView:
 def _title(record: JobRecord) -> str:
     spec = record.spec
     if isinstance(spec, PrepareJob):
-        return "Import"
+        return (
+            f"Import of {spec.name}" if spec.name else "Import" if spec.upload else f"Split of {spec.dataset}"
+        )
+    if isinstance(spec, BatchJob):
+        return f"Batch {spec.name}".strip()
     note = f": {spec.note}" if spec.note else ""
     return f"Training, {spec.epochs} epoch{'' if spec.epochs == 1 else 's'}{note}"
 
 
 def _outcome(record: JobRecord) -> str:
     match record.output:
+        case PrepareOutput(dataset="") as output:
+            return f"{output.pairs_usable} of {output.pairs_found} pairs are usable."
         case PrepareOutput() as output:
             pairs = sum(output.splits.values())
             return f"Data set {output.dataset}: {pairs} pairs, {output.total_polygons} buildings."
+        case BatchOutput() as output:
+            return f"{output.pairs} pairs, {output.failed} of them failed."
         case TrainOutput() as output:
             score = output.best_metrics.get("map50")
             return f"Published version {output.version}" + (

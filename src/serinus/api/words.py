@@ -68,7 +68,7 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.EVIDENCE_GOOD: "the evidence is good",
     ReasonCode.ERRORS: "it failed too many requests",
     ReasonCode.LATENCY: "it is too slow",
-    ReasonCode.SIGNALS: "its answers are odd",
+    ReasonCode.SIGNALS: "its answers are invalid or empty",
     ReasonCode.DRIFT: "the pictures differ from those of before",
     ReasonCode.LOAD_FAILURE: "it does not load",
     ReasonCode.VERIFY_FAILED: "a check before traffic failed",
@@ -83,6 +83,9 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.SUPERSEDED: "a newer version took its place",
     ReasonCode.INITIAL: "first start",
 }
+
+_HELD = {ReasonCode.SIGNALS: "its answers differ from current's"}
+"""Where the reason of a hold is another one than that of a rollback with the same code."""
 
 
 def span(seconds: float) -> str:
@@ -241,9 +244,9 @@ def _active(rollout: Rollout, clock: float) -> Headline:
             )
             detail += "and it is still rolled back if it does harm."
         case Mode.HELD:
-            why = f": {CODES[rollout.code]}" if rollout.code is not None else ""
+            why = f": {_HELD.get(rollout.code, CODES[rollout.code])}" if rollout.code is not None else ""
             title = f"{name} is held{why}"
-            detail = f"{rollout.reason} " if rollout.reason else ""
+            detail = f"{rollout.reason.rstrip('.')}. " if rollout.reason else ""
             detail += "The evidence cannot decide. Promote it, roll it back, or resume."
         case _:
             title = f"{name} is on trial"

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     train_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a training; 0 means one per core."""
 
+    trainings_at_once: Annotated[int, Field(ge=1)] = 1
+    """Trainings that the dashboard's queue runs at the same time; others wait."""
+    train_memory_mb: Annotated[int, Field(ge=0)] = 1024
+    """Memory that must be free before a queued training starts, MB; 0: it is not looked at."""
+    uploads_keep_days: Annotated[float, Field(gt=0)] = 2.0
+    """How long an upload that was cut off may wait for its rest, days."""
+
     # Addresses
     infer_host: str = "127.0.0.1"
     """Address that the inference service listens on."""

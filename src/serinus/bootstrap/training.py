@@ -1,27 +1,25 @@
-"""Imports and trainings, alone or as a job that reports to a folder."""
+"""Trainings, alone or as a job that reports to a folder."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from serinus.bootstrap import edge, signing
+from serinus.bootstrap.datasets import At, Move, import_data, reporting, turn_down
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.publication import KEPT, publish
-from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
 from serinus.core.text import storable
-from serinus.data.archive import ArchiveLimits
 from serinus.data.dataset import Dataset, Split, list_datasets
-from serinus.data.importing import import_archive as import_into
-from serinus.jobs.model import PrepareOutput, TrainOutput
+from serinus.jobs.model import TrainOutput
 from serinus.jobs.report import JobReporter
 from serinus.store import Store
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from serinus.training.trainer import Progress
 
 _STALE_SECONDS = 7 * 24 * 3600.0
-Move = Callable[[float, float, str], None]
-"""Moves a progress bar: done, total, words."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,77 +38,12 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
 
 
-@contextmanager
-def _reporting(job: Path | None) -> Iterator[JobReporter | None]:
-    """Whatever ends the block is told to the job's folder, if there is one."""
-    reporter = None if job is None else JobReporter(job, clock=edge.now)
-    try:
-        yield reporter
-    except (Cancelled, KeyboardInterrupt):
-        if reporter:
-            reporter.cancel()
-        raise
-    except BaseException as error:
-        if reporter:
-            reporter.fail(error)
-        raise
-
-
-def import_archive(
-    settings: Settings, archive: Path, *, confirm: bool, seed: int, job: Path | None, progress: Move
-) -> Dataset:
-    """Import an archive. Raises InvalidInput, TooLarge, Cancelled."""
-    stop = stop_event()
-    with _reporting(job) as reporter:
-
-        def moved(done: int, total: int) -> None:
-            if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The import was cancelled.")
-            progress(done, total, "")
-            if reporter:
-                reporter.progress(done / max(total, 1), f"pair {done} of {total}", step=done, steps=total)
-
-        dataset = _import(settings, archive, confirm=confirm, seed=seed, progress=moved)
-        if reporter:
-            report = dataset.report
-            reporter.succeed(
-                PrepareOutput(
-                    dataset=dataset.id,
-                    splits=report.splits,
-                    total_images=2 * report.pairs_usable,
-                    total_polygons=sum(report.per_class.values()),
-                )
-            )
-        return dataset
-
-
-def _import(
-    settings: Settings, archive: Path, *, confirm: bool, seed: int, progress: Callable[[int, int], None]
-) -> Dataset:
-    limits = ArchiveLimits(
-        max_files=settings.archive_max_files,
-        max_total_bytes=int(settings.archive_max_gb * 1000 * MEGABYTE),
-        max_file_bytes=int(settings.archive_max_file_mb * MEGABYTE),
-        max_ratio=settings.archive_max_ratio,
-        max_pixels=int(settings.max_image_mp * MEGABYTE) - 1,
-    )
-    return import_into(
-        archive,
-        settings.data_dir / "datasets",
-        clock=edge.now,
-        limits=limits,
-        seed=seed,
-        confirm=confirm,
-        name=archive.name,
-        progress=progress,
-    )
-
-
 def train_and_publish(
     settings: Settings,
     *,
     data: str,
     upload: Path | None,
+    confirm: bool = False,
     seed: int,
     base: str,
     note: str,
@@ -130,18 +61,18 @@ def train_and_publish(
     from serinus.training.trainer import TrainSpec
 
     stop = stop_event()
-    with _reporting(job) as reporter:
+    with reporting(job) as reporter:
         storable(note, "The note")  # before hours of work, not after
 
         def cancelled() -> bool:
             return stop.is_set() or (reporter is not None and reporter.cancel_requested())
 
-        def importing(done: int, total: int) -> None:
+        def importing(at: At) -> None:
             if cancelled():
                 raise Cancelled("The training was cancelled.")
-            progress(done, total, "importing")
+            progress(at.fraction, 1.0, at.words)
             if reporter:
-                reporter.progress(0.0, f"importing pair {done} of {total}")
+                reporter.progress(0.0, f"importing: {at.words}")
 
         def waiting(words: str) -> None:
             progress(1.0, 1.0, words)
@@ -150,7 +81,8 @@ def train_and_publish(
 
         store = open_store(settings)
         if upload is not None:
-            dataset = _import(settings, upload, confirm=False, seed=0, progress=importing)
+            with turn_down(reporter, upload.name):
+                dataset = import_data(settings, upload, confirm=confirm, moved=importing)
         else:
             dataset = _dataset(settings, store, data)
         sign = signing.sign(settings)

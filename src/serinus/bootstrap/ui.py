@@ -30,6 +30,7 @@ def build(settings: Settings) -> FastAPI:
             batch=settings.batch,
             img_size=settings.img_size,
             max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
+            uploads_keep_seconds=settings.uploads_keep_days * 24 * 3600,
             max_predict_bytes=int(settings.max_body_mb * MEGABYTE),
             allowed_hosts=settings.allowed_hosts,
             token=settings.token,

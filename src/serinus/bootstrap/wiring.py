@@ -10,9 +10,10 @@ from pathlib import Path
 
 from serinus.bootstrap import edge, signing
 from serinus.bootstrap.settings import MEGABYTE, Settings, environment, store_folder
+from serinus.core.enums import JobKind
 from serinus.core.errors import InvalidInput, Misconfigured, NotFound, SerinusError
 from serinus.core.ids import Version
-from serinus.jobs.local import LocalJobs
+from serinus.jobs.local import LocalJobs, Needs
 from serinus.store import Address, Sign, Store, Waiting, go_on
 
 log = logging.getLogger(__name__)
@@ -165,6 +166,7 @@ def open_jobs(settings: Settings) -> LocalJobs:
         env={**os.environ, **environment(settings)},
         clock=edge.now,
         new_id=edge.new_id,
+        needs={JobKind.TRAIN: Needs(settings.trainings_at_once, settings.train_memory_mb)},
     )
 
 

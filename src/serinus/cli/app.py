@@ -9,6 +9,7 @@ from rich.markup import escape
 from serinus import __version__
 from serinus.bootstrap.settings import WrongSettings
 from serinus.cli import (
+    batch,
     data,
     demo,
     disagreements,
@@ -44,6 +45,7 @@ app.command(processes.controller)
 app.command(processes.settings)
 app.command(demo.demo)
 app.command(train.train)
+app.command(batch.batch)
 app.command(versions.publish)
 app.command(versions.app, name="versions")
 app.command(imports.app, name="import")

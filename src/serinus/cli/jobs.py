@@ -1,6 +1,7 @@
 """`serinus jobs`: what the dashboard started - trainings and imports - and how they are doing."""
 
 import sys
+import time
 
 from cyclopts import App
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, say, table, when
 
+_FOLLOW_SECONDS = 0.5
 app = App(help="See and cancel jobs.")
 
 
@@ -39,7 +41,7 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
 
 
 @app.command
-def logs(job: str, /, *, tail: int = 200, where: Where = HERE) -> None:
+def logs(job: str, /, *, tail: int = 200, follow: bool = False, where: Where = HERE) -> None:
     """Print the end of a job's log.
 
     Parameters
@@ -48,10 +50,26 @@ def logs(job: str, /, *, tail: int = 200, where: Where = HERE) -> None:
         Its id, or `train` or `preprocess` for the last of that kind.
     tail
         At most this many lines.
+    follow
+        Print all of it, and go on until the job is over.
     """
     from serinus.bootstrap.wiring import open_jobs
 
-    sys.stdout.write(open_jobs(where.settings()).logs(job, tail=tail) + "\n")
+    jobs = open_jobs(where.settings())
+    if not follow:
+        sys.stdout.write(jobs.logs(job, tail=tail) + "\n")
+        return
+    job, at = jobs.describe(job).id, 0
+    while True:
+        over = not jobs.describe(job).active and not jobs.alive(job)
+        lines = jobs.log_lines(job, at)
+        at = lines.next
+        sys.stdout.writelines(f"{line}\n" for line in lines.text)
+        sys.stdout.flush()
+        if over and not lines.text:
+            return
+        if not lines.text:
+            time.sleep(_FOLLOW_SECONDS)
 
 
 @app.command

@@ -20,6 +20,7 @@ def train(
     base: str = "current",
     note: str = "",
     upload: Annotated[Path | None, Parameter(show=False)] = None,
+    confirm: Annotated[bool, Parameter(show=False)] = False,
     job: Job = None,
     where: Where = HERE,
     output: Output = PEOPLE,
@@ -48,7 +49,15 @@ def train(
     settings = where.settings(epochs=epochs, batch=batch, img_size=img_size)
     with progress("train") as move:
         published = train_and_publish(
-            settings, data=data, upload=upload, seed=seed, base=base, note=note, job=job, progress=move
+            settings,
+            data=data,
+            upload=upload,
+            confirm=confirm,
+            seed=seed,
+            base=base,
+            note=note,
+            job=job,
+            progress=move,
         )
     emit(
         published,

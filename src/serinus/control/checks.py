@@ -18,7 +18,7 @@ from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.control.settings import ControllerSettings
 from serinus.control.trust import Trust, judge
 from serinus.core.enums import ReasonCode
-from serinus.core.errors import Corrupt, InvalidInput, ModelFault, NotFound
+from serinus.core.errors import Corrupt, InvalidInput, Misconfigured, ModelFault, NotFound
 from serinus.core.ids import Digest
 from serinus.engine import trial
 from serinus.engine.output import mismatch
@@ -59,8 +59,14 @@ def files(store: Store, digest: Digest) -> Check:
 
 
 def signature(store: Store, digest: Digest, trust: Trust, policy: Policy) -> Check:
-    """Somebody trusted has signed it, where that is required. Raises Misconfigured if it cannot be told."""
-    made = judge(store, digest, trust, required=policy.require_signature)
+    """Somebody trusted has signed it, where that is required: refused, too, where that cannot be told."""
+    try:
+        made = judge(store, digest, trust, required=policy.require_signature)
+    except Misconfigured as error:
+        words = (
+            f"{error} The settings are to blame, not the version: mend them, then start its rollout again."
+        )
+        return Check(name="signature", failed=ReasonCode.SIGNATURE, words=words)
     return Check(name="signature", failed=ReasonCode.SIGNATURE if made.refused else None, words=made.words)
 
 

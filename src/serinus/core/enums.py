@@ -140,6 +140,7 @@ class SignatureStanding(StrEnum):
 class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"
+    BATCH = "batch"
 
 
 class JobState(StrEnum):

@@ -4,9 +4,12 @@
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -17,9 +20,11 @@ from serinus.data.report import Report
 from serinus.data.xbd import CLASSES
 from serinus.imagery.decode import decode
 
+T = TypeVar("T")
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 ISSUES = "issues.csv"
+PAGE = "report.html"
 IMAGES = "images"
 
 
@@ -64,17 +69,42 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     classes: tuple[str, ...] = tuple(str(subtype) for subtype in CLASSES)
     pairs: tuple[Pair, ...]
+    post_only: tuple[Pair, ...] = ()
+    """Pairs without a pre picture (`pre` and `sha256_pre` are empty): of no use to a 6-channel model."""
+    fixed: tuple[str, ...] = ()
+    """Keys whose split the archive's folders ask for; other splits of the same pairs honour it."""
+    recipe: str = ""
+    """Hash of the rules, limits and seed by which the archive was converted."""
+    parent: str = ""
+    """Data set whose pairs these are, in other splits; empty: made of an archive."""
+    left_out: str = ""
+    """The disaster that is kept for testing; empty: none."""
 
 
-def content_hash(pairs: tuple[Pair, ...]) -> str:
-    """sha256 of what makes a data set this data set."""
-    return hashlib.sha256(msgspec.json.encode([[str(subtype) for subtype in CLASSES], pairs])).hexdigest()
+def dataset_id(content: str) -> str:
+    """The name of the version with this content hash."""
+    return f"ds-{content[:12]}"
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest without its pairs, which may be many."""
+
+    sha256: str
+    source: str
+    seed: int
+    parent: str = ""
+    left_out: str = ""
+
+
+class _Raw(msgspec.Struct, frozen=True, kw_only=True):
+    pairs: tuple[msgspec.Raw, ...]
 
 
 @dataclass(frozen=True)
 class Dataset:
+    """A data set in its folder. Its manifest is read when it is first asked for."""
+
     path: Path
-    manifest: Manifest
 
     @classmethod
     def open(cls, datasets_dir: Path, dataset_id: str) -> "Dataset":
@@ -83,14 +113,34 @@ class Dataset:
         # An id comes from the outside: only a plain name may become a path.
         if Path(dataset_id).name != dataset_id or not (path / MANIFEST).is_file():
             raise NotFound(f"There is no data set {dataset_id!r}.", remedy="See `serinus data list`.")
-        try:
-            return cls(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
-        except msgspec.MsgspecError as error:
-            raise Corrupt(f"{path / MANIFEST} cannot be read: {error}.") from error
+        found = cls(path)
+        _ = found.manifest
+        return found
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Raises Corrupt when it cannot be read."""
+        return self._read(Manifest)
 
     @property
     def id(self) -> str:
-        return self.manifest.id
+        return self.path.name
+
+    @property
+    def head(self) -> Head:
+        """Raises Corrupt when it cannot be read."""
+        return self._read(Head)
+
+    def each_pair(self) -> Iterator[Pair]:
+        """The pairs one by one, in the order of their keys; no two are in memory. Raises Corrupt."""
+        for raw in self._read(_Raw).pairs:
+            yield msgspec.json.decode(raw, type=Pair)
+
+    def _read(self, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode((self.path / MANIFEST).read_bytes(), type=kind)
+        except (msgspec.MsgspecError, OSError) as error:
+            raise Corrupt(f"{self.path / MANIFEST} cannot be read: {error}.") from error
 
     @property
     def report(self) -> Report:
@@ -111,6 +161,11 @@ class Dataset:
             return self.manifest.pairs
         wanted = Split(split)
         return tuple(pair for pair in self.manifest.pairs if pair.split is wanted)
+
+    def post_only(self, split: str | None = None) -> tuple[Pair, ...]:
+        """The pairs without a pre picture, of one split or all: for models that look at post only."""
+        found = self.manifest.post_only
+        return found if split is None else tuple(pair for pair in found if pair.split is Split(split))
 
 
 def list_datasets(datasets_dir: Path) -> list[Dataset]:

@@ -3,39 +3,43 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from serinus.core.errors import InvalidInput, TooLarge
 from serinus.core.ids import Clock
-from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember, open_archive
-from serinus.data.convert import Converted, UnparsableLabel, convert, parse_label
+from serinus.data.archive import BLOCK, Archive, ArchiveLimits, Member, UnreadableMember
+from serinus.data.convert import RULES, Converted, UnparsableLabel, convert, parse_label
 from serinus.data.dataset import (
     IMAGES,
     Dataset,
     Manifest,
     Pair,
     Split,
-    content_hash,
+    dataset_id,
 )
+from serinus.data.draft import Draft
 from serinus.data.naming import Kind, Part, When, classify, split_of
-from serinus.data.report import INLINE_ISSUES, Issue, IssueCode, Report, Severity, Verdict, issue
+from serinus.data.opening import open_archive
+from serinus.data.report import Issue, IssueCode, Report, Verdict, issue
+from serinus.data.sources import made_of
 from serinus.data.storing import store, workspace, write_image
-from serinus.data.xbd import CLASSES
+from serinus.data.summary import summarize
 from serinus.imagery.decode import decode
 
 DEFAULT_LIMITS = ArchiveLimits()
-MAX_LOST = 0.10
-"""Losing a larger share of the pairs needs confirmation."""
-RARE = 20
-"""A class with fewer buildings is warned about."""
 
 Slot = tuple[When, Kind]
 Progress = Callable[[int, int], object]
 """Called with (pairs done, pairs found)."""
+Reading = Callable[[str, int, int], object]
+"""Called while the archive is read as a whole, with (words, bytes done, bytes in all)."""
 
 
 class ImportRefused(InvalidInput):
@@ -45,6 +49,11 @@ class ImportRefused(InvalidInput):
         super().__init__(message, remedy=remedy)
         self.report = report
         self.issues = issues
+
+    @property
+    def can_confirm(self) -> bool:
+        """Whether the import goes on when somebody confirms the loss."""
+        return self.report.verdict is Verdict.NEEDS_CONFIRMATION
 
 
 class _Found(NamedTuple):
@@ -84,41 +93,69 @@ def import_archive(
     confirm: bool = False,
     name: str = "",
     progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> Dataset:
     """Imports the archive at `source` (called `name` in the manifest) into `datasets_dir`.
 
-    Equal content gives the same id and no second copy. `seed` decides the split, `confirm` accepts the loss
-    of more than a tenth of the pairs. One member at a time is in memory.
+    Equal content gives the same id and no second copy; an archive that was imported in this way before is
+    recognised by its hash. `seed` decides the split, `confirm` accepts the loss of more than a tenth of the
+    pairs. One member at a time is in memory.
     Raises InvalidInput or TooLarge for an archive that is refused, ImportRefused with the report otherwise.
     """
     datasets_dir.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with open_archive(source, limits) as archive, workspace(datasets_dir) as work:
+    digest = _digest(source, reading)
+    recipe = hashlib.sha256(msgspec.json.encode((RULES, limits, seed))).hexdigest()
+    known = made_of(datasets_dir, digest, recipe)
+    if known is not None:
+        dataset = Dataset.open(datasets_dir, known)
+        if confirm or dataset.report.verdict is Verdict.OK:
+            return dataset
+    with workspace(datasets_dir) as work, _opened(source, limits, work, reading) as archive:
         issues: list[Issue] = []
         run = _Run(archive, work, limits.max_pixels, seed, issues)
         found, ignored = _group(archive, issues)
-        pairs, lost = [], []
+        draft, lost = Draft(work), list[Issue]()
         for number, key in enumerate(sorted(found), 1):
             try:
-                pairs.append(_pair(run, key, found[key]))
+                draft.add(_pair(run, key, found[key]))
             except _Dropped as dropped:
                 lost.append(dropped.issue)
             if progress:
                 progress(number, len(found))
         issues.extend(lost)
-        report = _report(tuple(pairs), len(found), digest, issues, ignored)
-        _refuse(report, issues, lost, confirm=confirm)
+        content = draft.sha256()
         manifest = Manifest(
-            id=report.dataset_id,
-            sha256=content_hash(tuple(pairs)),
+            id=dataset_id(content),
+            sha256=content,
             created=clock(),
             source=name or source.name,
             source_sha256=digest,
+            recipe=recipe,
             seed=seed,
-            pairs=tuple(pairs),
+            pairs=(),
+            fixed=tuple(key for key in sorted(found) if found[key].split),
         )
-        return store(work, datasets_dir, manifest, report, issues)
+        report = summarize(manifest, draft, issues, found=len(found), lost=len(lost), ignored=dict(ignored))
+        _refuse(report, issues, lost, confirm=confirm)
+        return store(work, manifest, draft, report, issues)
+
+
+def _digest(source: Path, reading: Reading | None) -> str:
+    whole, size, done = hashlib.sha256(), source.stat().st_size, 0
+    with source.open("rb") as file:
+        while block := file.read(BLOCK):
+            whole.update(block)
+            done += len(block)
+            if reading:
+                reading("reading the archive", done, max(size, done))
+    return whole.hexdigest()
+
+
+def _opened(
+    source: Path, limits: ArchiveLimits, work: Path, reading: Reading | None
+) -> AbstractContextManager[Archive]:
+    moved = None if reading is None else partial(reading, "unpacking the archive")
+    return open_archive(source, limits, scratch=work, moved=moved)
 
 
 def _group(archive: Archive, issues: list[Issue]) -> tuple[dict[str, _Found], Counter[str]]:
@@ -161,23 +198,14 @@ def _pair(run: _Run, key: str, found: _Found) -> Pair:
     height, width = post.shape[:2]
     sha256_post = write_image(run.work, post)
     del post  # one picture at a time
-    pre = _image(run, members[When.PRE, Kind.IMAGE])
-    if pre.shape[:2] != (height, width):
-        raise _Dropped(
-            issue(
-                IssueCode.SIZE_MISMATCH,
-                members[When.PRE, Kind.IMAGE].name,
-                f"pre has {pre.shape[1]} x {pre.shape[0]} pixels, post {width} x {height}.",
-            )
-        )
-    sha256_pre = write_image(run.work, pre)
+    sha256_pre = _pre(run, members.get((When.PRE, Kind.IMAGE)), width, height)
     converted = convert(label, width=width, height=height)
     run.issues.extend(_oddities(converted, label_member.name, width, height))
     return Pair(
         key=key,
         disaster=found.disaster,
         split=found.split or split_of(key, run.seed),
-        pre=f"{IMAGES}/{sha256_pre}.png",
+        pre=f"{IMAGES}/{sha256_pre}.png" if sha256_pre else "",
         post=f"{IMAGES}/{sha256_post}.png",
         sha256_pre=sha256_pre,
         sha256_post=sha256_post,
@@ -186,6 +214,22 @@ def _pair(run: _Run, key: str, found: _Found) -> Pair:
         boxes=converted.boxes,
         classes=converted.classes,
     )
+
+
+def _pre(run: _Run, member: Member | None, width: int, height: int) -> str:
+    """The hash of the pre picture, written; empty where there is none. Raises _Dropped."""
+    if member is None:
+        return ""
+    pre = _image(run, member)
+    if pre.shape[:2] != (height, width):
+        raise _Dropped(
+            issue(
+                IssueCode.SIZE_MISMATCH,
+                member.name,
+                f"pre has {pre.shape[1]} x {pre.shape[0]} pixels, post {width} x {height}.",
+            )
+        )
+    return write_image(run.work, pre)
 
 
 def _members(run: _Run, key: str, found: _Found) -> dict[Slot, Member]:
@@ -204,7 +248,8 @@ def _members(run: _Run, key: str, found: _Found) -> dict[Slot, Member]:
             run.issues.append(issue(IssueCode.LABEL_ONLY_PRE, path, f"{key} has a label for pre only."))
         raise _Dropped(issue(IssueCode.POST_LABEL_MISSING, any_name, f"{key} has no post label."))
     if (When.PRE, Kind.IMAGE) not in one:
-        raise _Dropped(issue(IssueCode.PRE_IMAGE_MISSING, any_name, f"{key} has no pre image."))
+        path = one[When.POST, Kind.IMAGE].name
+        run.issues.append(issue(IssueCode.PRE_IMAGE_MISSING, path, f"{key} has no pre image."))
     return one
 
 
@@ -256,44 +301,10 @@ def _oddities(converted: Converted, path: str, width: int, height: int) -> Itera
         )
 
 
-def _report(
-    pairs: tuple[Pair, ...], found: int, digest: str, issues: list[Issue], ignored: Counter[str]
-) -> Report:
-    """Adds what concerns the data set as a whole to `issues` and sums up."""
-    per_class = dict.fromkeys(map(str, CLASSES), 0)
-    per_disaster: dict[str, dict[str, int]] = {}
-    for pair in pairs:
-        counts = per_disaster.setdefault(pair.disaster, {"pairs": 0, **dict.fromkeys(map(str, CLASSES), 0)})
-        counts["pairs"] += 1
-        for number in pair.classes:
-            counts[CLASSES[number]] += 1
-            per_class[CLASSES[number]] += 1
-    for label, count in per_class.items():
-        if count < RARE:
-            issues.append(issue(IssueCode.RARE_CLASS, "", f"{label} occurs {count} times; {RARE} are few."))
-    if len(per_disaster) == 1:
-        issues.append(issue(IssueCode.SINGLE_DISASTER, "", f"All pairs are of {next(iter(per_disaster))}."))
-    issues.sort(key=lambda one: (one.severity is not Severity.DROP, one.code, one.path))
-    too_many = found - len(pairs) > MAX_LOST * found
-    verdict = Verdict.NEEDS_CONFIRMATION if too_many else Verdict.OK
-    return Report(
-        dataset_id=f"ds-{content_hash(pairs)[:12]}" if pairs else "",
-        sha256=digest,
-        verdict=verdict if pairs else Verdict.UNUSABLE,
-        pairs_found=found,
-        pairs_usable=len(pairs),
-        splits={split.value: sum(pair.split is split for pair in pairs) for split in Split},
-        per_class=per_class,
-        per_disaster=per_disaster,
-        issues=tuple(issues[:INLINE_ISSUES]),
-        issues_total=len(issues),
-        ignored=dict(ignored),
-    )
-
-
 def _refuse(report: Report, issues: list[Issue], lost: list[Issue], *, confirm: bool) -> None:
     """Raises ImportRefused when there is nothing, or too little without `confirm`."""
-    first = lost[0].message if lost else ""
+    report = msgspec.structs.replace(report, dataset_id="")
+    first = lost[0].message if lost else "None has a pre image."
     if report.verdict is Verdict.UNUSABLE:
         what = (
             f"none of {report.pairs_found} pairs can be used. First: {first}"

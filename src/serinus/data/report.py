@@ -60,7 +60,7 @@ _DROPS = {
     IssueCode.NAME_CONFLICT: "Rename one of the two, or remove the wrong one.",
 }
 _WARNINGS = {
-    IssueCode.PRE_IMAGE_MISSING: "Add the pre image; without it the pair is left out.",
+    IssueCode.PRE_IMAGE_MISSING: "Add the pre image; without it only a post-only model can use the pair.",
     IssueCode.LABEL_ONLY_PRE: "Damage is only in post labels; add it.",
     IssueCode.UN_CLASSIFIED: "Nothing: these buildings are left out of training and evaluation.",
     IssueCode.UNKNOWN_SUBTYPE: "Use no-damage, minor-damage, major-damage, destroyed or un-classified.",
@@ -106,12 +106,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     pairs_found: int
     pairs_usable: int
+    """With both pictures and a label."""
+    pairs_post_only: int = 0
+    """Without a pre picture: kept for models that look at the post picture only."""
     splits: dict[str, int]
     """Split -> pairs."""
     per_class: dict[str, int]
     """Class -> buildings."""
     per_disaster: dict[str, dict[str, int]]
     """Disaster -> `pairs` and buildings per class."""
+    per_size: dict[str, int] = {}
+    """Band of side lengths (pixels, square root of the box's area) -> buildings."""
     issues: tuple[Issue, ...]
     """At most INLINE_ISSUES, the worst first."""
     issues_total: int

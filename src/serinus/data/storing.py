@@ -1,11 +1,12 @@
 """Puts a data set on disk: durable before it is visible, and nothing half-done stays."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,50 +14,61 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serinus.core.errors import Unavailable
-from serinus.data.dataset import IMAGES, ISSUES, MANIFEST, REPORT, Dataset, Manifest, Pair
+from serinus.core.errors import Unavailable, VolumeFull
+from serinus.data.dataset import IMAGES, ISSUES, MANIFEST, REPORT, Dataset, Manifest
+from serinus.data.draft import Draft
 from serinus.data.report import Issue, Report, issues_csv
 from serinus.imagery.decode import encode_png
 
 _PREFIX = ".import-"
 _ATTEMPTS = 100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
-def store(
-    work: Path, datasets_dir: Path, manifest: Manifest, report: Report, issues: Sequence[Issue]
-) -> Dataset:
-    """Makes the workspace durable and visible under its id, unless the id is there already."""
+def store(work: Path, manifest: Manifest, draft: Draft, report: Report, issues: Sequence[Issue]) -> Dataset:
+    """Makes the workspace durable and visible under its id, unless the id is there already.
+
+    `manifest` without pairs; they are in `draft`.
+    """
+    datasets_dir = work.parent
     final = datasets_dir / manifest.id
     if not (final / MANIFEST).is_file():
-        _remove_unused(work, manifest.pairs)
+        _settle_pictures(work, draft.pictures)
         write(work / REPORT, msgspec.json.format(msgspec.json.encode(report), indent=1))
         write(work / ISSUES, issues_csv(issues).encode())
-        write(work / MANIFEST, msgspec.json.encode(manifest))
+        with (work / MANIFEST).open("wb") as file:
+            draft.write(file, manifest)
+            file.flush()
+            os.fsync(file.fileno())
         for directory in (work / IMAGES, work):
-            _sync_directory(directory)
+            _sync(directory, _DIRECTORY)
         try:
             work.rename(final)
         except OSError:
             # Somebody else stored the same content meanwhile; theirs is as good as ours.
             if not (final / MANIFEST).is_file():
                 raise
-        _sync_directory(datasets_dir)
-    return Dataset.open(datasets_dir, manifest.id)
+        _sync(datasets_dir, _DIRECTORY)
+    return Dataset(final)
 
 
-def _remove_unused(work: Path, pairs: tuple[Pair, ...]) -> None:
-    """Pictures of pairs that were dropped after one of them was written."""
-    used = {Path(name).name for pair in pairs for name in (pair.pre, pair.post)}
+def _settle_pictures(work: Path, used: Set[str]) -> None:
+    """Makes pictures durable, and removes those of pairs that were dropped after one of them was written.
+
+    All at once and last: by then the system has written most of them, and waiting for each takes minutes.
+    """
     for file in (work / IMAGES).iterdir():
-        if file.name not in used:
+        if file.stem not in used:
             file.unlink()
+        else:
+            _sync(file, os.O_RDONLY)
 
 
 def write_image(work: Path, image: NDArray[np.uint8]) -> str:
     """Stores a picture under the hash of its PNG, and gives the hash."""
     data = encode_png(image)
     digest = hashlib.sha256(data).hexdigest()
-    write(work / IMAGES / f"{digest}.png", data)
+    (work / IMAGES / f"{digest}.png").write_bytes(data)
     return digest
 
 
@@ -67,8 +79,8 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -88,6 +100,13 @@ def workspace(datasets_dir: Path) -> Iterator[Path]:
     work, descriptor = _claim(datasets_dir)
     try:
         yield work
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise VolumeFull(
+            f"No space is left for the data set in {datasets_dir}.",
+            remedy="Make room, or let DATA_DIR be on a larger volume; nothing half-done was kept.",
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
         os.close(descriptor)

@@ -1,11 +1,14 @@
-"""Jobs: preparing data and training, as child processes that outlive whoever started them."""
+"""Jobs: preparing data, training, batches, as child processes that outlive whoever started them."""
 
 from serinus.jobs.compat import job_logs, job_status
-from serinus.jobs.local import LocalJobs
+from serinus.jobs.local import LocalJobs, Needs
 from serinus.jobs.model import (
+    BatchJob,
+    BatchOutput,
     JobRecord,
     JobSpec,
     Output,
+    Point,
     PrepareJob,
     PrepareOutput,
     Progress,
@@ -15,11 +18,15 @@ from serinus.jobs.model import (
 from serinus.jobs.report import JobReporter
 
 __all__ = [
+    "BatchJob",
+    "BatchOutput",
     "JobRecord",
     "JobReporter",
     "JobSpec",
     "LocalJobs",
+    "Needs",
     "Output",
+    "Point",
     "PrepareJob",
     "PrepareOutput",
     "Progress",

@@ -27,10 +27,12 @@ def _condition(record: JobRecord, failed: bool) -> dict[str, str]:
 
 
 def job_logs(record: JobRecord, logs: str) -> dict[str, Any]:
-    """`{logs, preprocess_summary}` or `{logs, training_summary}`, by the kind of the job."""
+    """`{logs, preprocess_summary}`, `{logs, training_summary}` or `{logs}`, by the kind of the job."""
     if record.kind is JobKind.PREPARE:
         return {"logs": logs, "preprocess_summary": _preprocess_summary(record)}
-    return {"logs": logs, "training_summary": _training_summary(record)}
+    if record.kind is JobKind.TRAIN:
+        return {"logs": logs, "training_summary": _training_summary(record)}
+    return {"logs": logs}
 
 
 def _preprocess_summary(record: JobRecord) -> dict[str, Any]:

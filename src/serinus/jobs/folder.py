@@ -6,12 +6,12 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from serinus.core.errors import Corrupt
-from serinus.jobs.model import JobSpec, Progress, Result
+from serinus.jobs.model import JobSpec, Point, Progress, Result
 
 T = TypeVar("T")
 
@@ -34,6 +34,12 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     """Exit status, negative for a signal; None while it runs, or when the child's parent had gone."""
     reason: str = ""
     """Why it could not be started; empty when it was."""
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """`waiting.json`: why the job has not started yet, as the runner saw it last."""
+
+    reason: str
 
 
 class CancelMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +74,8 @@ def read(path: Path, kind: type[T]) -> T | None:
 
 
 class Folder:
-    """One job's folder: `spec.json`, `state.json`, `cancel.json`, `progress.json`, `result.json`, `log.txt`.
+    """One job's folder: `spec.json`, `state.json`, `waiting.json`, `cancel.json`, `progress.json`,
+    `metrics.jsonl`, `result.json`, `log.txt`, and what the job puts beside them (`report.html`).
 
     `alive` is locked by the child for as long as it lives: the kernel drops the lock however the child dies,
     and no process id that was given again can be taken for it.
@@ -77,6 +84,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = path / "log.txt"
+        self.points = path / "metrics.jsonl"
 
     @property
     def id(self) -> str:
@@ -87,6 +95,9 @@ class Folder:
 
     def launched(self) -> Launched | None:
         return read(self.path / "state.json", Launched)
+
+    def waiting(self) -> Waiting | None:
+        return read(self.path / "waiting.json", Waiting)
 
     def cancel_mark(self) -> CancelMark | None:
         return read(self.path / "cancel.json", CancelMark)
@@ -102,6 +113,9 @@ class Folder:
 
     def put_launched(self, value: Launched) -> None:
         write(self.path / "state.json", value)
+
+    def put_waiting(self, value: Waiting) -> None:
+        write(self.path / "waiting.json", value)
 
     def put_cancel_mark(self, value: CancelMark) -> None:
         write(self.path / "cancel.json", value)
@@ -133,6 +147,11 @@ class Folder:
             os.close(descriptor)
         return False
 
+    def add_point(self, value: Point) -> None:
+        """Appends to `metrics.jsonl`; a line that a kill cut short is passed over by readers."""
+        with self.points.open("ab") as file:
+            file.write(msgspec.json.encode(value) + b"\n")
+
     def tail(self, lines: int) -> str:
         """The last `lines` lines of the log; reads at most 512 bytes a line from its end."""
         try:
@@ -143,6 +162,33 @@ class Folder:
         except FileNotFoundError:
             return ""
         return "\n".join(data.decode("utf-8", "replace").splitlines()[-lines:])
+
+
+class Lines(NamedTuple):
+    """Whole lines of a file that grows."""
+
+    text: tuple[str, ...]
+    next: int
+    """Offset to go on from."""
+
+
+def lines_from(path: Path, offset: int, *, most_bytes: int = 1 << 16, rest: bool = False) -> Lines:
+    """The lines of `path` from the byte `offset` on, as many as lie in `most_bytes`.
+
+    A line that has no end yet comes later, unless the writer is gone and this is the `rest`, or the line is
+    longer than `most_bytes`.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(most_bytes)
+            last = not file.read(1)
+    except FileNotFoundError:
+        return Lines((), offset)
+    end = data.rfind(b"\n") + 1
+    if (not end and len(data) == most_bytes) or (rest and last):
+        end = len(data)
+    return Lines(tuple(data[:end].decode("utf-8", "replace").splitlines()), offset + end)
 
 
 @contextlib.contextmanager

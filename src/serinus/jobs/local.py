@@ -10,16 +10,20 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from serinus.core.enums import JobKind, JobState
 from serinus.core.errors import Conflict, NotFound
 from serinus.core.ids import Clock, NewId
-from serinus.jobs.folder import CancelMark, Created, Folder, Launched, exclusive
-from serinus.jobs.model import JobRecord, JobSpec, Progress, Result, kind_of
+from serinus.jobs import remains
+from serinus.jobs.folder import CancelMark, Created, Folder, Launched, Lines, Waiting, exclusive, lines_from
+from serinus.jobs.memory import free_mb
+from serinus.jobs.model import JobRecord, JobSpec, Point, Progress, Result, kind_of
 from serinus.jobs.render import render
 
 log = logging.getLogger(__name__)
@@ -37,8 +41,17 @@ class _Seen(NamedTuple):
     cancel: CancelMark | None
 
 
+class Needs(NamedTuple):
+    """What a kind of job may take of this machine."""
+
+    at_once: int = 1
+    """Jobs of this kind that run at the same time."""
+    memory_mb: int = 0
+    """Memory that must be free before one starts; 0: it is not looked at."""
+
+
 class LocalJobs:
-    """Runs jobs as children in sessions of their own, one at a time of each kind; the others wait.
+    """Runs jobs as children in sessions of their own, as many of each kind as `needs` says; the others wait.
 
     `command` starts the `serinus` program (`[sys.executable, "-m", "serinus"]`), `env` is the children's
     environment. `grace_seconds` lie between SIGTERM and SIGKILL of a cancelled job. Threads may share it.
@@ -53,6 +66,8 @@ class LocalJobs:
         clock: Clock,
         new_id: NewId,
         grace_seconds: float = 15.0,
+        needs: Mapping[JobKind, Needs] | None = None,
+        free_memory: Callable[[], int | None] = free_mb,
     ) -> None:
         self._root = root
         self._command = tuple(command)
@@ -60,6 +75,8 @@ class LocalJobs:
         self._clock = clock
         self._new_id = new_id
         self._grace = grace_seconds
+        self._needs = dict(needs or {})
+        self._free_memory = free_memory
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
@@ -84,6 +101,24 @@ class LocalJobs:
     def logs(self, job: str, tail: int = 200) -> str:
         """The last `tail` lines of what the job printed. Raises NotFound."""
         return self._folder(job).tail(tail)
+
+    def alive(self, job: str) -> bool:
+        """Whether a process of it lives; one that has told its result may still print. Raises NotFound."""
+        return self._folder(job).alive()
+
+    def log_lines(self, job: str, offset: int) -> Lines:
+        """What the job printed from the byte `offset` on, in whole lines. Raises NotFound."""
+        folder = self._folder(job)
+        return lines_from(folder.log, offset, rest=not folder.alive())
+
+    def points(self, job: str, offset: int = 0) -> tuple[tuple[Point, ...], int]:
+        """Points of the curves from the byte `offset` on, and the offset to go on from. Raises NotFound."""
+        lines = lines_from(self._folder(job).points, offset, most_bytes=1 << 20)
+        return tuple(_points(lines.text)), lines.next
+
+    def folder(self, job: str) -> Path:
+        """Where the job puts what people look at. Raises NotFound."""
+        return self._folder(job).path
 
     def list(self) -> tuple[JobRecord, ...]:
         """All jobs, the newest last."""
@@ -110,7 +145,7 @@ class LocalJobs:
     def advance(self) -> None:
         """Notes what ended, ends what will not stop, starts what is next. Call it every second or so."""
         with self._lock():
-            busy: set[JobKind] = set()
+            busy: dict[JobKind, list[str]] = {}
             queued: list[tuple[float, Folder, JobSpec]] = []
             for folder in self._folders():
                 if folder.id in self._over:
@@ -119,15 +154,42 @@ class LocalJobs:
                 if seen is None:
                     continue
                 if seen.alive:
-                    busy.add(kind_of(seen.created.spec))
+                    busy.setdefault(kind_of(seen.created.spec), []).append(folder.id)
                     self._press(folder, seen)
                 elif _state(seen) is JobState.QUEUED:
                     queued.append((seen.created.time, folder, seen.created.spec))
                 else:
                     self._close(folder, seen)
             for _, folder, spec in sorted(queued, key=lambda entry: (entry[0], entry[1].id)):
-                if kind_of(spec) not in busy and self._start(folder, spec):
-                    busy.add(kind_of(spec))
+                running = busy.setdefault(kind_of(spec), [])
+                reason = self._must_wait(kind_of(spec), running)
+                if reason:
+                    self._note_waiting(folder, reason)
+                    running.append("")  # nobody overtakes
+                elif self._start(folder, spec):
+                    running.append(folder.id)
+
+    def _must_wait(self, kind: JobKind, running: Sequence[str]) -> str:
+        """Why a job of this kind cannot start now; empty when it can."""
+        needs = self._needs.get(kind, Needs())
+        at_work = [job for job in running if job]
+        ahead = len(running) - len(at_work)
+        if ahead:
+            return f"Waits for its turn; {ahead} in front of it."
+        if len(at_work) >= needs.at_once:
+            return f"Waits until {' or '.join(at_work)} is over."
+        free = self._free_memory() if needs.memory_mb else None
+        if free is not None and free < needs.memory_mb:
+            return (
+                f"Waits for memory: it needs {needs.memory_mb:,} MB, {free:,} MB are free. "
+                f"End other programs, or lower the setting {kind.upper()}_MEMORY_MB."
+            )
+        return ""
+
+    def _note_waiting(self, folder: Folder, reason: str) -> None:
+        before = folder.waiting()
+        if before is None or before.reason != reason:
+            folder.put_waiting(Waiting(reason=reason))
 
     def _start(self, folder: Folder, spec: JobSpec) -> bool:
         rendered = render(spec, folder.path)
@@ -138,7 +200,7 @@ class LocalJobs:
             with folder.log.open("ab") as output:
                 child = subprocess.Popen(
                     (*self._command, *rendered.argv),
-                    env=self._env | rendered.env,
+                    env=self._env | rendered.env | {remains.MARK: folder.id},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -167,8 +229,17 @@ class LocalJobs:
             log.warning("job %s did not stop within %g s and is killed", folder.id, self._grace)
             folder.put_cancel_mark(CancelMark(time=mark.time, killed=True))
             _signal(folder, signal.SIGKILL)
+        elif seen.launched is not None and seen.launched.pid is not None and _gone(folder, seen.launched.pid):
+            # A process that the job forked holds its lock, but nobody is left who would end the job.
+            self._end_remains(folder)
+
+    def _end_remains(self, folder: Folder) -> None:
+        ended = remains.end(folder.id)
+        if ended:
+            log.warning("job %s left %d processes running; they were killed", folder.id, ended)
 
     def _close(self, folder: Folder, seen: _Seen) -> None:
+        self._end_remains(folder)
         child = self._children.pop(folder.id, None)
         launched = seen.launched
         if launched is not None and launched.ended is None:
@@ -195,6 +266,17 @@ class LocalJobs:
 
     def _lock(self) -> AbstractContextManager[None]:
         return exclusive(self._root / ".lock")
+
+
+def _points(lines: Sequence[str]) -> Iterator[Point]:
+    for line in lines:
+        with suppress(msgspec.MsgspecError):  # cut short by a kill
+            yield msgspec.json.decode(line, type=Point)
+
+
+def _gone(folder: Folder, pid: int) -> bool:
+    """Whether the job's first process is no more, or only a zombie (whose environment is empty)."""
+    return Path("/proc/self/environ").exists() and pid not in remains.processes_of(folder.id)
 
 
 def _exit_status(child: subprocess.Popen[bytes] | None) -> int | None:
@@ -244,6 +326,9 @@ def _reason(folder: Folder, seen: _Seen, state: JobState) -> str:
         return seen.result.reason
     if state is JobState.CANCELLED:
         return "Cancelled by hand."
+    if state is JobState.QUEUED:
+        waiting = folder.waiting()
+        return "" if waiting is None else waiting.reason
     if state is not JobState.FAILED or seen.launched is None:
         return ""
     if seen.launched.reason:

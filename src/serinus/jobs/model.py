@@ -8,10 +8,20 @@ from serinus.core.enums import JobKind, JobState
 
 
 class PrepareJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
-    """Import an uploaded archive into a data set version."""
+    """Make a data set version: of an uploaded archive, or of another version."""
 
-    upload: str
-    """Absolute path of the archive."""
+    upload: str = ""
+    """Absolute path of the archive; empty: `dataset` is split again."""
+    name: str = ""
+    """What the archive is called, for people; empty: as its file."""
+    dataset: str = ""
+    """Data set id; empty: `upload` is imported."""
+    confirm: bool = False
+    """Go on although more than a tenth of the pairs are unusable."""
+    seed: int = 0
+    """Another seed gives another split."""
+    leave_out: str = ""
+    """The disaster that is kept for testing; empty: none."""
 
 
 class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="train"):
@@ -30,13 +40,29 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """Data set id; empty: the newest."""
     upload: str = ""
     """Absolute path of an archive that is imported first when that was not done yet; empty: none."""
+    confirm: bool = False
+    """That import goes on although more than a tenth of the pairs are unusable."""
 
 
-JobSpec: TypeAlias = PrepareJob | TrainJob
+class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
+    """Send an archive of pairs to the inference service and fetch the result."""
+
+    archive: str
+    """Absolute path."""
+    name: str = ""
+    """What the archive is called, for people."""
+
+
+JobSpec: TypeAlias = PrepareJob | TrainJob | BatchJob
+_KINDS: dict[type, JobKind] = {
+    PrepareJob: JobKind.PREPARE,
+    TrainJob: JobKind.TRAIN,
+    BatchJob: JobKind.BATCH,
+}
 
 
 def kind_of(spec: JobSpec) -> JobKind:
-    return JobKind.PREPARE if isinstance(spec, PrepareJob) else JobKind.TRAIN
+    return _KINDS[type(spec)]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +78,24 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
 
 
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics at one moment: a point of the curves."""
+
+    time: float
+    """Seconds since 1970-01-01 UTC."""
+    step: int
+    """Epoch at work, from 1."""
+    fraction: float
+    metrics: dict[str, float]
+
+
 class PrepareOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
     dataset: str
+    """Its id; empty when none was made."""
+    pairs_found: int = 0
+    pairs_usable: int = 0
+    must_confirm: bool = False
+    """Whether more than a tenth of the pairs was lost: a failed job needs `confirm` to go on."""
     splits: dict[str, int]
     """Pairs per split."""
     total_images: int
@@ -76,7 +118,13 @@ class TrainOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """Directory of the artifact."""
 
 
-Output: TypeAlias = PrepareOutput | TrainOutput
+class BatchOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
+    pairs: int
+    failed: int
+    """Pairs without a result; the result's errors.csv says why."""
+
+
+Output: TypeAlias = PrepareOutput | TrainOutput | BatchOutput
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

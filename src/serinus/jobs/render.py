@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serinus.jobs.model import JobSpec, PrepareJob
+from serinus.jobs.model import BatchJob, JobSpec, PrepareJob
 
 
 class Command(NamedTuple):
@@ -14,6 +14,8 @@ class Command(NamedTuple):
 
 
 _ENV = {"PYTHONUNBUFFERED": "1"}  # a log that people follow must not wait in a buffer
+RESULT = "result.zip"
+"""What a batch brings back, in the job's folder."""
 NEWEST = "newest"
 """Stands for the newest data set in `--data`."""
 
@@ -24,13 +26,28 @@ def render(spec: JobSpec, job: Path) -> Command:
     Text that people typed goes behind `=`, so that a note that starts with a dash stays a note.
     """
     if isinstance(spec, PrepareJob):
-        return Command(("data", "import", spec.upload, "--job", str(job)), dict(_ENV))
+        return Command(_prepare(spec, job), dict(_ENV))
+    if isinstance(spec, BatchJob):
+        return Command(("batch", spec.archive, "--out", str(job / RESULT), "--job", str(job)), dict(_ENV))
     argv = ["train", "--data", spec.dataset or NEWEST]
     if spec.upload:
         argv += ["--upload", spec.upload]
+    if spec.confirm:
+        argv.append("--confirm")
     if spec.base:
         argv += ["--base", spec.base]
     argv += ["--epochs", str(spec.epochs), "--batch", str(spec.batch)]
     argv += ["--img-size", str(spec.img_size), "--seed", str(spec.seed)]
     argv += [f"--note={spec.note}", "--job", str(job)]
     return Command(tuple(argv), dict(_ENV))
+
+
+def _prepare(spec: PrepareJob, job: Path) -> tuple[str, ...]:
+    argv = ["data", "prepare", spec.upload or spec.dataset]
+    if spec.name:
+        argv.append(f"--name={spec.name}")
+    if spec.leave_out:
+        argv.append(f"--leave-out={spec.leave_out}")
+    if spec.confirm:
+        argv.append("--confirm")
+    return (*argv, "--seed", str(spec.seed), "--job", str(job))

@@ -8,7 +8,7 @@ from serinus.core.enums import JobState
 from serinus.core.errors import SerinusError
 from serinus.core.ids import Clock
 from serinus.jobs.folder import Folder
-from serinus.jobs.model import Output, Progress, Result
+from serinus.jobs.model import Output, Point, Progress, Result
 
 
 class JobReporter:
@@ -20,14 +20,18 @@ class JobReporter:
         *,
         clock: Clock,
         every_seconds: float = 0.25,
+        point_seconds: float = 2.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = Folder(job)
         self._clock = clock
         self._every = every_seconds
+        self._point_every = point_seconds
         self._monotonic = monotonic
         self._began = monotonic()
         self._written: float | None = None
+        self._point: tuple[float, int] | None = None
+        """When the last point of the curves was noted, and its step."""
         self._step = 0
 
     def progress(
@@ -43,10 +47,12 @@ class JobReporter:
         """Notes how far the job is, `fraction` in [0, 1]. `eta_seconds` None: reckoned from the pace."""
         self._step = max(self._step, step)  # what is completed stays so in phases that count no steps
         now = self._monotonic()
+        fraction = min(1.0, max(0.0, fraction))
+        if metrics:
+            self._note(now, step, fraction, metrics)
         if self._written is not None and now - self._written < self._every and fraction < 1.0:
             return
         self._written = now
-        fraction = min(1.0, max(0.0, fraction))
         if eta_seconds is None and fraction > 0:
             eta_seconds = (now - self._began) * (1 - fraction) / fraction
         self._folder.put_progress(
@@ -60,17 +66,32 @@ class JobReporter:
             )
         )
 
+    def _note(self, now: float, step: int, fraction: float, metrics: Mapping[str, float]) -> None:
+        """A point of the curves: the first of each step, and others at most every `point_seconds`."""
+        if self._point is not None:
+            before, last_step = self._point
+            if step == last_step and now - before < self._point_every:
+                return
+        self._point = (now, step)
+        self._folder.add_point(Point(time=self._clock(), step=step, fraction=fraction, metrics=dict(metrics)))
+
     def cancel_requested(self) -> bool:
         """Whether somebody asked for the job to stop."""
         return self._folder.cancel_mark() is not None
 
+    @property
+    def folder(self) -> Path:
+        """Where the job may put what people look at beside its record."""
+        return self._folder.path
+
     def succeed(self, output: Output) -> None:
         self._end(JobState.SUCCEEDED, output=output)
 
-    def fail(self, error: BaseException) -> None:
-        """Notes why the job failed; expected errors bring their own words."""
+    def fail(self, error: BaseException, output: Output | None = None) -> None:
+        """Notes why the job failed; expected errors bring their own words. `output`: what it came to know."""
         self._end(
             JobState.FAILED,
+            output=output,
             reason=str(error) if isinstance(error, SerinusError) else f"{type(error).__name__}: {error}",
         )
 

@@ -123,10 +123,11 @@ class Counters:
             self._settle(ticket)
 
     def in_flight(self, arm: Arm, rollout: int) -> int:
-        """Requests of one arm of a rollout that are not settled."""
+        """Users' requests to one arm of a rollout that are not settled. Probes are nobody's failure."""
         with self._lock:
             waiting = [ticket for slice_ in self._open.values() for ticket in slice_.waiting]
-        return sum(ticket.arm is arm and ticket.rollout == rollout for ticket in waiting)
+        mine = (rollout, arm, Stratum.USERS)
+        return sum((ticket.rollout, ticket.arm, ticket.stratum) == mine for ticket in waiting)
 
     def close(self, *, everything: bool = False) -> list[Closed]:
         """The slices closed since the last call, oldest first, without empty ones.
