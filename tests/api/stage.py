@@ -66,7 +66,13 @@ class Stage:
     """Everything that a test of the control app touches. `now` is the time."""
 
     def __init__(
-        self, root: Path, *, inference: Any = None, bucket: Address | None = None, **settings: Any
+        self,
+        root: Path,
+        *,
+        inference: Any = None,
+        bucket: Address | None = None,
+        simulate: tuple[str, ...] = (),
+        **settings: Any,
     ) -> None:
         self.now = NOON
         self._ids = 0
@@ -91,6 +97,7 @@ class Stage:
             ),
             clock=self.clock,
             new_id=self.new_id,
+            simulate=simulate,
         )
         self.app: FastAPI = build_control_app(self.deps, transport=transport)
         install_pages(self.app, self.app.state.board)

@@ -1,17 +1,29 @@
 """What the dashboard is told besides: the decision as it would be now, distributions, shares, files."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serinus.api.preview import Previewer
 from serinus.control.outlook import Action
 from serinus.core.enums import Arm, Signal
+from serinus.core.errors import Unavailable
 from serinus.evidence.counts import latency_bin
 from tests.api.stage import Stage
 
 pytestmark = pytest.mark.anyio
+SIMULATION = """
+import json, sys
+text = open("/dev/stdin").read()
+if "counting" in text:
+    sys.exit("serinus: /dev/stdin: the simulation knows one share, judged by evidence.")
+figures = {"rolled_back": 0.01, "promoted": 0.99, "undecided": 0.0, "median": None}
+print(json.dumps([{"name": "good", "words": text, "rules": {"Serinus": figures}}]))
+"""
 
 
 @pytest.fixture
@@ -136,3 +148,43 @@ async def test_a_policy_is_checked_line_by_line(stage: Stage) -> None:
     assert (mistake["line"], mistake["column"]) == (3, 1) and "max_error_rate" in mistake["words"]
     assert (right["policy"]["name"], right["policy"]["share"], right["mistakes"]) == ("quarter", 0.25, [])
     assert silent.status_code == 500 and "serinus simulate" in silent.json()["remedy"]
+
+
+async def test_a_policy_is_previewed_by_simulation_in_a_process_of_its_own(tmp_path: Path) -> None:
+    simulation = tmp_path / "simulate.py"
+    simulation.write_text(SIMULATION)
+    (tmp_path / "stage").mkdir()
+    stage = Stage(tmp_path / "stage", simulate=(sys.executable, str(simulation)))
+    async with stage.client() as client:
+        found = await client.post("/api/policies/preview", json={"text": "share: 0.25", "name": "quarter"})
+        wrong = await client.post("/api/policies/preview", json={"text": "shar: 0.25"})
+        refused = await client.post("/api/policies/preview", json={"text": "rule: counting"})
+    assert found.json()["truths"] == [
+        {
+            "scenario": "good",
+            "words": "share: 0.25",
+            "rolled_back": 0.01,
+            "promoted": 0.99,
+            "undecided": 0.0,
+            "requests": None,
+        }
+    ]
+    assert (wrong.status_code, "shar" in wrong.json()["detail"]) == (400, True)
+    assert (refused.status_code, "one share" in refused.json()["detail"]) == (400, True)
+
+
+async def test_a_preview_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:
+    endless = tmp_path / "endless.py"
+    endless.write_text(
+        "import os, sys, time\nprint(os.getpid(), file=open(sys.argv[1], 'w'))\ntime.sleep(600)\n"
+    )
+    previewer = Previewer((sys.executable, str(endless), str(tmp_path / "pid")))
+
+    async def gone() -> bool:
+        return (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text())
+
+    with pytest.raises(Unavailable, match="left"):
+        await previewer.preview("any", "share: 0.25", gone)
+    pid = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

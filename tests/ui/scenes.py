@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from serinus.control.ledger import standing
 from serinus.core.enums import Arm, ReasonCode, Signal
 from serinus.core.ids import Version
 from serinus.data.synth.scenery import Disaster
@@ -44,25 +45,37 @@ def _shared(total: int, weights: Mapping[int, float]) -> dict[int, int]:
     return found
 
 
-def _mix(arm: Arm, successes: int) -> Categories:
-    names = dict(enumerate(_CLASSES[arm]))
-    parts = _shared(successes, dict(enumerate(_CLASSES[arm].values())))
+def _mix(weights: Mapping[str, float], successes: int) -> Categories:
+    names = dict(enumerate(weights))
+    parts = _shared(successes, dict(enumerate(weights.values())))
     return {Signal.DOMINANT_CLASS: {names[place]: count for place, count in parts.items()}}
 
 
 _LATENCY = {arm: lambda successes, arm=arm: _spread(arm, successes) for arm in Arm}
-_SIGNALS = {arm: lambda successes, arm=arm: _mix(arm, successes) for arm in Arm}
+_SIGNALS = {arm: lambda successes, arm=arm: _mix(_CLASSES[arm], successes) for arm in Arm}
+_ODD = _SIGNALS | {
+    Arm.CANARY: lambda successes: _mix(
+        {"no-damage": 0.25, "minor-damage": 0.1, "major-damage": 0.15, "destroyed": 0.5}, successes
+    )
+}
 
 
 def traffic(
-    stage: Stage, slices: int, *, each: int = 12, failing: float = 0.004, seconds: float = 5.0
+    stage: Stage,
+    slices: int,
+    *,
+    each: int = 24,
+    failing: float = 0.0,
+    seconds: float = 5.0,
+    odd: bool = False,
 ) -> None:
-    """Slices of traffic to both arms, alike but for the canary's failures."""
+    """Slices of traffic to both arms, alike but for the canary's failures and, when `odd`, its answers."""
     due = 0.0
     for _ in range(slices):
         due += each * failing
         failed, due = int(due), due - int(due)
-        stage.traffic((each, failed), (each, 0), seconds=seconds, latency=_LATENCY, signals=_SIGNALS)
+        signals = _ODD if odd else _SIGNALS
+        stage.traffic((each, failed), (each, 0), seconds=seconds, latency=_LATENCY, signals=signals)
 
 
 def past(stage: Stage) -> None:
@@ -70,14 +83,12 @@ def past(stage: Stage) -> None:
     stage.base()
     stage.now += 3600
     stage.canary("Roofs of the coast added, 12 epochs")
-    traffic(stage, 34)
-    stage.decide("promote", "3 minutes are over: 0 of 408 canary requests failed, proof of health 31 of 20.")
+    traffic(stage, 36)
+    stage.decide("promote", "The window is over and the evidence is good.")
     stage.now += 5400
     stage.canary("A larger batch; the learning rate was not adapted")
-    traffic(stage, 4, failing=0.5)
-    stage.decide(
-        "roll_back", "24 of 48 canary requests failed, evidence 5,300 of 200 that it fails too often."
-    )
+    traffic(stage, 4, each=12, failing=0.5)
+    stage.decide("roll_back", "24 of 48 canary requests failed; of current's none did.")
     stage.now += 7200
     stage.dataset()
 
@@ -86,7 +97,7 @@ def on_trial(stage: Stage, slices: int = 20) -> Version:
     """Version 4 is the canary."""
     past(stage)
     version = stage.canary("Night pictures added, 20 epochs")
-    traffic(stage, slices)
+    traffic(stage, slices, failing=0.004)
     stage.heartbeat()
     stage.heartbeat("infer-b21c")
     return version
@@ -94,14 +105,16 @@ def on_trial(stage: Stage, slices: int = 20) -> Version:
 
 def held(stage: Stage) -> None:
     """The canary answers otherwise than current, and no golden set vouches for it."""
-    on_trial(stage, 30)
+    past(stage)
+    stage.canary("Night pictures added, 20 epochs")
+    traffic(stage, 16, odd=True)
     rollout = stage.store.state().rollout
     assert rollout is not None
+    verdict = standing(stage.store, rollout).verdict()
     stage.store.append(
-        Held(rollout=rollout.number, code=ReasonCode.SIGNALS, k=29),
+        Held(rollout=rollout.number, code=ReasonCode.SIGNALS, k=15, numbers=verdict.numbers),
         actor="controller",
-        reason="The canary names 'destroyed' 1.9 times as often as current (evidence 812 of 400), and no "
-        "golden set vouches for it.",
+        reason=f"{verdict.answers[:1].upper()}{verdict.answers[1:]}, and no golden set vouches for it.",
     )
     stage.heartbeat()
     stage.heartbeat("infer-b21c")

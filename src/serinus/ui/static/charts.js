@@ -2,6 +2,15 @@
 const LEAST = 1e-3;
 const MOST = 1e6;
 
+const TELLING = 2; // evidence below it says nothing, and its line would only be in the way
+const CLAIMS = {
+  signals: ["invalid or empty answers", "ink"],
+  shift: ["other answers than current", "ink"],
+  drift: ["other answers than before", "current"],
+  disagreement: ["disagreement", "soft"],
+  split: ["traffic not split as declared", "soft"],
+};
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const held = (value) => (value == null ? null : Math.min(MOST, Math.max(LEAST, value)));
 const percent = (value) => (value == null ? "–" : `${+(100 * value).toPrecision(3)} %`);
@@ -58,10 +67,13 @@ function evidence(box, points) {
   const of = (field) => points.map((one) => held(one[field]));
   const data = [points.map((one) => one.seconds), of("e_errors"), of("limit_errors"), of("e_good"), of("limit_good")];
   if (slow) data.push(of("e_latency"), of("limit_latency"));
+  const told = Object.keys(CLAIMS).filter((claim) => points.some((one) => one.claims[claim]?.e > TELLING));
+  for (const claim of told) for (const field of ["e", "limit"]) data.push(points.map((one) => held(one.claims[claim]?.[field])));
   const values = data.slice(1).flat().filter((value) => value != null);
   const span = [Math.max(LEAST, Math.min(0.1, ...values)), Math.min(MOST * 2, 2 * Math.max(1000, ...values))];
   const series = [line("fails too often", "bad"), limit("its limit", "bad"), line("proof of health", "good"), limit("its limit", "good")];
   if (slow) series.push(line("slower", "canary"), limit("its limit", "canary"));
+  for (const claim of told) series.push(line(...CLAIMS[claim]), limit("its limit", CLAIMS[claim][1]));
   draw(box, data, () => {
     const made = options(box, series, (value) => `${+value.toPrecision(1)}`, { scales: { x: { time: false }, y: { distr: 3, range: () => span } } });
     const powers = (_, values) => values.map((value) => (value != null && isPower(value) ? value : null));
