@@ -113,6 +113,10 @@ class Board:
             self._look = _compare(self._look, _aged(self._look.view, self._deps.store.away_since))
             return self._look
 
+    async def version(self) -> int:
+        """For pages: the version of the state alone, which costs little."""
+        return (await self.last_look()).version
+
     async def document(self) -> tuple[int, dict[str, Any]]:
         """For pages: the version of the state and the document of /api/state as builtins."""
         look = await self.last_look()
@@ -135,6 +139,10 @@ class Board:
 
     async def entry(self, seq: int) -> Entry:
         """One entry. Raises NotFound."""
+        # One that was appended just now needs no index, so no decision waits for it to be made.
+        newest = await asyncio.to_thread(self._chronicle.recent)
+        if found := next((one for one in newest if one.seq == seq), None):
+            return found
         page = await asyncio.to_thread(self._chronicle.page, Search(after=seq - 1), 1)
         if not page.entries or page.entries[0].seq != seq:
             raise NotFound(f"There is no event {seq}.")

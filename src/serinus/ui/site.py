@@ -42,6 +42,10 @@ _FAULTS: dict[int, type[SerinusError]] = {400: InvalidInput, 404: NotFound, 503:
 class Board(Protocol):
     """What the pages read that follow the state. `serinus.api.board.Board` is one."""
 
+    async def version(self) -> int:
+        """A number that rises with every change."""
+        ...
+
     async def document(self) -> tuple[int, dict[str, Any]]:
         """A number that rises with every change, and the document of /api/state."""
         ...

@@ -13,27 +13,30 @@ from serinus.ui.site import Site, html
 class _Rendered(NamedTuple):
     version: int
     live: str
+    state: dict[str, Any]
 
 
 def install(site: Site) -> None:
     """`/`, and `/live`: what changes of it, rendered once for all who look."""
     last: list[_Rendered] = []
 
-    async def live_part() -> tuple[str, dict[str, Any]]:
-        version, state = await site.board.document()
-        if not last or last[0].version != version:
+    async def live_part() -> _Rendered:
+        if not last or last[0].version != await site.board.version():
+            version, state = await site.board.document()
             values = {"version": version, "state": state, "history": await site.board.recent()}
             values |= {"override": override(state), "answers": await _answers(site, state)}
-            last[:] = [_Rendered(version, site.render("live.html", **values))]
-        return last[0].live, state
+            last[:] = [_Rendered(version, site.render("live.html", **values), state)]
+        return last[0]
 
     async def home() -> HTMLResponse:
-        live, state = await live_part()
+        shown = await live_part()
         policies = await _policies(site)
-        return html(site.render("rollout.html", page="/", live=live, state=state, policies=policies))
+        return html(
+            site.render("rollout.html", page="/", live=shown.live, state=shown.state, policies=policies)
+        )
 
     async def live() -> HTMLResponse:
-        return html((await live_part())[0])
+        return html((await live_part()).live)
 
     site.add("/", home, "/")
     site.add("/live", live, "/")
