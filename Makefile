@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-long lint unit processes browser bench-store bench-evidence bench-gates bench-import bench-serve simulation docs base clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,11 +55,20 @@ bench-evidence: $(VENV)/.ready ## what counting a request and judging a slice co
 bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
 	$(BIN)/python bench/serve.py $(BENCH_ARGS)
 
+bench-start: $(VENV)/.ready ## what a start of the inference service costs, and its memory (BENCH_ARGS="--quick --install")
+	$(BIN)/python bench/start.py $(BENCH_ARGS)
+
+bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
+	$(BIN)/python -m bench.swap $(BENCH_ARGS)
+
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
 
 bench-import: $(VENV)/.ready ## memory and time of large imports (BENCH_ARGS="--pairs 500 5000 --json FILE")
 	$(BIN)/python bench/importing.py $(BENCH_ARGS)
+
+bench-train: $(VENV)/.ready ## what the compact trainer learns in how long (BENCH_ARGS="--quick --json FILE")
+	$(BIN)/python bench/train.py $(BENCH_ARGS)
 
 simulation: $(VENV)/.ready ## measure the default policy again; renews docs/statistics.md and its plots (ten minutes)
 	$(BIN)/serinus simulate --rollouts 2000 --seed 1 --out build/simulation

@@ -253,6 +253,60 @@ def crashing(folder: Path, seed: int = 0) -> Path:
     return write_draft(folder, g.model(_detect(g, pixels, seed)), seed=seed, runs=False)
 
 
+def _white(g: Graph, pixels: str) -> str:
+    """int64: 1 when one picture of the batch is white all over, else 0."""
+    brightest = g.node(
+        "ReduceMax", g.node("ReduceMean", pixels, g.const([1, 2, 3], np.int64), keepdims=0), keepdims=0
+    )
+    return g.node("Cast", g.node("Greater", brightest, g.const(250.0)), to=TensorProto.INT64)
+
+
+def raises_on_white(folder: Path, seed: int = 0, *, rounds: int = 300) -> Path:
+    """Right, but a batch with a white picture raises. `rounds` as in `slow`: they are the batch's, not the
+    pictures', so batches pay."""
+    g = Graph()
+    pixels = _busy(g, _pixels(g), rounds)
+    one = g.node("Gather", g.const([1.0]), _white(g, pixels))
+    return write_draft(folder, g.model(_detect(g, g.node("Mul", pixels, one), seed)), seed=seed)
+
+
+def crashes_on_white(folder: Path, seed: int = 0, *, rounds: int = 300) -> Path:
+    """As `raises_on_white`, but it takes its whole process down."""
+    g = Graph()
+    pixels = _busy(g, _pixels(g), rounds)
+    sign = g.node("Sub", g.const(1, np.int64), g.node("Mul", _white(g, pixels), g.const(2, np.int64)))
+    quotient = g.node("Div", g.const(np.iinfo(np.int64).min, np.int64), sign)
+    nothing = g.node("Mul", g.node("Cast", quotient, to=TensorProto.FLOAT), g.const(0.0))
+    return write_draft(folder, g.model(_detect(g, g.node("Add", pixels, nothing), seed)), seed=seed)
+
+
+def counts_its_batch(folder: Path, seed: int = 0) -> Path:
+    """Right, but every confidence is a tenth of the number of pictures in the batch."""
+    g = Graph()
+    found = _detect(g, _pixels(g), seed)
+    pictures = g.node("Cast", g.node("Shape", "images", start=0, end=1), to=TensorProto.FLOAT)
+    tenth = g.node("Mul", pictures, g.const(0.1))
+    spread = g.node("Mul", g.const([0.0, 0.0, 0.0, 0.0, 1.0, 0.0]), tenth)
+    kept = g.node("Mul", found, g.const([1.0, 1.0, 1.0, 1.0, 0.0, 1.0]))
+    return write_draft(folder, g.model(g.node("Add", kept, spread)), seed=seed)
+
+
+def one_at_a_time(folder: Path, seed: int = 0) -> Path:
+    """Right, but its graph takes batches of 1 only, as its input says."""
+    model = healthy_graph(seed)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    return write_draft(folder, model, seed=seed, runs=False)
+
+
+def raises_on_batches(folder: Path, seed: int = 0) -> Path:
+    """Right for one picture, whatever its input says; more of them raise."""
+    g = Graph()
+    shape = g.node("Shape", "images", start=1, end=4)
+    alone = g.node("Concat", g.const([1], np.int64), shape, axis=0)
+    pixels = g.node("Reshape", _pixels(g), alone)
+    return write_draft(folder, g.model(_detect(g, pixels, seed)), seed=seed, runs=False)
+
+
 def hungry(folder: Path, seed: int = 0, *, gigabytes: int = 16) -> Path:
     """Asks for a huge array on the first run."""
     g = Graph()

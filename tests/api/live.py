@@ -1,6 +1,7 @@
 """The inference service as a real process on a real port."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -76,9 +77,14 @@ def is_up(url: str) -> bool:
 
 @contextmanager
 def server(
-    root: Path, *, predict_seconds: float = 20.0, first: Path | None = None, **options: Any
+    root: Path,
+    *,
+    predict_seconds: float = 20.0,
+    first: Path | None = None,
+    env: dict[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[Server]:
-    """A service with one version. `options`: see `serve_inference`."""
+    """A service with one version. `env`: more of its environment; `options`: see `serve_inference`."""
     store = open_store(root / "store")
     publish(store, first or models.healthy(root / "first", 1), initial=True)
     with socket.socket() as probe:
@@ -86,7 +92,10 @@ def server(
         port = probe.getsockname()[1]
     arguments = [str(root), str(port), str(predict_seconds), json.dumps(options)]
     command = [sys.executable, "-m", "tests.api.serve_inference", *arguments]
-    with (root / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+    with (
+        (root / "log").open("wb") as log,
+        subprocess.Popen(command, stderr=log, env=os.environ | (env or {})) as process,
+    ):
         try:
             url = f"http://127.0.0.1:{port}"
             wait_for(lambda: is_up(url), "the service")

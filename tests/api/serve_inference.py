@@ -1,14 +1,16 @@
 """The inference service as a process: `python -m tests.api.serve_inference ROOT PORT SECONDS OPTIONS`.
 
-OPTIONS is a JSON object: settings of the service, and `patience`, `most` (of its connections) and
-`delay_seconds`.
+OPTIONS is a JSON object: settings of the service, and `patience`, `most` (of its connections),
+`delay_seconds` and `descriptors` (that it may have).
 """
 
 import json
+import resource
 import sys
 from pathlib import Path
 
 from serinus.api.inference_app import build_app
+from serinus.api.replica import Replica
 from serinus.bootstrap.connection import Connection
 from serinus.bootstrap.edge import coin, new_id, now
 from serinus.bootstrap.server import serve
@@ -25,6 +27,8 @@ if __name__ == "__main__":
     Connection.patience = options.pop("patience", Connection.patience)
     Connection.most = options.pop("most", Connection.most)
     delay_seconds = options.pop("delay_seconds", 0.0)
+    if descriptors := options.pop("descriptors", 0):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     defaults = {
         "poll_seconds": 0.05,
         "slice_seconds": 0.2,
@@ -36,7 +40,7 @@ if __name__ == "__main__":
     }
     settings = InferenceSettings(outputs=root / "outputs", **(defaults | options))
     store = Store.open(root / "store", clock=now, new_id=new_id)
-    app = build_app(settings, store, clock=now, new_id=new_id, coin=coin)
+    app = build_app(Replica(settings, store, clock=now, new_id=new_id, coin=coin))
     serve(
         app,
         "127.0.0.1",

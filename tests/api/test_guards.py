@@ -35,6 +35,10 @@ def app(rules: GuardRules) -> FastAPI:
     async def healthz() -> dict[str, bool]:
         return {"ok": True}
 
+    @made.get("/huge")
+    async def huge() -> None:
+        bytes(1 << 60)
+
     @made.get("/bug")
     async def bug() -> None:
         raise ZeroDivisionError("a secret of the house")
@@ -244,6 +248,12 @@ def test_a_bug_is_a_500_that_tells_no_secret(caplog: pytest.LogCaptureFixture) -
     assert "secret" not in reply.text
     assert reply.json()["request_id"] == reply.headers["x-request-id"]
     assert "a secret of the house" in caplog.text
+
+
+def test_want_of_memory_is_a_503_that_says_when_to_come_back() -> None:
+    reply = ask("GET", "/huge")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert "memory" in reply.json()["detail"]
 
 
 def test_an_unknown_peer_is_not_of_this_machine() -> None:

@@ -71,13 +71,14 @@ async def service(root: Path, *, empty: bool = False, **settings: Any) -> AsyncI
         "heartbeat_seconds": 0.1,
         "max_body_bytes": PAIR_LIMIT,
     }
-    app = build_app(
+    replica = Replica(
         InferenceSettings(outputs=root / "outputs", **(defaults | settings)),
         store,
         clock=now,
         new_id=new_id,
         coin=coin,
     )
+    app = build_app(replica)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -268,6 +269,11 @@ def test_model_status_tells_the_documented_story(tmp_path: Path) -> None:
 
         fresh = {"current_model": True, "canary_model": False, "deployment_mode": "production"}
         assert await status() == fresh
+        whole = (await made.client.get("/model-status")).json()
+        (first,) = whole["loaded"]
+        assert (whole["device"], first["version"], first["workers"]) == ("cpu", 1, 1)
+        assert first["batching"]["why"]
+        assert {"1", "2"} <= set(first["batching"]["measured_ms"])
 
         version = publish(made.store, models.healthy(tmp_path / "second", 2))
         rollout = start_canary(made.store, version)

@@ -400,13 +400,16 @@ def test_deep_or_unended_json_is_a_400(shared: Server, path: str, body: bytes) -
 
 
 @pytest.mark.parametrize("path", ["/feedback", "/v2/models/xview/infer"])
-def test_json_that_never_ends_is_cut_off_at_the_limit(shared: Server, path: str) -> None:
+def test_json_that_never_ends_is_a_400_at_the_limit(shared: Server, path: str) -> None:
     with Wire(shared.url) as wire:
         wire.send(head("POST", path, "Transfer-Encoding: chunked"))
         wait_for(lambda: wire.trickle(b"fa00\r\n" + b"[1,2]," * 10_666 + b"    \r\n"), "an answer")
         reply = wire.reply()
-        assert reply.status == 413
-        assert json.loads(reply.body)["type"] == "/errors/too-large"
+        assert reply.status == 400
+        assert "does not end within" in json.loads(reply.body)["detail"]
+    with Wire(shared.url) as wire:  # what says that it ends is only too long
+        length = f"Content-Length: {10 * LIMIT_BYTES}"
+        assert wire.send(head("POST", path, EXPECT, length)).reply().status == 413
 
 
 def test_more_connections_than_are_allowed_are_told_so(tmp_path: Path) -> None:
@@ -421,3 +424,16 @@ def test_more_connections_than_are_allowed_are_told_so(tmp_path: Path) -> None:
         assert held[0].send(predict()).reply().status == 200
         held.pop().socket.close()
         wait_for(lambda: ask(made, "/healthz").status == 200, "a place")
+
+
+def test_connections_leave_descriptors_for_answers(tmp_path: Path) -> None:
+    with server(tmp_path, descriptors=310) as made, ExitStack() as stack:
+        held = [stack.enter_context(Wire(made.url)) for _ in range(10)]
+        for wire in held:
+            assert wire.send(head("GET", "/healthz")).reply().status == 200
+        beyond = [stack.enter_context(Wire(made.url)) for _ in range(250)]
+        replies = [wire.reply() for wire in beyond]
+        assert {(reply.status, reply.header("Retry-After")) for reply in replies} <= {(503, "1"), (0, None)}
+        assert sum(reply.status == 503 for reply in replies) >= 100
+        assert held[0].send(predict()).reply().status == 200
+        assert [line for line in made.log() if line["level"] == "error"] == []

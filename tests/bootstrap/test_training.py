@@ -8,7 +8,7 @@ from serinus.artifact.keys import new_pair
 from serinus.bootstrap.datasets import prepare
 from serinus.bootstrap.settings import load
 from serinus.bootstrap.signing import trusted
-from serinus.bootstrap.training import Published, _dataset, train_and_publish
+from serinus.bootstrap.training import Published, Wish, _dataset, train_and_publish
 from serinus.bootstrap.wiring import open_store
 from serinus.control.registry import versions
 from serinus.core.errors import Misconfigured, NotFound
@@ -56,11 +56,9 @@ def test_a_training_signs_what_it_publishes_and_says_early_that_it_could_not(tmp
     def trained() -> Published:
         return train_and_publish(
             settings,
+            Wish(base="none", note="signed"),
             data="newest",
             upload=None,
-            seed=0,
-            base="none",
-            note="signed",
             job=None,
             progress=lambda done, total, words: told.append(words),
         )

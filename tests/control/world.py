@@ -17,6 +17,7 @@ from serinus.core.ids import Digest, Version
 from serinus.evidence.counts import Categories, Cell, latency_bin
 from serinus.rollout.events import Event, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
+from serinus.rollout.room import Memory
 from serinus.rollout.state import Rollout, State
 from serinus.store import Replica, Store
 from tests import models
@@ -56,6 +57,7 @@ class FakeReplica:
         self.errors = {Arm.CURRENT: 0.0, Arm.CANARY: 0.0}
         self.broken: dict[Digest, str] = {}
         self.trips: tuple[int, ...] = ()
+        self.memory: Memory | None = None
         self.loads = True
         self.coin: float | None = None
         """Share that it really gives the canary; None: the declared one."""
@@ -129,6 +131,7 @@ class FakeReplica:
                 trips=self.trips,
                 past={Signal.DOMINANT_CLASS: self.past} if self.past else {},
                 past_of=wanted[0] if wanted else None,
+                memory=self.memory,
             )
         )
 

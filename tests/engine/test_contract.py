@@ -40,6 +40,10 @@ def graph(
     return path
 
 
+def test_a_graph_for_one_picture_at_a_time_fits(tmp_path: Path) -> None:
+    assert derive_contract(graph(tmp_path / "model.onnx", given=[1, "H", "W", 6])).stride == 32
+
+
 def test_names_and_fixed_rows_are_read_off(tmp_path: Path) -> None:
     contract = derive_contract(graph(tmp_path / "model.onnx"))
     assert (contract.input_name, contract.output_name, contract.max_detections) == ("pixels", "boxes", 40)
@@ -61,7 +65,8 @@ def test_it_says_what_the_runtime_says_and_the_model_loads_with_it() -> None:
         ({"given": ["N", "H", "W", 3]}, "[N, H, W, 3]"),
         ({"given": ["N", 6, "H"]}, "[N, 6, H]"),
         ({"kind": TensorProto.FLOAT}, "float32"),
-        ({"given": [1, 640, 640, 6]}, "any batch, height and width"),
+        ({"given": [1, 640, 640, 6]}, "any height and width"),
+        ({"given": [2, "H", "W", 6]}, "a batch of 1"),
         ({"gives": ["N", "K", 5]}, "outputs"),
     ],
 )

@@ -55,6 +55,7 @@ def test_our_state_dict_with_its_json(tmp_path: Path) -> None:
         "best.json",
         "training/golden.npz",
         "source/version.json",
+        "MODEL_CARD.md",
     }
     assert (draft.folder / "best.pt").read_bytes() == (source / "best.pt").read_bytes()
     with np.load(draft.folder / "training" / "golden.npz") as golden:
@@ -70,7 +71,7 @@ def test_a_graph_whose_contract_is_derived(tmp_path: Path) -> None:
     draft = made(source, tmp_path / "scratch")
     wanted = Contract(size=64, stride=32, max_detections=1000, score_threshold=0.3)
     assert draft.contract == wanted
-    assert draft.payload == ("model.onnx", "source/notes/why.txt", "source/version.json")
+    assert draft.payload == ("MODEL_CARD.md", "model.onnx", "source/notes/why.txt", "source/version.json")
 
 
 def test_a_graph_with_its_contract_beside_it_and_claims_about_classes(tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def hungry(folder: Path) -> Path:
         (no_graph, ImportRefusal.UNREADABLE, "does not load"),
         (two_graphs, ImportRefusal.UNREADABLE, "a.onnx, b.onnx"),
         (wrong_input, ImportRefusal.CONTRACT, "not one uint8"),
-        (fixed_size, ImportRefusal.CONTRACT, "not of any batch, height and width"),
+        (fixed_size, ImportRefusal.CONTRACT, "not of any height and width"),
         (wrong_contract, ImportRefusal.CONTRACT, "channels are r, g, b"),
         (nan, ImportRefusal.BROKEN, "NaN"),
         (crashing, ImportRefusal.BROKEN, "took its process down"),

@@ -174,7 +174,9 @@ def test_blame_rolls_back_at_once_in_every_phase_with_traffic(make, clock: float
 @pytest.mark.parametrize("make", [with_canary, paused, held])
 def test_a_canary_that_does_not_load_is_rolled_back(make) -> None:  # type: ignore[no-untyped-def]
     decision = decide(make().state, situation(None, 0.0, load_failure="truncated file", ready=False))
-    assert decision == RollBack(ReasonCode.LOAD_FAILURE, "the canary does not load: truncated file")
+    assert decision == RollBack(
+        ReasonCode.LOAD_FAILURE, "the canary does not load or stay alive: truncated file"
+    )
 
 
 def test_a_pause_freezes_promotion_and_every_timer() -> None:

@@ -29,9 +29,9 @@ from tests import models
 WAIT_SECONDS = 40.0
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Waits until `condition` holds; fails the test when it never does."""
-    until = monotonic() + WAIT_SECONDS
+def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Waits until `condition` holds; fails the test when it does not within `seconds`."""
+    until = monotonic() + seconds
     while not condition():
         assert monotonic() < until, f"waited in vain for {what}"
         sleep(0.02)
@@ -85,6 +85,7 @@ class House:
             "load_timeout_seconds": 30.0,
             "shadow_nice": 0,  # the tests' machine is busy, and here somebody waits
             "shadow_report_seconds": 0.1,
+            "batch_wait_seconds": 0.0,  # the tests' models are so small that requests would share runs
         }
         self.settings = InferenceSettings(outputs=root / "outputs", **(defaults | settings))  # type: ignore[arg-type]
         self.metrics = Metrics()

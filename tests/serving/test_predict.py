@@ -441,3 +441,38 @@ def test_a_tester_gets_the_version_that_he_asks_for_and_is_no_evidence(tmp_path:
     ] * 3
     assert not ordinary.override
     assert sum(cell.successes + cell.failures for cell in slice_) == 1
+
+
+def test_an_overloaded_service_refuses_before_the_coin_and_blames_no_version(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY, TO_CURRENT], queue_size=4, predict_timeout_seconds=30.0) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        workers = [*made.pids(1), *made.pids(version)]
+
+        async def run() -> list[Prediction | BaseException]:
+            tasks: list[asyncio.Task[Prediction]] = []
+            while len(tasks) < 12:
+                tasks.append(asyncio.create_task(made.predictor.predict(*pair())))
+                while not tasks[-1].done() and sum(in_flight(made, rollout)) < sum(
+                    not t.done() for t in tasks
+                ):
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)  # from the ticket to the queue
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        answers = asyncio.run(run())
+        refused = [answer for answer in answers if isinstance(answer, Unavailable)]
+        assert len(refused) == 4, "two are at the workers; six wait, three of four places each"
+        assert all(answer.retry_after == 1.0 for answer in refused)
+        found = observed(made, rollout, 8)
+        assert sum(cell.failures for cell in found) == 0
+        assert {arm: sum(c.successes for c in found if c.arm is arm) for arm in Arm} == dict.fromkeys(Arm, 4)
+
+
+def in_flight(made: House, rollout: int) -> list[int]:
+    return [made.counters.in_flight(arm, rollout) for arm in Arm]

@@ -1,9 +1,11 @@
 """What is loaded, and what happens when something does not load."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from time import monotonic
 
@@ -308,3 +310,71 @@ def test_while_one_worker_is_busy_another_answers(tmp_path: Path) -> None:
             return await asyncio.gather(*answers)
 
         assert len(asyncio.run(run())) == 8
+
+
+def test_a_canary_whose_workers_die_again_and_again_is_a_load_failure(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], crash_limit=3) as made:
+        version = publish(made.store, drafts.crashing_live(tmp_path / "bad"))
+        start_canary(made.store, version)
+        made.wait_serves(1, version)
+        for _ in range(3):
+            wait_for(lambda: made.pids(version) or failed(made, version), "a worker of the canary")
+            assert ask(made, size=48)[0].target.version == 1
+        wait_for(lambda: failed(made, version), "the load failure")
+        assert "died 3 times in a row without an answer; the worker was killed by SIGFPE." in failed(
+            made, version
+        )
+        wait_for(lambda: beats_failed(made, version), "the heartbeat")
+        made.wait_serves(1)
+        assert ask(made, size=48)[0].assigned == "current"
+
+
+def test_current_is_started_again_for_ever(tmp_path: Path) -> None:
+    with house(tmp_path, crash_limit=1) as made:
+        for _ in range(3):
+            wait_for(lambda: made.pids(1), "a worker")
+            (worker,) = made.pids(1)
+            os.kill(worker, signal.SIGKILL)
+            wait_for(lambda gone=worker: gone not in made.pids(1), "its end")
+        wait_for(lambda: made.pids(1), "a worker")
+        assert not failed(made, 1)
+        assert len(ask(made)) == 1
+
+
+def test_a_canary_loads_at_low_priority_and_current_is_restarted_at_full(tmp_path: Path) -> None:
+    with house(tmp_path, worker_nice=7) as made:
+        version = made.healthy(2)
+        start_canary(made.store, version)
+        for digest_of, expected in ((version, 7), (1, 0), (version, 7)):
+            if made.pids(digest_of):
+                os.kill(made.pids(digest_of)[0], signal.SIGKILL)
+            wait_for(made.loading, "a worker that loads")
+            wait_for(lambda nice=expected: nice in loading_nice(made), f"a load at nice {expected}")
+            wait_for(lambda one=digest_of: made.pids(one), "the worker")
+
+
+def loading_nice(made: House) -> set[int]:
+    """Of the threads that load a model now."""
+    found = set()
+    for process in made.loading():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            found |= {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()[1:]}
+    return found
+
+
+def test_a_load_waits_for_threads_and_nothing_else_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with house(tmp_path, workers=2) as made:
+        version = made.healthy(2)
+        before = threading.stack_size(1 << 46)  # more than there is: no thread starts
+        try:
+            start_canary(made.store, version)
+            wait_for(lambda: "A load has to wait." in caplog.text, "the shortage")
+            assert ask(made)[0].target.version == 1
+            seq = made.store.state().seq
+            wait_for(lambda: any(r.seq == seq for r in made.store.replicas(0.0)), "a whole round")
+        finally:
+            threading.stack_size(before)
+        made.wait_serves(1, version)
+        assert not failed(made, version)

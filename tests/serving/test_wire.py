@@ -61,7 +61,8 @@ def test_replies_come_back_whole(ends: Ends) -> None:
     wire.send_reply(ends[1], wire.Status.OK, rows.tobytes())
     status, payload = wire.receive_reply(ends[0], max_bytes=1000)
     assert status is wire.Status.OK
-    assert np.array_equal(wire.rows(payload), rows)
+    assert np.array_equal(wire.rows(payload, 1), rows[None])
+    assert np.array_equal(wire.rows(payload, 2), rows.reshape(2, 5, 6))
     wire.send_reply(ends[1], wire.Status.RAISED, wire.words("ü" * 10_000))
     status, payload = wire.receive_reply(ends[0], max_bytes=0)
     assert status is wire.Status.RAISED

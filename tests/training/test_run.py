@@ -15,7 +15,8 @@ from serinus.core.ids import Digest
 from serinus.data.dataset import Dataset
 from serinus.store import Store
 from serinus.training.compact import Compact
-from serinus.training.run import Summary, train
+from serinus.training.reporting import Summary
+from serinus.training.run import train
 from serinus.training.trainer import Phase, Progress, Trained, TrainSpec
 from tests.training.conftest import SPEC
 
@@ -27,7 +28,8 @@ def test_a_draft_is_complete(draft: Path) -> None:
         "best.pt",
         "best.json",
         *(f"training/{n}" for n in ("golden.npz", "results.csv", "summary.json")),
-        *(f"training/{n}" for n in ("loss.png", "confusion_matrix.png")),
+        *(f"training/{n}" for n in ("loss.png", "confusion_matrix.png", "examples.jpg")),
+        "MODEL_CARD.md",
     }
     assert found.contract.size == 96
     assert found.contract.stride == 16
@@ -48,6 +50,12 @@ def test_lineage_names_the_pictures_it_was_trained_on(draft: Path, dataset: Data
     assert lineage.dataset == dataset.id
     assert lineage.trainer == "compact"
     assert lineage.config["seed"] == SPEC.seed
+    assert lineage.config["dataset_sha256"] == dataset.manifest.sha256
+    assert lineage.config["pairs"]["train"] == len(dataset.pairs("train"))
+    assert len(lineage.config["code_sha256"]) == 64
+    card = (draft / "MODEL_CARD.md").read_text()
+    assert dataset.manifest.sha256 in card
+    assert "](training/examples.jpg)" in card
 
 
 def test_golden_pictures_are_not_from_the_training_split(draft: Path, dataset: Dataset) -> None:
@@ -67,7 +75,7 @@ def test_results_and_pictures_for_people(draft: Path) -> None:
     summary = msgspec.json.decode((draft / "training/summary.json").read_bytes(), type=Summary)
     assert summary.epochs == 2
     assert summary.best["map50"] == pytest.approx(max(float(row["map50"]) for row in rows), abs=1e-5)
-    for name in ("loss.png", "confusion_matrix.png"):
+    for name in ("loss.png", "confusion_matrix.png", "examples.jpg"):
         picture = cv2.imread(str(draft / "training" / name))
         assert picture is not None
         assert picture.std() > 5
@@ -157,6 +165,8 @@ class _Forger:
     """Trains for real, then changes its golden results to what its model does not answer."""
 
     name = "forger"
+    licence = "CC0-1.0"
+    summary = "Lies."
 
     def train(
         self,
@@ -166,8 +176,11 @@ class _Forger:
         *,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
+        checkpoint: Path | None,
     ) -> Trained:
-        trained = Compact().train(spec, dataset, out, progress=progress, cancelled=cancelled)
+        trained = Compact().train(
+            spec, dataset, out, progress=progress, cancelled=cancelled, checkpoint=checkpoint
+        )
         golden = out / "training/golden.npz"
         with np.load(golden, allow_pickle=False) as arrays:
             images, detections = arrays["images"], arrays["detections"].copy()

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from serinus.artifact.manifest import Contract
 from serinus.core.enums import Stratum
 from serinus.ui.headers import HEADERS
 from tests.api.stage import Stage, zipped
@@ -289,6 +291,20 @@ async def test_a_rollout_that_is_over_can_be_undone_from_the_versions_too(stage:
     assert (await page(stage, "/versions")).actions == {"undo", "start"}
     assert (await page(stage, "/versions/1")).actions == {"undo", "start"}
     assert (await page(stage, "/versions/2")).actions == set()
+
+
+async def test_a_version_shows_its_card(stage: Stage) -> None:
+    draft = stage.root / "draft"
+    draft.mkdir()
+    (draft / "model.onnx").write_bytes(b"a model")
+    (draft / "contract.json").write_bytes(msgspec.json.encode(Contract()))
+    (draft / "MODEL_CARD.md").write_text("# What it is\n\n<b>Never seen snow.</b>\n")
+    stage.store.publish(draft, note="with a card", actor="publisher", initial=True)
+    shown = await page(stage, "/versions/1")
+    assert "<b>Never seen snow.</b>" in shown.text, "as words"
+    async with stage.client() as client:
+        reply = await client.get("/api/versions/1/files/MODEL_CARD.md")
+    assert reply.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 async def test_what_is_not_there_is_told_in_words(stage: Stage) -> None:

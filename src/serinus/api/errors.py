@@ -199,19 +199,22 @@ def responses(*types: type[SerinusError]) -> dict[int | str, dict[str, object]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answers errors by the table, and serves the pages that their `type` opens."""
+    """Answers errors by the table, and serves the pages that their `type` opens.
 
-    def expected(_request: Request, error: Exception) -> JSONResponse:
+    The handlers run in the loop: also for want of descriptors or threads an error gets its words.
+    """
+
+    async def expected(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, SerinusError)
         return problem_of(error)
 
-    def http(_request: Request, error: Exception) -> JSONResponse:
+    async def http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         default = TABLE[InvalidInput] if error.status_code < 500 else _INTERNAL
         kind = _BY_STATUS.get(error.status_code, default)
         return problem(kind, str(error.detail), status=error.status_code, headers=error.headers)
 
-    def invalid(_request: Request, error: Exception) -> JSONResponse:
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         found = [
             f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()[:8]

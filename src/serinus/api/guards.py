@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serinus.api.departure import ClientLeft
 from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
 from serinus.api.forms import BODY, Intake
-from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge
+from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge, Unavailable
 from serinus.core.ids import NewId
 from serinus.observe.logs import fields, request_context
 
@@ -36,6 +36,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORT = {"http": "80", "https": "443"}
+_JSON_STARTS = (b"{", b"[", b'"')
 _DRAIN_SECONDS = 10.0
 _CLOSE = {"Connection": "close"}
 
@@ -92,6 +93,10 @@ class Guards:
                 await body.answer_too_large()
             except (ClientLeft, ClientDisconnect):
                 log.info("The client left.", extra=fields(path=scope["path"]))
+            except MemoryError:
+                log.exception("There was no memory for a request.", extra=fields(path=scope["path"]))
+                if not body.started:
+                    await problem_of(_no_memory())(scope, receive, body.send)
             except Exception:
                 if body.over and not body.started:  # it stumbled over what it was not given
                     await body.answer_too_large()
@@ -101,6 +106,10 @@ class Guards:
                     await internal()(scope, receive, body.send)
             else:
                 await body.answer_too_large()
+
+
+def _no_memory() -> Unavailable:
+    return Unavailable("This machine is short of memory.", remedy="Try again soon.", retry_after=1.0)
 
 
 def install(app: FastAPI, rules: GuardRules, new_id: NewId) -> None:
@@ -228,7 +237,8 @@ class _Through:
 
 
 class _Body:
-    """Counts a request's body and, once it is over the limit, answers 413 in place of the app."""
+    """Counts a request's body and, once it is over the limit, answers in place of the app: 413, or 400 when
+    it is JSON of which nobody said that it ends."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, *, request_id: str, rules: GuardRules
@@ -248,6 +258,8 @@ class _Body:
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         self.over = declared.isdecimal() and int(declared) > self.limit
+        self._ends = bool(declared)
+        self._start = b""
         self._asks = headers.get("expect", "").lower() == "100-continue"
         """Whether the client waits for a word before it sends the body."""
 
@@ -272,6 +284,7 @@ class _Body:
         message = await self._receive()
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
+            self._start = self._start or message.get("body", b"").lstrip()[:1]
             self._more = message.get("more_body", False)
             self.over = self._size > self.limit
             if self.over:
@@ -290,13 +303,15 @@ class _Body:
         await self._send(message)
 
     async def answer_too_large(self) -> None:
-        """Sends the 413 if the body was over the limit and nothing was sent yet."""
+        """Sends the refusal if the body was over the limit and nothing was sent yet."""
         if not self.over or self.started:
             return
         if not self._asks:
             await self._drain()
         self.over = False
-        await problem_of(self._error())(self.scope, self._receive, self.send)
+        endless = not self._ends and self._start in _JSON_STARTS
+        error = self._endless() if endless else self._error()
+        await problem_of(error)(self.scope, self._receive, self.send)
 
     async def _drain(self) -> None:
         """Reads on for a while: a client that is still sending would see a reset, not the answer."""
@@ -309,7 +324,10 @@ class _Body:
             self._more = message.get("more_body", False)
 
     def _error(self) -> _BodyTooLarge:
-        return _BodyTooLarge(
-            f"The request body is larger than {self.limit} bytes.",
-            remedy=f"The setting {self.setting} is the limit." if self.setting else "Send less at once.",
-        )
+        return _BodyTooLarge(f"The request body is larger than {self.limit} bytes.", remedy=self._remedy())
+
+    def _endless(self) -> InvalidInput:
+        return InvalidInput(f"The JSON does not end within {self.limit} bytes.", remedy=self._remedy())
+
+    def _remedy(self) -> str:
+        return f"The setting {self.setting} is the limit." if self.setting else "Send less at once."

@@ -40,14 +40,12 @@ from serinus.api.replica import Replica, stratum_of
 from serinus.api.schema import answers, answers_words, describe, json_response, takes, takes_form
 from serinus.core.enums import Stratum
 from serinus.core.errors import InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
-from serinus.core.ids import Clock, Coin, NewId
 from serinus.imagery.decode import Data
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE
 from serinus.serving.assignment import Caller
 from serinus.serving.feedback import GroundTruth, Taken, take
 from serinus.serving.prediction import Prediction
-from serinus.serving.settings import InferenceSettings
 from serinus.store import Routes, Store
 
 DOCUMENTS: list[type] = [
@@ -78,14 +76,13 @@ _EXAMPLES = {
 }
 
 
-def build_app(
-    settings: InferenceSettings, store: Store, *, clock: Clock, new_id: NewId, coin: Coin
-) -> FastAPI:
-    """The app. Its lifespan starts the replica's loop (which loads the versions) and ends the workers.
+def build_app(replica: Replica) -> FastAPI:
+    """The app. Its lifespan starts the replica's loop (which loads the versions), if it does not run yet, and
+    ends the workers.
 
     `app.state.replica` holds the parts.
     """
-    replica = Replica(settings, store, clock=clock, new_id=new_id, coin=coin)
+    settings = replica.settings
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -129,7 +126,7 @@ def build_app(
             limit_settings={"/batch_predict": "MAX_UPLOAD_MB", "/feedback": ""},
             health_paths=frozenset({"/healthz", "/readyz", oip_routes.LIVE, oip_routes.READY}),
         ),
-        new_id,
+        replica.new_id,
     )
     return app
 
@@ -297,6 +294,8 @@ def _shadow(replica: Replica, prediction: Prediction, pre: Data, post: Data) -> 
 
 
 def _add_status(app: FastAPI, replica: Replica) -> None:
+    settings = replica.settings
+
     @app.get(
         "/model-status",
         summary="Which versions serve, and how far the canary is",
@@ -311,6 +310,8 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
                 failed=replica.residency.failed,
                 store_reachable=replica.agent.store_reachable,
                 replica=replica.agent.name,
+                device=settings.device,
+                seats=replica.residency.seats(),
             )
         )
 

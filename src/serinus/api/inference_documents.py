@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from serinus.core.enums import Arm, RolloutPhase
+from serinus.core.enums import Arm, Device, RolloutPhase
 from serinus.core.ids import Digest, Version
 
 NOTICE = "Decision support, verify on the ground."
@@ -151,9 +151,34 @@ class RolloutNow(_Document, frozen=True, kw_only=True):
     phase: RolloutPhase
     share: float
     """Share of requests that the canary gets here."""
+    sequential: bool
+    """The canary took the place of current, for want of memory: while it is loaded, nobody answers."""
     clock_seconds: float
     """The window's clock."""
     window_seconds: float
+
+
+class Batches(_Document, frozen=True, kw_only=True):
+    """Whether requests share runs of a version's model."""
+
+    on: bool
+    size: int
+    """Most requests in one run."""
+    wait_ms: float
+    """How long the first of them waits for others, at most."""
+    why: str
+    """What was measured, in words."""
+    measured_ms: dict[str, float]
+    """Pictures in a batch -> time of the whole batch."""
+
+
+class Loaded(_Document, frozen=True, kw_only=True):
+    """A version that can be asked here."""
+
+    version: Version
+    workers: int
+    """Processes that are ready for it."""
+    batching: Batches
 
 
 class ModelStatus(_Document, frozen=True, kw_only=True):
@@ -177,6 +202,10 @@ class ModelStatus(_Document, frozen=True, kw_only=True):
     store_reachable: bool = True
     """False while the journal cannot be read; what is loaded goes on serving."""
     replica: str = ""
+    device: Device = Device.CPU
+    """What runs the models here."""
+    loaded: list[Loaded] = []
+    """The newest first."""
 
 
 class Health(_Document, frozen=True, kw_only=True):

@@ -1,14 +1,22 @@
 """`/model-status`: a pure projection of the registry and of what this replica has loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec import UNSET, UnsetType
 
-from serinus.api.inference_documents import DeploymentMode, ModelStatus, RolloutNow, VersionStamp
-from serinus.core.enums import RolloutPhase
+from serinus.api.inference_documents import (
+    Batches,
+    DeploymentMode,
+    Loaded,
+    ModelStatus,
+    RolloutNow,
+    VersionStamp,
+)
+from serinus.core.enums import Device, RolloutPhase
 from serinus.core.ids import Digest
 from serinus.rollout.state import State
+from serinus.serving.residency import Seat
 from serinus.serving.routing import RouteSnapshot, Target
 from serinus.store import Routes
 
@@ -21,6 +29,8 @@ def model_status(
     failed: Mapping[Digest, str],
     store_reachable: bool,
     replica: str,
+    device: Device,
+    seats: Sequence[Seat],
 ) -> ModelStatus:
     """The documented members, and ours beside them.
 
@@ -55,12 +65,30 @@ def model_status(
             version=rollout.version,
             phase=rollout.phase,
             share=snapshot.share,
+            sequential=rollout.sequential,
             clock_seconds=clock,
             window_seconds=window,
         ),
         load_failures=dict(failed),
         store_reachable=store_reachable,
         replica=replica,
+        device=device,
+        loaded=[_loaded(seat) for seat in seats],
+    )
+
+
+def _loaded(seat: Seat) -> Loaded:
+    batching = seat.pool.batching
+    return Loaded(
+        version=seat.target.version,
+        workers=len(seat.pool.pids),
+        batching=Batches(
+            on=batching.on,
+            size=batching.size,
+            wait_ms=round(1000 * batching.wait_seconds, 3),
+            why=batching.why,
+            measured_ms={str(size): round(took, 3) for size, took in batching.milliseconds.items()},
+        ),
     )
 
 

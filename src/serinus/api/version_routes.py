@@ -17,6 +17,7 @@ from serinus.core.ids import Digest, Version
 
 _TYPES = {
     ".csv": "text/plain; charset=utf-8",
+    ".jpg": "image/jpeg",
     ".json": "application/json",
     ".md": "text/plain; charset=utf-8",
     ".png": "image/png",

@@ -75,6 +75,7 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.QUALITY_GATE: "it is worse on a golden set",
     ReasonCode.TRAINED_ON_GOLDEN: "it was trained on a golden set",
     ReasonCode.SIGNATURE: "nobody trusted has signed it",
+    ReasonCode.MEMORY: "there is no room for it beside current",
     ReasonCode.SHARED_FAILURE: "both versions fail",
     ReasonCode.INSUFFICIENT: "there is too little evidence",
     ReasonCode.ASSIGNMENT: "the traffic split is not the declared one",

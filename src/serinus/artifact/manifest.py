@@ -1,11 +1,13 @@
 """The manifest of a version: immutable, named by its own digest, the only thing serving believes."""
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from serinus.core.ids import Digest
+
+_T = TypeVar("_T")
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,14 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     """sha256 of the post image of every training and validation pair: a golden tile must not be here."""
     code: str = ""
     """Version of Serinus that trained it."""
+
+
+def told(lineage: Lineage, name: str, kind: type[_T], otherwise: _T) -> _T:
+    """Member `name` of a lineage's `config` if it is of `kind`: foreign trainers may say anything there."""
+    try:
+        return msgspec.convert(lineage.config.get(name, otherwise), kind)
+    except msgspec.ValidationError:
+        return otherwise
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,8 @@ READ_SECONDS = 20.0
 """How long a client may take nothing of its answer."""
 MOST_CONNECTIONS = 1000
 """More are answered 503 and closed."""
+MOST_REFUSED = 100
+"""So many at once are told so; more are cut off, for each takes a descriptor as long as it is told."""
 _LINGER_SECONDS = 1.0
 
 
@@ -46,7 +48,10 @@ class Connection(Reading):
         self._unread = 0
         self._stalled = self._since
         self._over = False
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.most + MOST_REFUSED:
+            self._over = True
+            self.transport.abort()
+        elif len(self.connections) > self.most:
             self._refuse(TABLE[Unavailable], "There are too many connections.", "Retry-After: 1\r\n")
 
     def data_received(self, data: bytes) -> None:

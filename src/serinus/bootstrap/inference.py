@@ -4,19 +4,16 @@ It starts without the store too: it then serves what it knew last, or becomes re
 """
 
 import logging
-import os
 import socket
 from typing import Any
 
-from fastapi import FastAPI
-
-from serinus.api.inference_app import build_app
 from serinus.api.replica import Replica
-from serinus.bootstrap import edge
+from serinus.bootstrap import edge, machine
+from serinus.bootstrap.device import device_of
 from serinus.bootstrap.process import die_with_parent
-from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.wiring import ensure_base, open_for_loop, open_store
+from serinus.core.enums import Device
 from serinus.core.errors import Unavailable
 from serinus.observe import logs
 from serinus.serving.settings import InferenceSettings
@@ -25,9 +22,12 @@ from serinus.store import Store
 log = logging.getLogger("serinus.infer")
 
 
-def build(settings: Settings, store: Store) -> FastAPI:
-    """The app; its lifespan starts the workers."""
-    return build_app(
+def _replica(settings: Settings, store: Store, device: Device) -> Replica:
+    cores = machine.cores()
+    # On a GPU versions share it, and batches fill it: more processes would only take its memory.
+    memory = int(settings.infer_memory_mb * MEGABYTE) or machine.memory_bytes()
+    most = 1 if device is Device.CUDA else machine.workers(cores, memory)
+    return Replica(
         InferenceSettings(
             outputs=settings.outputs,
             replica=socket.gethostname(),
@@ -36,11 +36,15 @@ def build(settings: Settings, store: Store) -> FastAPI:
             slice_seconds=settings.slice_seconds,
             predict_timeout_seconds=settings.predict_timeout_seconds,
             load_timeout_seconds=settings.load_timeout_seconds,
-            workers=settings.workers,
+            workers=settings.infer_workers or most,
+            device=device,
+            batch_wait_seconds=settings.batch_wait_seconds,
+            worker_memory_bytes=settings.worker_memory_mb * MEGABYTE,
+            memory_bytes=int(settings.infer_memory_mb * MEGABYTE),
             queue_size=settings.queue_size,
             max_requests=4 * settings.queue_size,
             model_name=settings.model_name,
-            decode_threads=len(os.sched_getaffinity(0)),
+            decode_threads=cores,
             keep_predictions=settings.keep_predictions,
             keep_pictures=settings.keep_pictures,
             max_body_bytes=int(settings.max_body_mb * MEGABYTE),
@@ -58,22 +62,29 @@ def build(settings: Settings, store: Store) -> FastAPI:
 
 def describe(settings: Settings) -> dict[str, Any]:
     """The OpenAPI document."""
-    return build(settings, open_store(settings)).openapi()
+    from serinus.api.inference_app import build_app
+
+    return build_app(_replica(settings, open_store(settings), Device.CPU)).openapi()
 
 
 def run(settings: Settings, parent: int | None = None) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Raises WrongSettings when DEVICE asks for what is not here."""
     die_with_parent(parent)
     logs.setup(format=settings.log_format, level=settings.log_level)
+    device = device_of(settings)
     store = open_for_loop(settings)
     try:
         ensure_base(store, settings)
     except Unavailable as error:
         log.warning("Starting without the store: %s", error.message)
-    app = build(settings, store)
-    replica: Replica = app.state.replica
+    replica = _replica(settings, store, device)
+    replica.agent.start()
+    # While the first version loads: the web stack takes as long.
+    from serinus.api.inference_app import build_app
+    from serinus.bootstrap.server import serve
+
     serve(
-        app,
+        build_app(replica),
         settings.infer_host,
         settings.infer_port,
         stopping=replica.drain,

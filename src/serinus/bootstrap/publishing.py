@@ -1,15 +1,30 @@
-"""Publishing an ONNX graph that stands alone: its draft is made and tried before anything is published."""
+"""Publishing by hand: a draft in a directory, or an ONNX graph that stands alone and is tried first."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
-from serinus.artifact.validate import CONTRACT, METRICS, MODEL
+from serinus.artifact.card import CARD, write_card
+from serinus.artifact.validate import CONTRACT, METRICS, MODEL, read_draft
 from serinus.bootstrap.settings import Settings
 from serinus.core.errors import InvalidInput
 from serinus.core.ids import Version
 from serinus.engine.conversion import convert
 from serinus.store import Sign, Store
+
+
+def publish_directory(store: Store, directory: Path, *, note: str, actor: str, sign: Sign) -> Version:
+    """Publishes a draft as it is; one without a model card is copied first and gets it, since a directory
+    that somebody names is not written to. Raises InvalidInput for a bad draft.
+    """
+    if (directory / CARD).exists() or directory.is_symlink():
+        return store.publish(directory, note=note, actor=actor, sign=sign)
+    read_draft(directory)  # before anything is copied
+    with tempfile.TemporaryDirectory(prefix="serinus-publish-") as folder:
+        draft = Path(folder) / "draft"
+        shutil.copytree(directory, draft)
+        write_card(draft)
+        return store.publish(draft, note=note, actor=actor, sign=sign)
 
 
 def publish_graph(

@@ -1,6 +1,7 @@
 """Running an app on uvicorn: one place for its limits, and for how it stops."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -9,11 +10,15 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 
-from serinus.bootstrap.connection import Connection
+from serinus.bootstrap.connection import MOST_REFUSED, Connection
 
 _DRAIN_SECONDS = 10.0
 _IDLE_SECONDS = 15
 _LOOK_SECONDS = 1.0
+_OWN_DESCRIPTORS = 100
+"""Kept for files, workers and pictures on their way to them; connections get the rest."""
+_ACCEPTED_AT_ONCE = 100
+"""asyncio accepts so many before it looks at the first of them."""
 
 
 class _Server(uvicorn.Server):
@@ -79,6 +84,7 @@ def serve(
     `stopping` is called when the signal arrives, in the main thread; requests are taken for `delay_seconds`
     more, and those in flight get `drain_seconds`.
     """
+    Connection.most = min(Connection.most, _room_for_connections())
     config = uvicorn.Config(
         app,
         host=host,
@@ -88,7 +94,19 @@ def serve(
         access_log=False,
         server_header=False,
         http=Connection,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=round(drain_seconds),
     )
     _Server(config, stopping, delay_seconds).run()
+
+
+def _room_for_connections() -> int:
+    """How many the descriptors allow, of which this process then has as many as it may.
+
+    Beyond, a connection is told so. Without descriptors it could not even be accepted, and asyncio would try
+    again and again.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(1, hard - _OWN_DESCRIPTORS - _ACCEPTED_AT_ONCE - MOST_REFUSED)

@@ -5,7 +5,6 @@ has it, a flag of the same name (`--window-seconds 30`). `serinus settings` prin
 generated from them. Rooms never read settings: the wiring modules hand them values.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -66,6 +65,8 @@ class Settings(BaseSettings):
     """Training epochs, when nothing else is said."""
     batch: Annotated[int, Field(ge=1, le=512)] = 8
     """Pairs per training step, when nothing else is said."""
+    trainer: str = "compact"
+    """Who trains, when nothing else is said (`serinus trainers list`)."""
     train_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a training; 0 means one per core."""
 
@@ -150,7 +151,20 @@ class Settings(BaseSettings):
 
     # Serving limits
     infer_workers: Annotated[int, Field(ge=0)] = 0
-    """Worker processes per loaded version; 0 means one per core."""
+    """Worker processes per loaded version, each with one thread; 0 means one per core that this process may
+    use (affinity, cgroup), fewer where memory is short, and one on a GPU. Loaded are current, a canary, and
+    the previous version while it stands by for an undo; a shadow policy adds a worker to the first two."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What runs the models: cpu; cuda (an NVIDIA GPU, with the package onnxruntime-gpu in place of
+    onnxruntime); auto: cuda where it works."""
+    batch_wait_seconds: Annotated[float, Field(ge=0)] = 0.005
+    """How long a request may wait for others to share a run of the model with, seconds; 0: never. It does so
+    only where a version's first worker measured that batches pay; /model-status says which."""
+    worker_memory_mb: Annotated[int, Field(ge=64)] = 4096
+    """What a model may allocate in one worker process, MB; more fails the request, or ends the worker."""
+    infer_memory_mb: Annotated[float, Field(ge=0)] = 0.0
+    """What the inference service with all its workers may take, MB; a version is loaded beside another one
+    only if it is expected to fit. 0: what the container or the machine has."""
     predict_timeout_seconds: Seconds = 10.0
     """How long a version may take over one pair, seconds; then the request counts as its failure."""
     load_timeout_seconds: Seconds = 120.0
@@ -190,8 +204,8 @@ class Settings(BaseSettings):
 
     # MLflow
     mlflow_tracking_uri: SecretStr | None = None
-    """Server that outcomes are told to, instead of the one that a version was imported from; may carry
-    credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
+    """Server that trainings are told to as runs, and outcomes, instead of the one that a version was imported
+    from; may carry credentials. MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are sent to this one only."""
     mlflow_alias: str = ""
     """Alias in MLflow that follows the version that is current, if that was imported. Empty: none is set."""
     mlflow_max_mb: Annotated[float, Field(gt=0)] = 2_000.0
@@ -237,11 +251,6 @@ class Settings(BaseSettings):
     def token(self) -> str:
         """The control token; empty when there is none."""
         return self.api_token.get_secret_value() if self.api_token else ""
-
-    @property
-    def workers(self) -> int:
-        """Worker processes per loaded version."""
-        return self.infer_workers or len(os.sched_getaffinity(0))
 
     @property
     def import_limits(self) -> Limits:

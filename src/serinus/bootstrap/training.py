@@ -14,6 +14,7 @@ from serinus.bootstrap.datasets import At, Move, import_data, reporting, turn_do
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.publication import KEPT, publish
 from serinus.bootstrap.settings import Settings
+from serinus.bootstrap.trackers import tracking
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.errors import Cancelled, InvalidInput, NotFound
 from serinus.core.ids import Digest, Version
@@ -24,9 +25,26 @@ from serinus.jobs.report import JobReporter
 from serinus.store import Store
 
 if TYPE_CHECKING:
-    from serinus.training.trainer import Progress
+    from serinus.training.trainer import Progress, TrainSpec
 
 _STALE_SECONDS = 7 * 24 * 3600.0
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training is asked for beyond the settings; see `serinus train --help`."""
+
+    seed: int = 0
+    base: str = "current"
+    size: str = "n"
+    inputs: str = "pre-post"
+    precision: str = "auto"
+    patience: int = 20
+    tile: int = 640
+    family: str = ""
+    baseline: bool = False
+    fresh: bool = False
+    tensorboard: Path | None = None
+    note: str = ""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,33 +54,34 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     best_epoch: int
     metrics: dict[str, float]
+    baseline: str = ""
+    """Whether six channels beat three, in words; empty when nobody asked."""
 
 
 def train_and_publish(
     settings: Settings,
+    wish: Wish,
     *,
     data: str,
     upload: Path | None,
     confirm: bool = False,
-    seed: int,
-    base: str,
-    note: str,
     job: Path | None,
     progress: Move,
 ) -> Published:
     """Train on a data set (or on an upload, imported first) and publish what came out.
 
+    What kills a training leaves a checkpoint in DATA_DIR/checkpoints; an equal training goes on from it.
     Raises InvalidInput, NotFound, ModelFault, Cancelled; then nothing was published. A store that is away at
     the end is waited for; see `publication`.
     """
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from whoever serves.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from serinus.training.discovery import find
     from serinus.training.run import train
-    from serinus.training.trainer import TrainSpec
 
     stop = stop_event()
     with reporting(job) as reporter:
-        storable(note, "The note")  # before hours of work, not after
+        storable(wish.note, "The note")  # before hours of work, not after
 
         def cancelled() -> bool:
             return stop.is_set() or (reporter is not None and reporter.cancel_requested())
@@ -79,6 +98,7 @@ def train_and_publish(
             if reporter:
                 reporter.progress(0.99, words)
 
+        trainer = find(settings.trainer)
         store = open_store(settings)
         if upload is not None:
             with turn_down(reporter, upload.name):
@@ -88,23 +108,27 @@ def train_and_publish(
         sign = signing.sign(settings)
         ensure_base(store, settings)
         _keep_golden_apart(store, dataset)
-        spec = TrainSpec(
-            epochs=settings.epochs,
-            batch=settings.batch,
-            img_size=settings.img_size,
-            seed=seed,
-            base=_base(store, settings, base),
-            threads=settings.train_threads,
-            note=note,
-        )
+        spec = _spec(settings, wish, _base(store, settings, wish.base))
         drafts = _drafts(settings)
-        with tempfile.TemporaryDirectory(dir=drafts) as folder:
+        with (
+            tracking(settings, spec, dataset, tensorboard=wish.tensorboard) as trackers,
+            tempfile.TemporaryDirectory(dir=drafts) as folder,
+        ):
+
+            def moved(at: "Progress") -> None:
+                _tell(at, progress, reporter)
+                trackers.tell(at)
+
             draft = train(
                 spec,
                 dataset,
                 Path(folder) / "draft",
-                parent=_parent(store, base),
-                progress=lambda at: _tell(at, progress, reporter),
+                trainer=trainer,
+                parent=_parent(store, wish.base),
+                checkpoints=_swept(settings.data_dir / "checkpoints"),
+                fresh=wish.fresh,
+                with_baseline=wish.baseline,
+                progress=moved,
                 cancelled=cancelled,
                 trial_seconds=settings.trial_seconds,
                 trial_memory_mb=settings.trial_memory_mb,
@@ -112,17 +136,48 @@ def train_and_publish(
             if cancelled():
                 raise Cancelled("The training was cancelled; nothing was published.")
             done = publish(
-                settings, draft, note=note, actor="training", sign=sign, cancelled=cancelled, tell=waiting
+                settings,
+                draft,
+                note=wish.note,
+                actor="training",
+                sign=sign,
+                cancelled=cancelled,
+                tell=waiting,
             )
+            trackers.published(done.store, done.version)
         output, published = _outcome(done.store, done.version, settings.epochs)
         if reporter:
             reporter.succeed(output)
         return published
 
 
+def _spec(settings: Settings, wish: Wish, base: Path | None) -> "TrainSpec":
+    from serinus.training.trainer import Inputs, Precision, Size, TrainSpec
+
+    return TrainSpec(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        img_size=settings.img_size,
+        seed=wish.seed,
+        base=base,
+        threads=settings.train_threads,
+        size=Size(wish.size),
+        inputs=Inputs(wish.inputs),
+        precision=Precision(wish.precision),
+        patience=wish.patience,
+        tile=wish.tile,
+        family=wish.family,
+        note=wish.note,
+    )
+
+
 def _drafts(settings: Settings) -> Path:
     """The folder for models that are not published yet, without what killed trainings left there."""
-    folder = settings.data_dir / "drafts"
+    return _swept(settings.data_dir / "drafts")
+
+
+def _swept(folder: Path) -> Path:
+    """`folder`, made if need be, without what nobody has touched for a week."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         with suppress(FileNotFoundError):
@@ -147,11 +202,15 @@ def _tell(at: "Progress", progress: Move, reporter: JobReporter | None) -> None:
 
 def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, Published]:
     """What the training came to: for the job's record, and for the command's reply."""
-    from serinus.training.run import Summary
+    from serinus.training.baseline import FILE, Baseline
+    from serinus.training.reporting import Summary
 
     digest = store.state().versions[version].digest
     artifact, manifest = store.artifact(digest), store.manifest(digest)
     summary = msgspec.json.decode((artifact / "training" / "summary.json").read_bytes(), type=Summary)
+    compared = ""
+    if FILE in manifest.files:
+        compared = msgspec.json.decode((artifact / FILE).read_bytes(), type=Baseline).words
     output = TrainOutput(
         version=version,
         epochs_completed=summary.epochs,
@@ -174,6 +233,7 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
         dataset=manifest.lineage.dataset,
         best_epoch=summary.best_epoch,
         metrics=manifest.metrics,
+        baseline=compared,
     )
     return output, published
 

@@ -20,6 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from serinus.bootstrap import signing
+from serinus.bootstrap.device import device_of
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
@@ -226,13 +227,15 @@ def _prepare(settings: Settings, console: Console) -> None:
 
 
 def up(settings: Settings) -> None:
-    """Run the tree until SIGTERM or Ctrl-C. Raises Misconfigured when it cannot start."""
+    """Run the tree until SIGTERM or Ctrl-C. Raises Misconfigured (WrongSettings) when it cannot start."""
     console = Console(stderr=True)
     if (settings.infer_host, settings.infer_port) == (settings.ui_host, settings.ui_port):
         raise Misconfigured(
             f"Inference and dashboard cannot share {settings.ui_host}:{settings.ui_port}.",
             remedy="Choose another --infer-port or --ui-port.",
         )
+    if settings.device == "cuda":
+        device_of(settings)  # said once, here, and not by a child that is started again and again
     with sole_owner(settings.model_dir):
         require_free_port(settings.infer_host, settings.infer_port, "--infer-port")
         require_free_port(settings.ui_host, settings.ui_port, "--ui-port")

@@ -13,11 +13,13 @@ from serinus.cli import (
     data,
     demo,
     disagreements,
+    evaluate,
     feedback,
     golden,
     imports,
     jobs,
     keys,
+    lineage,
     policy,
     processes,
     replay,
@@ -25,6 +27,7 @@ from serinus.cli import (
     simulate,
     store,
     train,
+    trainers,
     versions,
 )
 from serinus.cli.exits import Exit
@@ -46,8 +49,12 @@ app.command(processes.settings)
 app.command(demo.demo)
 app.command(train.train)
 app.command(batch.batch)
+app.command(evaluate.evaluate)
+app.command(evaluate.compare)
+app.command(trainers.app, name="trainers")
 app.command(versions.publish)
 app.command(versions.app, name="versions")
+app.command(lineage.lineage)
 app.command(imports.app, name="import")
 app.command(rollout.app, name="rollout")
 app.command(policy.app, name="policy")

@@ -9,6 +9,7 @@ from serinus.cli.show import emit, say, table
 
 Parent = Annotated[int | None, Parameter(show=False)]
 """pid of the supervisor that this process must not outlive."""
+Device = Literal["auto", "cpu", "cuda"] | None
 
 
 def up(
@@ -20,6 +21,7 @@ def up(
     ui_host: str | None = None,
     window_seconds: float | None = None,
     share: float | None = None,
+    device: Device = None,
     log_format: Literal["text", "json"] | None = None,
 ) -> None:
     """Start everything on this machine: inference, dashboard, controller. Ctrl-C stops it.
@@ -38,6 +40,8 @@ def up(
         Shortest evaluation of a canary, seconds (default 180).
     share
         Share of requests that a canary gets (default 0.5).
+    device
+        What runs the models: cpu, cuda, or auto (default): cuda where it works.
     log_format
         Logs for people (text) or machines (json).
     """
@@ -51,22 +55,31 @@ def up(
             ui_host=ui_host,
             window_seconds=window_seconds,
             share=share,
+            device=device,
             log_format=log_format,
         )
     )
 
 
-def infer(*, where: Where = HERE, infer_port: int | None = None, parent: Parent = None) -> None:
+def infer(
+    *,
+    where: Where = HERE,
+    infer_port: int | None = None,
+    device: Device = None,
+    parent: Parent = None,
+) -> None:
     """Run only the inference service.
 
     Parameters
     ----------
     infer_port
         Port (default 9000).
+    device
+        What runs the models: cpu, cuda, or auto (default): cuda where it works.
     """
     from serinus.bootstrap.inference import run
 
-    run(where.settings(infer_port=infer_port), parent)
+    run(where.settings(infer_port=infer_port, device=device), parent)
 
 
 def ui(*, where: Where = HERE, ui_port: int | None = None, parent: Parent = None) -> None:

@@ -1,7 +1,7 @@
 """`serinus train`: from a data set to a published version."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,6 +18,16 @@ def train(
     img_size: int | None = None,
     seed: int = 0,
     base: str = "current",
+    trainer: str | None = None,
+    size: Literal["n", "s", "m"] = "n",
+    inputs: Literal["pre-post", "post"] = "pre-post",
+    precision: Literal["auto", "float32", "mixed"] = "auto",
+    patience: int = 20,
+    tile: int = 640,
+    family: str = "",
+    baseline: bool = False,
+    fresh: bool = False,
+    tensorboard: Path | None = None,
     note: str = "",
     upload: Annotated[Path | None, Parameter(show=False)] = None,
     confirm: Annotated[bool, Parameter(show=False)] = False,
@@ -41,29 +51,57 @@ def train(
         Same seed, same machine: same model.
     base
         What to start from: `current`, a version's number, or `none`.
+    trainer
+        Who trains (`serinus trainers list`; default: TRAINER, compact). `ultralytics` runs code under
+        AGPL-3.0: its terms cover whoever serves the result over a network.
+    size
+        Of the network: n, s or m.
+    inputs
+        What it sees: both pictures, or the one after the disaster alone.
+    precision
+        Of the arithmetic: auto is mixed on a GPU and float32 on the CPU.
+    patience
+        Stop after so many epochs without a better mAP50 on the watched split; 0: never.
+    tile
+        Pictures that are larger in training are trained in overlapping tiles of this size, pixels.
+    family
+        Of networks, where the trainer knows several: yolo11 or yolo26 for ultralytics.
+    baseline
+        Also train on the picture after the disaster alone, and say whether six channels beat it.
+    fresh
+        Start anew, although a training with equal settings was killed and could go on.
+    tensorboard
+        Folder for event files that TensorBoard shows (extra `tensorboard`).
     note
         What changed, for people.
     """
-    from serinus.bootstrap.training import train_and_publish
+    from serinus.bootstrap.training import Wish, train_and_publish
 
-    settings = where.settings(epochs=epochs, batch=batch, img_size=img_size)
+    settings = where.settings(epochs=epochs, batch=batch, img_size=img_size, trainer=trainer)
+    wish = Wish(
+        seed=seed,
+        base=base,
+        size=size,
+        inputs=inputs,
+        precision=precision,
+        patience=patience,
+        tile=tile,
+        family=family,
+        baseline=baseline,
+        fresh=fresh,
+        tensorboard=tensorboard,
+        note=note,
+    )
     with progress("train") as move:
         published = train_and_publish(
-            settings,
-            data=data,
-            upload=upload,
-            confirm=confirm,
-            seed=seed,
-            base=base,
-            note=note,
-            job=job,
-            progress=move,
+            settings, wish, data=data, upload=upload, confirm=confirm, job=job, progress=move
         )
     emit(
         published,
         output,
         lambda _: say(
-            f"Published version {published.version}: mAP50 {published.metrics['map50']:.3f}, "
+            (f"{published.baseline}\n" if published.baseline else "")
+            + f"Published version {published.version}: mAP50 {published.metrics['map50']:.3f}, "
             f"precision {published.metrics['precision']:.3f}, recall {published.metrics['recall']:.3f}."
         ),
     )

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from serinus.control import room
 from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Standing, standing
 from serinus.control.outcomes import numbers_of
 from serinus.control.trust import NOTHING_REQUIRED, Trust, insist
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
-from serinus.core.ids import Version
+from serinus.core.ids import Digest, Version
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.decide import steps_left
 from serinus.rollout.events import (
@@ -38,6 +39,8 @@ from serinus.store import Store
 BY_HAND = "by hand"
 _LONGEST_REASON = 2000
 _ATTEMPTS = 5
+_ALIVE_SECONDS = 10.0
+"""A replica whose heartbeat is so much older than the newest one counts as gone."""
 
 
 class _Draft(NamedTuple):
@@ -148,9 +151,26 @@ def undo(
         digest = state.versions[state.previous].digest
         store.verify(digest)
         insist(store, digest, trust, required=False)
-        return _Draft(Undone(version=state.previous, undone=state.current), _words(reason))
+        said = _words(reason)
+        if gap := _gap(store, state, digest):
+            said = f"{said} ({gap})"
+        return _Draft(Undone(version=state.previous, undone=state.current), said)
 
     return _decide(store, draft, actor, expect)
+
+
+def _gap(store: Store, state: State, digest: Digest) -> str:
+    """What is to be announced where the version must be loaded and finds no room; empty where it does.
+
+    Raises Conflict where the policy of the last rollout refuses that.
+    """
+    replicas = store.replicas()
+    newest = max((replica.time for replica in replicas), default=0.0)
+    on_no_room = Policy().on_no_room if state.last is None else state.last.policy.on_no_room
+    at = room.judge(store, replicas, digest, on_no_room, now=newest, fresh_seconds=_ALIVE_SECONDS)
+    if at.refused:
+        raise Conflict(at.words, remedy=room.REMEDY)
+    return at.words if at.sequential else ""
 
 
 def pause(store: Store, *, actor: str, reason: str = "", expect: int | None = None) -> Event:
@@ -221,10 +241,11 @@ def change_policy(
         same_ladder = rollout.policy.shares == policy.shares
         step = rollout.step if same_ladder else step_of(policy, rollout.share)
         fresh = not same_null(rollout.policy, policy)
+        kept = rollout.share == 0 or rollout.sequential
         body = PolicyChanged(
             rollout=rollout.number,
             policy=policy,
-            share=share_of_step(policy, rollout.baseline, step) if rollout.share > 0 else 0.0,
+            share=rollout.share if kept else share_of_step(policy, rollout.baseline, step),
             step=step,
             fresh=fresh,
             k=at.k,

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from serinus.control import gather, probing
+from serinus.control import gather, probing, room
 from serinus.control.arrivals import Arrivals
+from serinus.control.checks import Check
 from serinus.control.importing import Importer
 from serinus.control.ledger import Ledger, Standing, standing
 from serinus.control.outcomes import body_of
@@ -175,16 +176,37 @@ class Controller:
         if outcome.failed is not None:
             rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
             return self._append(state, rejected, outcome.reason)
-        share = share_of_step(rollout.policy, rollout.baseline, 0)
+        at = self._room(state, rollout)
+        report = outcome.report
+        if at.words:
+            check = Check(name="memory", failed=ReasonCode.MEMORY if at.refused else None, words=at.words)
+            report = {"checks": [*report["checks"], check.document()]}
+        if at.refused:
+            rejected = Rejected(rollout=rollout.number, code=ReasonCode.MEMORY, report=report)
+            return self._append(state, rejected, at.words)
+        share = 1.0 if at.sequential else share_of_step(rollout.policy, rollout.baseline, 0)
         verified = Verified(
             rollout=rollout.number,
             share=share,
-            report=outcome.report,
+            report=report,
             vouched=outcome.vouched,
             measured=outcome.measured,
             past=self._past(current),
+            sequential=at.sequential,
         )
-        return self._append(state, verified, outcome.reason)
+        return self._append(
+            state, verified, f"{outcome.reason} {at.words}" if at.sequential else outcome.reason
+        )
+
+    def _room(self, state: State, rollout: Rollout) -> room.Verdict:
+        return room.judge(
+            self._store,
+            self._store.replicas(),
+            state.versions[rollout.version].digest,
+            rollout.policy.on_no_room,
+            now=self._clock(),
+            fresh_seconds=self._settings.replica_fresh_seconds,
+        )
 
     def _past(self, current: Digest | None) -> Categories:
         """What `current` answered to users of late."""

@@ -6,6 +6,7 @@ import msgspec
 
 from serinus.core.ids import Digest
 from serinus.evidence.counts import Categories, added
+from serinus.rollout.room import shortage
 from serinus.store import Replica
 
 
@@ -41,6 +42,17 @@ def read(
         load_failure="; ".join(failures[:3]),
         tripped=any(rollout in replica.trips for replica in everyone),
     )
+
+
+def shortages(
+    replicas: Iterable[Replica], digest: Digest, model: int, *, now: float, fresh_seconds: float
+) -> tuple[list[str], float]:
+    """What each fresh replica without room for a version says, which has a model.onnx of `model` bytes and is
+    not loaded there; and how long a version takes to load there, seconds."""
+    fresh = [one for one in _fresh(replicas, now, fresh_seconds) if digest not in one.loaded]
+    short = {one.replica: words for one in fresh if (words := shortage(one.memory, model))}
+    seconds = [one.memory.load_seconds for one in fresh if one.memory is not None and one.replica in short]
+    return [f"{replica}: {words}" for replica, words in short.items()], max(seconds, default=0.0)
 
 
 def past(

@@ -78,6 +78,8 @@ class ReasonCode(StrEnum):
     QUALITY_GATE = "quality_gate"
     TRAINED_ON_GOLDEN = "trained_on_golden"
     SIGNATURE = "signature"
+    MEMORY = "memory"
+    """A replica has no room for it beside current."""
     SHARED_FAILURE = "shared_failure"
     INSUFFICIENT = "insufficient"
     ASSIGNMENT = "assignment"
@@ -135,6 +137,13 @@ class SignatureStanding(StrEnum):
     UNKNOWN_KEY = "unknown_key"
     WRONG = "wrong"
     """It names a trusted key that did not sign this manifest."""
+
+
+class Device(StrEnum):
+    """What runs a version's model."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class JobKind(StrEnum):

@@ -28,8 +28,9 @@ def derive_contract(model: Path) -> Contract:
     if len(graph.inputs) != 1 or not _fits(graph.inputs[0], "uint8", 4, _CHANNELS):
         raise _misfit("inputs", graph.inputs, f"one uint8 [N, H, W, {_CHANNELS}]")
     given = graph.inputs[0]
-    if any(isinstance(size, int) for size in given.shape[:3]):
-        raise _misfit("inputs", graph.inputs, "of any batch, height and width")
+    batch, *sides = given.shape[:3]
+    if any(isinstance(side, int) for side in sides) or (isinstance(batch, int) and batch != 1):
+        raise _misfit("inputs", graph.inputs, "of any height and width, and any batch or a batch of 1")
     fitting = [value for value in graph.outputs if _fits(value, "float32", 3, _COLUMNS)]
     if len(fitting) != 1:
         raise _misfit("outputs", graph.outputs, f"one float32 [N, K, {_COLUMNS}]")

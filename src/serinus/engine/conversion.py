@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from serinus.artifact.card import write_card
 from serinus.artifact.files import regular_files
 from serinus.artifact.validate import read_draft
 from serinus.core.enums import ImportRefusal
@@ -111,6 +112,7 @@ def convert(
     answer = _answer(scratch, ending, limits)
     draft = scratch / DRAFT
     _try(draft, limits)
+    write_card(draft)
     return Converted(draft=draft, note=answer.note)
 
 

@@ -10,12 +10,15 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from serinus.artifact.manifest import Contract
-from serinus.core.errors import InvalidInput, ModelFault
+from serinus.core.enums import Device
+from serinus.core.errors import InvalidInput, Misconfigured, ModelFault
 from serinus.engine import output
 
 Images = npt.NDArray[np.uint8]
 Detections = npt.NDArray[np.float32]
 
+CUDA = "CUDAExecutionProvider"
+_ON_CPU = "CPUExecutionProvider"
 _INPUT_TYPE = "tensor(uint8)"
 _OUTPUT_TYPE = "tensor(float)"
 _FATAL_ONLY = 4
@@ -54,26 +57,42 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 
 
 class Model:
-    """A version ready to answer, on the CPU. Use `Model.load`. `infer` may be called from several threads."""
+    """A version ready to answer. Use `Model.load`. `infer` may be called from several threads."""
 
     def __init__(self, session: ort.InferenceSession, contract: Contract) -> None:
         self._session = session
         self.contract = contract
 
     @classmethod
-    def load(cls, path: Path, contract: Contract, *, threads: int = 1) -> Self:
+    def load(
+        cls,
+        path: Path,
+        contract: Contract,
+        *,
+        threads: int = 1,
+        device: Device = Device.CPU,
+        device_bytes: int | None = None,
+    ) -> Self:
         """Loads `path` and checks its input and output against `contract`.
 
         `threads`: how many threads one `infer` may use. They sleep when idle (no spinning): several versions
-        share the machine's cores. Raises ModelFault: no such file, not a model, other names, types or
-        dimensions than the contract's.
+        share the machine's cores. `device_bytes`: what it may allocate on a GPU. Raises ModelFault: no such
+        file, not a model, other names, types or dimensions than the contract's; Misconfigured: the device
+        cannot be used here.
         """
-        session = open_session(path, threads=threads)
+        session = open_session(path, threads=threads, device=device, device_bytes=device_bytes)
         _check_contract(session, contract)
         return cls(session, contract)
 
-    def infer(self, images: Images) -> Detections:
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph says that it takes more than one picture at a time."""
+        return not isinstance(self._session.get_inputs()[0].shape[0], int)
+
+    def infer(self, images: Images, *, shrink: bool = False) -> Detections:
         """Detections of a batch: uint8 [N, H, W, C] -> float32 [N, K, 6] (see `Contract`).
+
+        `shrink`: memory that larger batches took is given back after it.
 
         H and W are multiples of `contract.stride`. Only the shape and type of the answer are checked here;
         `output.check` checks the values. Raises InvalidInput: `images` has a wrong shape or type; ModelFault:
@@ -82,7 +101,9 @@ class Model:
         self._check_images(images)
         contract = self.contract
         try:
-            (found,) = self._session.run([contract.output_name], {contract.input_name: images})
+            (found,) = self._session.run(
+                [contract.output_name], {contract.input_name: images}, _SHRINKING if shrink else None
+            )
         except _RUNTIME_ERRORS as error:
             shape = "x".join(map(str, images.shape))
             raise ModelFault(f"the model raised on an input of {shape}: {_brief(error)}") from error
@@ -99,14 +120,45 @@ class Model:
             raise InvalidInput(f"height {height} and width {width} must be multiples of {stride}, and not 0.")
 
 
-def open_session(path: Path, *, threads: int = 1) -> ort.InferenceSession:
-    """Loads a graph, whatever it takes and gives. Raises ModelFault."""
+def _shrinking() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+_SHRINKING = _shrinking()
+
+
+def open_session(
+    path: Path, *, threads: int = 1, device: Device = Device.CPU, device_bytes: int | None = None
+) -> ort.InferenceSession:
+    """Loads a graph, whatever it takes and gives. Raises ModelFault, Misconfigured for a device that cannot
+    be used here.
+    """
     try:
-        return ort.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(path), _options(threads), providers=_providers(device, device_bytes)
+        )
     except _RUNTIME_ERRORS as error:
         raise ModelFault(
             f"{path.name} does not load: {_brief(error)}", remedy="Export it again and publish that."
         ) from error
+    if device is Device.CUDA and session.get_providers()[0] != CUDA:
+        # The runtime goes on with the CPU by itself, and says so in its log only.
+        raise Misconfigured(
+            f"ONNX Runtime {ort.__version__} cannot use the GPU here.",
+            remedy="Say DEVICE=cpu, or see its log.",
+        )
+    return session
+
+
+def _providers(device: Device, device_bytes: int | None) -> list[str | tuple[str, dict[str, str]]]:
+    if device is Device.CPU:
+        return [_ON_CPU]
+    options = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
+    if device_bytes is not None:
+        options["gpu_mem_limit"] = str(device_bytes)
+    return [(CUDA, options), _ON_CPU]
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -134,10 +186,10 @@ def _check_contract(session: ort.InferenceSession, contract: Contract) -> None:
         asked = f"uint8 [N, H, W, {channels}]"
         raise ModelFault(f"input {given.name!r} is {given.type} {given.shape}, not the contract's {asked}.")
     fixed = [name for name, size in zip("NHW", given.shape, strict=False) if isinstance(size, int)]
-    if fixed:
+    if fixed and (fixed != ["N"] or given.shape[0] != 1):
         raise ModelFault(
             f"input {given.name!r} has fixed {', '.join(fixed)} ({given.shape}).",
-            remedy="Export it with dynamic batch, height and width.",
+            remedy="Export it with dynamic height and width, and a dynamic batch or one of 1.",
         )
     found = next(o for o in outputs if o.name == contract.output_name)
     columns = found.shape[-1] if found.shape else None

@@ -20,7 +20,7 @@ Truth: TypeAlias = Sequence[tuple[Boxes, Labels]]
 IOU = 0.5
 MAX_DETECTIONS = 100
 """Per picture and class, as COCO counts."""
-_EVERY_AREA = [0.0, 1e10]
+_EVERY_AREA = (0.0, 1e10)
 
 
 class Matches(NamedTuple):
@@ -68,25 +68,35 @@ def ground_truth(truth: Truth, classes: Sequence[str]) -> COCO:
     )
 
 
-def evaluation(truth: COCO, found: Sequence[Found], iou: Sequence[float]) -> COCOeval:
-    """hotcoco's evaluation of `found` at the thresholds `iou`, over buildings of every area, accumulated."""
+def evaluation(
+    truth: COCO,
+    found: Sequence[Found],
+    iou: Sequence[float],
+    *,
+    areas: Sequence[tuple[float, float]] = (_EVERY_AREA,),
+) -> COCOeval:
+    """hotcoco's evaluation of `found` at the thresholds `iou`, accumulated. `areas`: bands of building areas,
+    square pixels, each measured by itself.
+    """
     rows = [_rows(picture, detections) for picture, detections in enumerate(found)]
     results = truth.load_res(np.concatenate(rows) if rows else np.zeros((0, 7)))
     result = COCOeval(truth, results, "bbox")
     result.params.iou_thrs = list(iou)
-    result.params.area_rng = [_EVERY_AREA]
-    result.params.area_rng_lbl = ["all"]
+    result.params.area_rng = [list(area) for area in areas]
+    result.params.area_rng_lbl = [str(number) for number in range(len(areas))]
     result.params.max_dets = [MAX_DETECTIONS]
     result.evaluate()
     result.accumulate()
     return result
 
 
-def precision_table(evaluated: COCOeval) -> npt.NDArray[np.float64]:
-    """[IoU threshold, 101 recalls, class]: interpolated precision; -1 for a class the truth does not have."""
+def precision_table(evaluated: COCOeval, area: int = 0) -> npt.NDArray[np.float64]:
+    """[IoU threshold, 101 recalls, class]: interpolated precision in the `area`-th band of areas; -1 for a
+    class that the truth does not have there.
+    """
     accumulated: dict[str, Any] = evaluated.eval or {}
     table: npt.NDArray[np.float64] = accumulated["precision"]
-    return table[:, :, :, 0, 0]
+    return table[:, :, :, area, 0]
 
 
 def matches(evaluated: COCOeval, pictures: int, classes: int, iou_index: int = 0) -> list[Matches]:

@@ -1,22 +1,19 @@
 """Pictures from bytes and back: one decoder for training and serving.
 
 The header is read with Pillow, which is lazy, so that format and size are judged before any pixel is
-decoded; the pixels are read with OpenCV, which is faster and does not saturate 16 bits. EXIF orientation is
-ignored everywhere: the labels of a data set are in the coordinates of the stored pixels.
+decoded; the pixels are read with OpenCV where it is installed, which is faster and does not saturate 16 bits.
+EXIF orientation is ignored everywhere: the labels of a data set are in the coordinates of the stored pixels.
 """
 
 import io
 from typing import Any, NamedTuple, TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from serinus.core.errors import InvalidInput, TooLarge
-
-# What strangers send is refused in words to them; the decoders' own remarks on stderr help nobody.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+from serinus.imagery.raster import cv2
 
 Data: TypeAlias = bytes | memoryview
 """A picture's file."""
@@ -87,7 +84,7 @@ def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
     _, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    return encoded.tobytes()
+    return bytes(encoded)
 
 
 class _Window(io.RawIOBase):

@@ -3,12 +3,12 @@
 from enum import StrEnum
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from serinus.imagery.decode import encode_jpeg, encode_png
+from serinus.imagery.raster import cv2
 
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""

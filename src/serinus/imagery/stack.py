@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from serinus.core.errors import InvalidInput
+from serinus.imagery.raster import cv2
 
 
 class Fitted(NamedTuple):

@@ -133,7 +133,9 @@ def next_start(state: State) -> tuple[Version, int | None] | None:
 
 def _condemned(situation: Situation, verdict: Verdict) -> RollBack | None:
     if situation.load_failure:
-        return RollBack(ReasonCode.LOAD_FAILURE, f"the canary does not load: {situation.load_failure}")
+        return RollBack(
+            ReasonCode.LOAD_FAILURE, f"the canary does not load or stay alive: {situation.load_failure}"
+        )
     if verdict.blame is not None:
         return RollBack(verdict.blame, verdict.words)
     return None
@@ -142,6 +144,8 @@ def _condemned(situation: Situation, verdict: Verdict) -> RollBack | None:
 def _held(rollout: Rollout, situation: Situation) -> Decision:
     if rollout.code is ReasonCode.SHARED_FAILURE and situation.outage_over:
         return ResetEpoch("both versions are well again; the evidence starts afresh")
+    if rollout.sequential:
+        return Hold("held, and nobody else is loaded: resume, promote or roll back by hand", None)
     if rollout.share == 0.0:
         return Hold("held without traffic: resume, promote or roll back by hand", None)
     ends = (rollout.held_at or 0.0) + rollout.policy.hold_for_seconds

@@ -59,6 +59,9 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     """Whether there were golden sets to measure it on."""
     past: Categories = {}
     """What current answered to users before: what the test of data drift compares with."""
+    sequential: bool = False
+    """No replica holds both versions: current is unloaded before the canary is loaded, which then gets all
+    requests."""
 
 
 class Rejected(_Body, frozen=True, kw_only=True, tag="rejected"):

@@ -45,6 +45,14 @@ class OnDrift(StrEnum):
     NOTE = "note"
 
 
+class OnNoRoom(StrEnum):
+    """What to do with a version that finds no room beside those that are loaded."""
+
+    REFUSE = "refuse"
+    SEQUENTIAL = "sequential"
+    """It takes the place of current: that one is unloaded first, and nobody answers meanwhile."""
+
+
 class OnNewVersion(StrEnum):
     """What a version published during a rollout does."""
 
@@ -156,6 +164,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What follows when the longest evaluation brought too little evidence."""
     on_new_version: OnNewVersion = OnNewVersion.QUEUE
     """What a version published during a rollout does."""
+    on_no_room: OnNoRoom = OnNoRoom.REFUSE
+    """What follows, before the rollout gets traffic, when a replica has no room for the version beside
+    current: refuse it, or sequential: current is unloaded first, nobody answers until the version is loaded,
+    and it then gets all requests. Undo goes by it, too. Not beside `steps`."""
     sticky: Sticky | None = None
     """Pins each user to one version by a header or a cookie, such as {by: header, name: X-User-Id}. The
     evidence then counts users instead of requests. Who sends none is assigned request by request."""
@@ -222,6 +234,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             wrong.append("steps must rise from each one to the next")
         if self.steps and self.rule is not Rule.EVIDENCE:
             wrong.append("steps need the rule evidence, which proves each of them")
+        if self.steps and self.on_no_room is OnNoRoom.SEQUENTIAL:
+            wrong.append("steps need both versions loaded: not beside on_no_room sequential")
         return tuple(wrong)
 
 

@@ -60,6 +60,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """See `events.Verified`: who vouches for it when its answers differ from current's."""
     measured: bool = False
     """Whether there were golden sets to measure it on."""
+    sequential: bool = False
+    """See `events.Verified`: the canary is loaded in place of current."""
     explained: tuple[ReasonCode, ...] = ()
     """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
     code: ReasonCode | None = None

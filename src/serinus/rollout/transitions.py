@@ -235,6 +235,7 @@ def _step(
                 vouched=body.vouched,
                 measured=body.measured,
                 past=body.past,
+                sequential=body.sequential,
                 reason=event.reason,
             )
         case Paused():

@@ -35,6 +35,7 @@ from serinus.store import Replica, Store
 
 log = logging.getLogger(__name__)
 
+_LOADING_SECONDS = 0.05
 _MOST_WAITING = 600
 """Slices that wait for the store; beyond, neighbours are added up."""
 
@@ -92,8 +93,9 @@ class Agent:
 
     def start(self) -> None:
         """Begins the loop in a thread."""
-        self._thread.start()
-        self._copies.start()
+        if self._thread.ident is None:
+            self._thread.start()
+            self._copies.start()
 
     def stop(self) -> None:
         """Ends the loop, reports the rest, removes the heartbeat. Call when no request is in flight.
@@ -142,7 +144,9 @@ class Agent:
             except Exception:
                 # A bug here must not freeze the replica on an old snapshot for ever.
                 log.exception("A round of the replica's loop failed.")
-            self._stopping.wait(self._settings.poll_seconds)
+            pause = self._settings.poll_seconds
+            # What has just been loaded is to answer at once.
+            self._stopping.wait(min(pause, _LOADING_SECONDS) if self._residency.loading else pause)
 
     def _read(self) -> None:
         try:
@@ -189,10 +193,11 @@ class Agent:
             url=self._settings.url,
             past=past,
             past_of=past_of,
+            memory=self._residency.memory,
         )
-        # What grows with every request waits for the next heartbeat that is due.
+        # What changes with every request waits for the next heartbeat that is due.
         same = self._beat is not None and beat == msgspec.structs.replace(
-            self._beat, time=beat.time, past=past, past_of=past_of
+            self._beat, time=beat.time, past=past, past_of=past_of, memory=beat.memory
         )
         if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
             return

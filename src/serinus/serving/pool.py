@@ -2,18 +2,16 @@
 
 Each worker has a thread that starts it, feeds it, and starts it again when it dies. What a version cannot do
 (load) is a state of its pool; what it fails on a request is that request's `VersionFailed`. Who dies of
-requests is started again for ever: one picture must not take a version away from everybody.
+requests is started again, later each time: one picture must not take a version away from everybody. Whether
+that goes on for ever is up to who owns the pool (`deaths`, `give_up`).
 """
 
-import contextlib
 import logging
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
 from time import monotonic
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +19,10 @@ import numpy.typing as npt
 from serinus.core.enums import FailureKind
 from serinus.core.errors import Corrupt, Misconfigured, ModelFault, NotFound, Unavailable
 from serinus.core.ids import Version
+from serinus.engine.pace import Pace
 from serinus.observe.logs import cause_of, fields
+from serinus.serving.batching import Batching
+from serinus.serving.tasks import Rows, Task, Tasks
 from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,7 @@ _LOOK_SECONDS = 0.25
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 3.0
 _SYSTEM_PAUSE_SECONDS = 1.0
-WAITED_TOO_LONG = "the request waited too long in the queue."
 _RESTARTING = "the workers are being restarted."
-
-Rows = npt.NDArray[np.float32]
 
 
 class PoolState(StrEnum):
@@ -45,20 +43,13 @@ class PoolState(StrEnum):
     CLOSED = "closed"
 
 
-class _Task(NamedTuple):
-    image: npt.NDArray[np.uint8]
-    start_by: float
-    wait_for_worker: bool
-    rescue: bool
-    answer: "Future[Rows]"
-
-
 class Pool:
     """One loaded version. Thread-safe.
 
     `prepare` checks the artifact's hashes and gives what the workers load; it runs in a worker's thread. It
     raises Corrupt, NotFound or ModelFault when the version cannot be used (a load failure); OSError,
-    Unavailable or Misconfigured when it cannot be fetched just now (tried again).
+    Unavailable or Misconfigured when it cannot be fetched just now (tried again). Making a pool raises
+    Unavailable when there is no thread to be had.
     """
 
     def __init__(
@@ -69,29 +60,41 @@ class Pool:
         workers: int,
         queue_size: int,
         start_limit: int,
+        choose: Callable[[Pace], Batching] | None = None,
     ) -> None:
+        """`choose`: whether requests share runs, given what the first worker measured; None: they do not."""
         self.version = version
         self._prepare = prepare
-        self._workers = workers
         self._start_limit = start_limit
         self._queue_size = queue_size
-        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._rescues = 0
-        """How many of them another version failed before."""
+        self._choose = choose
+        self._batching = Batching()
+        self._tasks = Tasks()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._state = PoolState.LOADING
         self._failure = ""
+        self._load_seconds = 0.0
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
         self._restarts = 0
         """All deaths of workers that were ready."""
+        self._last_death = ""
+        """What the last one died of."""
         self._failed_starts = 0
         """In a row."""
         self._processes: set[WorkerProcess] = set()
         self._ready: set[WorkerProcess] = set()
         self._threads: list[threading.Thread] = []
-        self._begin(self._first)
+        self._decided = threading.Event()
+        """The first worker is ready, or there will be none."""
+        try:
+            self._begin(self._first)
+            for _ in range(workers - 1):
+                self._begin(self._later)
+        except RuntimeError as error:  # "can't start new thread"
+            self.close()
+            raise Unavailable(f"This machine is short of threads: {error}.") from error
 
     @property
     def state(self) -> PoolState:
@@ -101,6 +104,20 @@ class Pool:
     def failure(self) -> str:
         """Why the state is FAILED, in words."""
         return self._failure
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the first worker took to load; 0 before it has."""
+        return self._load_seconds
+
+    @property
+    def deaths(self) -> int:
+        """Workers that died after they had loaded, in a row, without an answer between."""
+        return self._deaths
+
+    def give_up(self) -> None:
+        """The version does not stay alive: a load failure, as if it had not loaded."""
+        self._fail(f"its workers died {self._deaths} times in a row without an answer; {self._last_death}")
 
     @property
     def pids(self) -> list[int]:
@@ -116,7 +133,17 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Requests that wait for a worker."""
-        return self._tasks.qsize()
+        return self._tasks.waiting
+
+    @property
+    def batching(self) -> Batching:
+        """Whether requests share runs of the model, and why."""
+        return self._batching
+
+    @property
+    def crowded(self) -> bool:
+        """More than half of the queue is taken, rescues not counted."""
+        return 2 * self._tasks.own > self._queue_size
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
@@ -136,8 +163,8 @@ class Pool:
             raise VersionFailed(FailureKind.UNAVAILABLE, _RESTARTING)
         if not rescue and self._is_full():
             raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
-        task = _Task(image, start_by, wait_for_worker, rescue, Future())
-        self._put(task)
+        task = Task(image, start_by, wait_for_worker, rescue, Future())
+        self._tasks.put(task)
         # It may have ended, or lost its last worker, between the looks above and the put.
         if self._closing.is_set():
             self._refuse_all()
@@ -151,6 +178,7 @@ class Pool:
             if self._state is not PoolState.FAILED:
                 self._state = PoolState.CLOSED
             self._closing.set()
+            self._decided.set()
             processes, threads = list(self._processes), list(self._threads)
         for process in processes:
             process.kill()
@@ -165,8 +193,8 @@ class Pool:
             thread = threading.Thread(
                 target=self._guarded, args=[work], name=f"version-{self.version}", daemon=True
             )
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """A bug in a worker's thread must not leave a version that looks loaded and never answers."""
@@ -181,18 +209,22 @@ class Pool:
         spec = self._prepared()
         worker = None
         while spec is not None and worker is None and not self._closing.is_set():
-            worker = self._start(spec)
+            worker = self._start(spec._replace(measures=self._choose is not None))
         if spec is None or worker is None:
             return
+        if self._choose is not None:
+            self._batching = self._choose(worker.pace)
         with self._lock:
             if self._state is PoolState.LOADING:
                 self._state = PoolState.READY
         log.info("A version is loaded.", extra=fields(version=self.version))
-        # From here on requests wait for whoever starts.
-        urgent = spec if spec.background else spec._replace(nice=0)
-        for _ in range(self._workers - 1):
-            self._begin(lambda: self._serve(urgent, None))
-        self._serve(urgent, worker)
+        self._decided.set()
+        self._serve(worker)
+
+    def _later(self) -> None:
+        """The other workers' threads: they load what the first one could."""
+        self._decided.wait()
+        self._serve(None)
 
     def _prepared(self) -> WorkerSpec | None:
         said = ""
@@ -212,43 +244,44 @@ class Pool:
                 self._closing.wait(_SYSTEM_PAUSE_SECONDS)
         return None
 
-    def _serve(self, spec: WorkerSpec, worker: WorkerProcess | None) -> None:
+    def _serve(self, worker: WorkerProcess | None) -> None:
         """Feeds a worker, and the next one when it died, until the pool is closed."""
         while not self._closing.is_set():
-            if worker is None and self._is_intact():
+            if worker is None and (spec := self._intact()) is not None:
                 worker = self._start(spec)
             if worker is None:
                 continue
             self._feed(worker)
             self._end(worker)
-            worker = None
             if not self._closing.is_set():
-                self._deaths += 1
-                self._restarts += 1
+                with self._lock:
+                    self._deaths += 1
+                    self._restarts += 1
+                    self._last_death = worker.ended
                 log.warning(
-                    "A worker died.", extra=fields(version=self.version, deaths_in_a_row=self._deaths)
+                    "A worker died.",
+                    extra=fields(version=self.version, deaths_in_a_row=self._deaths, cause=self._last_death),
                 )
                 self._pause(self._deaths - 1)
+            worker = None
 
-    def _is_intact(self) -> bool:
-        """Whether a new worker would load what was published; after a pause if not.
+    def _intact(self) -> WorkerSpec | None:
+        """What a new worker loads, where that still is what was published; else None, after a pause.
 
         Workers that run hold what they loaded and go on; with none left the version has failed.
         """
         try:
-            self._prepare()
+            return self._prepare()
         except (Corrupt, NotFound, ModelFault) as error:
             if not self._ready:
                 self._fail(str(error))
-                return False
+                return None
             log.warning("A worker is not started again.", extra=self._fields(error))
             self._closing.wait(_LONGEST_PAUSE_SECONDS)
         except (OSError, Unavailable, Misconfigured) as error:
             log.warning("The version cannot be checked now; a worker waits.", extra=self._fields(error))
             self._closing.wait(_SYSTEM_PAUSE_SECONDS)
-        else:
-            return True
-        return False
+        return None
 
     def _start(self, spec: WorkerSpec) -> WorkerProcess | None:
         """A worker that is ready, or None after a pause.
@@ -256,6 +289,7 @@ class Pool:
         A first load that fails fails the version, unless the worker died of it: that may be the machine's
         doing (memory ran out), and is tried again, like the start of a worker in a dead one's place.
         """
+        began = monotonic()
         try:
             worker = WorkerProcess(spec)
         except OSError as error:  # the machine is short of something: not the version's fault
@@ -282,6 +316,7 @@ class Pool:
             return None
         with self._lock:
             self._failed_starts = 0
+            self._load_seconds = self._load_seconds or monotonic() - began
             self._ready.add(worker)
         return worker
 
@@ -300,59 +335,72 @@ class Pool:
             self._sift()
 
     def _feed(self, worker: WorkerProcess) -> None:
-        """Gives the worker one task after the other until it is dead or the pool is closed."""
+        """Gives the worker one task or batch after the other until it is dead or the pool is closed."""
+        task: Task | None = None
         while not self._closing.is_set() and worker.is_alive():
-            try:
-                task = self._tasks.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                continue
-            self._taken(task)
-            if not task.answer.set_running_or_notify_cancel():
-                continue
-            try:
-                if monotonic() > task.start_by:
-                    raise VersionFailed(FailureKind.TIMEOUT, WAITED_TOO_LONG)
-                found = worker.infer(task.image)
-            except VersionFailed as error:
-                failure = error
-            except Exception as error:
-                # A bug of ours: who asked is told, and nobody knows what the worker will say next.
-                log.exception("The thread of a worker failed.", extra=fields(version=self.version))
-                worker.kill()
-                failure = VersionFailed(FailureKind.UNAVAILABLE, f"internal error: {cause_of(error)}")
-            else:
-                self._deaths = 0
-                task.answer.set_result(found)
-                continue
-            # Out of the ready ones before the asker hears of it: who asks again must not land here.
+            task = task or self._tasks.take(_LOOK_SECONDS)
+            if task is not None:
+                batch, task = self._tasks.gather(task, self._batching)
+                self._ask(worker, [each for each in batch if each.begin()])
+        if task is not None:
+            self._put_back([task])
+
+    def _ask(self, worker: WorkerProcess, batch: list[Task]) -> None:
+        """One run for all. If it fails nobody knows who of them is to blame, and each has one alone."""
+        if len(batch) > 1 and self._run(worker, batch):
+            return
+        for number, task in enumerate(batch):
             if not worker.is_alive():
                 self._retire(worker)
-            task.answer.set_exception(failure)
+                self._put_back([each.apart() for each in batch[number:]])
+                return
+            self._run(worker, [task])
+
+    def _run(self, worker: WorkerProcess, batch: list[Task]) -> bool:
+        """Whether all have their answer: that of one alone always, those of a batch only if it went well."""
+        try:
+            found = worker.infer(
+                np.concatenate([task.image for task in batch]) if batch[1:] else batch[0].image
+            )
+        except VersionFailed as error:
+            failure = error
+        except Exception as error:
+            # A bug of ours: who asked is told, and nobody knows what the worker will say next.
+            log.exception("The thread of a worker failed.", extra=fields(version=self.version))
+            worker.kill()
+            failure = VersionFailed(FailureKind.UNAVAILABLE, f"internal error: {cause_of(error)}")
+        else:
+            self._deaths = 0
+            for task, rows in zip(batch, found, strict=True):
+                task.answer.set_result(rows)
+            return True
+        # Out of the ready ones before the asker hears of it: who asks again must not land here.
+        if not worker.is_alive():
+            self._retire(worker)
+        if batch[1:]:
+            log.warning("A batch failed; its pairs are asked one by one.", extra=self._fields(failure))
+            return False
+        batch[0].answer.set_exception(failure)
+        return True
+
+    def _put_back(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._tasks.put(task)
+        if self._closing.is_set():
+            self._refuse_all()
+        elif not self._ready:
+            self._sift()
 
     def _pause(self, failures: int) -> None:
         """Waits before the next start, longer after each failure; not at all after none."""
         if failures > 0:
             self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS))
 
-    def _put(self, task: _Task) -> None:
-        if task.rescue:
-            with self._lock:
-                self._rescues += 1
-        self._tasks.put(task)
-
-    def _taken(self, task: _Task) -> None:
-        if task.rescue:
-            with self._lock:
-                self._rescues -= 1
-
     def _is_full(self) -> bool:
-        if self._own() < self._queue_size:
+        if self._tasks.own < self._queue_size:
             return False
         self._sift()
-        return self._own() >= self._queue_size
-
-    def _own(self) -> int:
-        return self._tasks.qsize() - self._rescues
+        return self._tasks.own >= self._queue_size
 
     def _fail(self, words: str) -> None:
         """The version cannot be used: all workers stop, who waits is told."""
@@ -361,6 +409,7 @@ class Pool:
                 return
             self._state, self._failure = PoolState.FAILED, words
             self._closing.set()
+            self._decided.set()
             processes = list(self._processes)
         log.error("A version cannot be loaded.", extra=fields(version=self.version, cause=words))
         for process in processes:
@@ -369,33 +418,20 @@ class Pool:
 
     def _refuse_all(self) -> None:
         words = f"version {self.version} is not loaded."
-        for task in self._take_all():
-            _refuse(task, words)
+        for task in self._tasks.take_all():
+            task.refuse(words)
 
     def _sift(self) -> None:
         """Drops what nobody waits for; while no worker is ready, refuses what need not wait for one."""
-        for task in self._take_all():
+        for task in self._tasks.take_all():
             if task.answer.cancelled():
                 continue
             if task.wait_for_worker or self._ready:
-                self._put(task)
+                self._tasks.put(task)
             else:
-                _refuse(task, _RESTARTING)
+                task.refuse(_RESTARTING)
         if self._closing.is_set():
             self._refuse_all()
 
-    def _take_all(self) -> list[_Task]:
-        taken: list[_Task] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                taken.append(self._tasks.get_nowait())
-                self._taken(taken[-1])
-        return taken
-
     def _fields(self, error: BaseException) -> dict[str, dict[str, object]]:
         return fields(version=self.version, cause=cause_of(error))
-
-
-def _refuse(task: _Task, words: str) -> None:
-    if task.answer.set_running_or_notify_cancel():
-        task.answer.set_exception(VersionFailed(FailureKind.UNAVAILABLE, words))

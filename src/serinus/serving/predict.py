@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
@@ -30,10 +31,10 @@ from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair
 from serinus.serving.pixels import Pixels
-from serinus.serving.pool import WAITED_TOO_LONG, Rows
 from serinus.serving.prediction import Prediction, Shadow, Timing
 from serinus.serving.residency import Lease, Residency, Seat
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.tasks import WAITED_TOO_LONG, Rows
 from serinus.serving.worker_handle import VersionFailed
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Predictor:
         self._coin = coin
         self._pixels = Pixels(settings.max_pixels_held)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="pictures")
+        self._start_threads(settings.decode_threads)
 
     @property
     def pixels(self) -> Pixels:
@@ -149,6 +151,7 @@ class Predictor:
         height, width = pictures.post.shape[:2]
         decoded = monotonic()
         with self._residency.lease(version) as lease:
+            self._shed(lease)
             who = caller if stratum is Stratum.USERS else NOBODY
             assigned = assign(lease.snapshot, who, self._coin)
             if version is not None:
@@ -209,6 +212,23 @@ class Predictor:
             timing=timing,
             shadow=shadow,
         )
+
+    def _start_threads(self, count: int) -> None:
+        """All of them now: when a request needs one there may be none to be had."""
+        together = Barrier(count + 1)
+        for _ in range(count):
+            self._threads.submit(together.wait)
+        together.wait()
+
+    def _shed(self, lease: Lease) -> None:
+        """Before the coin: while both versions have many waiting, the service is overloaded, not one of them.
+
+        Were they refused by their queues instead, the version whose queue happens to fill first would look
+        worse than the other. Raises Unavailable.
+        """
+        if len(lease.seats) == len(Arm) and all(seat.pool.crowded for seat in lease.seats.values()):
+            self._metrics.refused.labels("busy").inc()
+            raise Unavailable("The service is busy.", remedy="Try again soon.", retry_after=1.0)
 
     def _shadow(self, lease: Lease, answered: Arm, fits: Fits) -> Shadow | None:
         """What the other version is to be asked, when the coin says so and both are here."""

@@ -1,24 +1,43 @@
 """Which versions are loaded in this replica, and the snapshot that requests are routed by.
 
-A new version is loaded before an old one is unloaded, and nothing is unloaded while a request may ask it.
+A new version is loaded before an old one is unloaded, and nothing is unloaded while a request may ask it. A
+version without room beside the others is not loaded; where the policy says `sequential`, the others make way
+for one that has to serve, and nobody answers until it is loaded.
 """
 
+import logging
+import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import NamedTuple
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm
-from serinus.core.errors import NotFound
+from serinus.core.errors import NotFound, SerinusError, Unavailable
 from serinus.core.ids import Clock, Digest, Version
+from serinus.observe.logs import fields
+from serinus.rollout.policy import OnNoRoom
+from serinus.rollout.room import Memory, shortage
 from serinus.rollout.state import State
+from serinus.serving.batching import choose
+from serinus.serving.memory import free, taken
 from serinus.serving.pool import Pool, PoolState
-from serinus.serving.routing import RouteSnapshot, Target, route, wanted
+from serinus.serving.routing import (
+    RouteSnapshot,
+    Target,
+    in_place_of_current,
+    on_no_room,
+    route,
+    target_of,
+    wanted,
+)
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.worker_handle import WorkerSpec
 from serinus.store import Store
+
+log = logging.getLogger(__name__)
 
 _MODEL = "model.onnx"
 
@@ -73,6 +92,17 @@ class Residency:
         self._residents: dict[Digest, _Resident] = {}
         self._failed: dict[Digest, _Failure] = {}
         self._snapshot = RouteSnapshot()
+        self._sole: Target | None = None
+        """The version that all others make way for."""
+        self._memory: Memory | None = None
+        self._measured_at = -math.inf
+
+    @property
+    def memory(self) -> Memory | None:
+        """What a version takes here and what is left, once a heartbeat; None while none is loaded."""
+        if monotonic() - self._measured_at >= self._settings.heartbeat_seconds:
+            self._measure()
+        return self._memory
 
     @property
     def snapshot(self) -> RouteSnapshot:
@@ -118,12 +148,31 @@ class Residency:
         """Begins to load what `state` wants, routes by what is loaded, unloads what nobody needs."""
         self._collect_failures(state)
         targets = wanted(state, self._clock(), self._failed)
+        self._make_way(state)
+        if self._sole is not None:
+            targets = (self._sole,)
+        if self._sole is not None and self._sole.digest not in self.loaded:
+            snapshot = RouteSnapshot(seq=state.seq)
+        else:
+            snapshot = route(state, loaded=self.loaded, tripped=tripped, before=self._snapshot)
+        self._unload(targets, snapshot)
         for target in targets:
-            if target.digest not in self._residents and target.digest not in self._failed:
-                resident = _Resident(target, self._load)
-                with self._lock:
-                    self._residents[target.digest] = resident
-        snapshot = route(state, loaded=self.loaded, tripped=tripped, before=self._snapshot)
+            if target.digest not in self._residents and self._may_load(state, target):
+                self._begin(target)
+        self._shadow(snapshot)
+        return snapshot
+
+    def _begin(self, target: Target) -> None:
+        """Begins to load; for want of threads in the next round."""
+        try:
+            resident = _Resident(target, self._load)
+        except Unavailable as error:
+            log.warning("A load has to wait.", extra=fields(version=target.version, cause=error.message))
+            return
+        with self._lock:
+            self._residents[target.digest] = resident
+
+    def _unload(self, targets: Sequence[Target], snapshot: RouteSnapshot) -> None:
         keep = {target.digest for target in targets} | _digests(snapshot)
         with self._lock:
             self._snapshot = snapshot
@@ -131,8 +180,72 @@ class Residency:
             gone = [self._residents.pop(digest) for digest in idle]
         for resident in gone:
             _close(resident)
-        self._shadow(snapshot)
-        return snapshot
+
+    def _make_way(self, state: State) -> None:
+        """Decides whether all other versions make way for one that has to serve and finds no room."""
+        alone = in_place_of_current(state, self._failed)
+        current = None if state.current is None else target_of(state.versions[state.current])
+        if alone is None and current is not None and current.digest not in self._failed:
+            going_on = self._sole == current and current.digest not in self.loaded
+            if going_on or (on_no_room(state) is OnNoRoom.SEQUENTIAL and self._shortage(current)):
+                alone = current
+        if alone is not None and alone != self._sole and alone.digest not in self._residents:
+            seconds = None if self._memory is None else round(self._memory.load_seconds, 1)
+            log.warning(
+                "All other versions are unloaded to make room; nobody answers until this one is loaded.",
+                extra=fields(version=alone.version, seconds_about=seconds),
+            )
+        self._sole = alone
+
+    def _may_load(self, state: State, target: Target) -> bool:
+        """Whether `target` may be loaded now. One that has to serve and finds no room has failed."""
+        if target.digest in self._failed:
+            return False
+        if target == self._sole:
+            return not self._residents
+        if words := self._shortage(target):
+            if target.version in (state.current, state.canary and state.canary.version):
+                self._fail(state, target.digest, f"there is no room: {words}.")
+            return False
+        return True
+
+    def _shortage(self, target: Target) -> str:
+        """Why a version that is not loaded finds no room beside those that are; empty if it does."""
+        if target.digest in self._residents:
+            return ""
+        self._measure()
+        return "" if self._memory is None else shortage(self._memory, self._model_bytes(target.digest))
+
+    def _measure(self) -> None:
+        """What the loaded version with the largest workers takes."""
+        self._measured_at = monotonic()
+        ready = [r for r in list(self._residents.values()) if r.pool.state is PoolState.READY]
+        measured = [(max(map(taken, r.pool.pids), default=0), r) for r in ready]
+        worker, largest = max(measured, key=lambda pair: pair[0], default=(0, None))
+        if largest is None or worker == 0:
+            self._memory = None
+            return
+        bound = free(self._settings.memory_bytes, self._all_pids())
+        self._memory = Memory(
+            worker=worker,
+            workers=self._settings.workers,
+            model=self._model_bytes(largest.target.digest),
+            free=bound.size,
+            limit=bound.limit,
+            load_seconds=largest.pool.load_seconds,
+        )
+
+    def _all_pids(self) -> list[int]:
+        residents = list(self._residents.values())
+        pools = [pool for r in residents for pool in (r.pool, r.shadow) if pool is not None]
+        return [pid for pool in pools for pid in pool.pids]
+
+    def _model_bytes(self, digest: Digest) -> int:
+        """Size of a version's model.onnx; 0 when its manifest cannot be read, which loading will say."""
+        try:
+            return self._store.manifest(digest).files[_MODEL].size
+        except (OSError, SerinusError, KeyError):
+            return 0
 
     def seats(self) -> list[Seat]:
         """Every version that can be asked now, the newest first."""
@@ -192,7 +305,8 @@ class Residency:
         wanted = _digests(snapshot) if both and snapshot.shadowing is not None else set()
         for digest, resident in self._residents.items():
             if digest in wanted and resident.shadow is None:
-                resident.shadow = self._load(resident, shadow=True)
+                with suppress(Unavailable):  # there is no thread for it now
+                    resident.shadow = self._load(resident, shadow=True)
             elif digest not in wanted and resident.shadow is not None:
                 superfluous, resident.shadow = resident.shadow, None
                 superfluous.close()
@@ -203,15 +317,24 @@ class Residency:
         current = state.versions[state.current].digest if state.current is not None else None
         rollout = state.rollout
         started = state.versions[rollout.version].digest if rollout is not None else None
+        canary = state.canary.digest if state.canary is not None else None
         for digest, resident in self._residents.items():
+            # Current is started again for ever: without it nobody answers.
+            if digest == canary != current and resident.pool.deaths >= self._settings.crash_limit:
+                resident.pool.give_up()
             if resident.pool.state is PoolState.FAILED and digest not in self._failed:
-                number = rollout.number if rollout is not None and digest == started else None
-                self._failed[digest] = _Failure(resident.pool.failure, now, number)
+                self._fail(state, digest, resident.pool.failure)
         for digest, failure in list(self._failed.items()):
             waited = digest == current and now - failure.at >= self._settings.retry_load_seconds
             anew = rollout is not None and digest == started and failure.rollout != rollout.number
             if waited or anew:
                 self._forget(digest)
+
+    def _fail(self, state: State, digest: Digest, words: str) -> None:
+        rollout = state.rollout
+        started = rollout is not None and state.versions[rollout.version].digest == digest
+        number = rollout.number if rollout is not None and started else None
+        self._failed[digest] = _Failure(words, monotonic(), number)
 
     def _forget(self, digest: Digest) -> None:
         del self._failed[digest]
@@ -231,11 +354,12 @@ class Residency:
                 model=self._store.artifact(digest) / _MODEL,
                 contract=resident.contract,
                 threads=settings.worker_threads,
-                nice=settings.shadow_nice if shadow else self._nice(),
+                nice=settings.shadow_nice if shadow else self._nice(digest),
                 background=shadow,
                 memory_bytes=settings.worker_memory_bytes,
                 load_seconds=settings.load_timeout_seconds,
                 infer_seconds=settings.predict_timeout_seconds,
+                device=settings.device,
             )
 
         return Pool(
@@ -244,11 +368,14 @@ class Residency:
             workers=1 if shadow else settings.workers,
             queue_size=settings.queue_size,
             start_limit=settings.start_limit,
+            # Nobody waits for shadow pairs, and one is asked after the other.
+            choose=None if shadow else lambda pace: choose(pace, settings.batch_wait_seconds),
         )
 
-    def _nice(self) -> int:
-        """While nobody serves there is nobody whom a load could slow down."""
-        return 0 if self._snapshot.current is None else self._settings.worker_nice
+    def _nice(self, digest: Digest) -> int:
+        """Requests wait for current's workers; a load of another version must not slow current down."""
+        current = self._snapshot.current
+        return 0 if current is None or current.digest == digest else self._settings.worker_nice
 
 
 def _close(resident: _Resident) -> None:

@@ -9,8 +9,8 @@ import msgspec
 
 from serinus.core.enums import Arm
 from serinus.core.ids import Digest, Version
-from serinus.rollout.policy import Policy, Sticky
-from serinus.rollout.state import State, VersionRecord, once_current
+from serinus.rollout.policy import OnNoRoom, Policy, Sticky
+from serinus.rollout.state import Rollout, State, VersionRecord, once_current
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +64,13 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target, ...]:
     """The versions to load, the most urgent first.
 
-    Current, the canary, and the previous current for the policy's `rollback_window_seconds` after it was
-    replaced, so that undo is instant. When current is among the `failed`, also the version that takes its
-    place: the previous one, or the newest that was current once.
+    In a sequential rollout the canary alone, unless it `failed` to load. Else current, the canary, and the
+    previous current for the policy's `rollback_window_seconds` after it was replaced, so that undo is
+    instant. When current is among the `failed`, also the version that takes its place: the previous one, or
+    the newest that was current once.
     """
+    if (alone := in_place_of_current(state, failed)) is not None:
+        return (alone,)
     records: list[VersionRecord] = []
     if state.current is not None:
         records.append(state.versions[state.current])
@@ -79,7 +82,21 @@ def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target,
         policy = state.last.policy if state.last is not None else Policy()
         if now < state.current_since + policy.rollback_window_seconds:
             records.append(state.versions[state.previous])
-    return tuple({record.digest: _target(record) for record in records}.values())
+    return tuple({record.digest: target_of(record) for record in records}.values())
+
+
+def in_place_of_current(state: State, failed: Container[Digest]) -> Target | None:
+    """The canary of a sequential rollout, for which current makes way."""
+    canary, rollout = state.canary, state.rollout
+    if canary is None or rollout is None or not rollout.sequential or canary.digest in failed:
+        return None
+    return target_of(canary)
+
+
+def on_no_room(state: State) -> OnNoRoom:
+    """What the policy in force, or the last one, says of a version without room."""
+    rollout = state.rollout or state.last
+    return Policy().on_no_room if rollout is None else rollout.policy.on_no_room
 
 
 def route(
@@ -97,14 +114,20 @@ def route(
     return RouteSnapshot(
         seq=state.seq,
         current=_current(state, loaded, before),
-        canary=_target(canary),
+        canary=target_of(canary),
         rollout=rollout.number,
-        share=0.0 if rollout.number in tripped else rollout.share,
+        share=_share(rollout, tripped),
         sticky=rollout.policy.sticky,
         override_header=rollout.policy.override_header,
         salt=f"{rollout.number}:{canary.digest}",
         shadowing=None if rollout.number in tripped else _shadowing(rollout.policy),
     )
+
+
+def _share(rollout: Rollout, tripped: Container[int]) -> float:
+    if rollout.sequential:
+        return 1.0  # there is nobody else
+    return 0.0 if rollout.number in tripped else rollout.share
 
 
 def _shadowing(policy: Policy) -> Shadowing | None:
@@ -118,11 +141,12 @@ def _current(state: State, loaded: Container[Digest], before: RouteSnapshot) -> 
         return None
     record = state.versions[state.current]
     if record.digest in loaded:
-        return _target(record)
+        return target_of(record)
     if before.current is not None and before.current.digest in loaded:
         return before.current
-    return next((_target(record) for record in once_current(state) if record.digest in loaded), None)
+    return next((target_of(record) for record in once_current(state) if record.digest in loaded), None)
 
 
-def _target(record: VersionRecord) -> Target:
+def target_of(record: VersionRecord) -> Target:
+    """A version as something to ask."""
     return Target(version=record.version, digest=record.digest, published_at=record.published_at)

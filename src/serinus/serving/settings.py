@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from serinus.core.enums import Device
+
 MEGABYTE = 1_000_000
 
 
@@ -37,12 +39,21 @@ class InferenceSettings:
     """Worker processes per loaded version."""
     worker_threads: int = 1
     """CPU threads that one picture may use in a worker."""
+    device: Device = Device.CPU
+    """What runs the models."""
+    batch_wait_seconds: float = 0.005
+    """How long a request may wait for others to share a run with, where that pays, seconds; 0: never."""
     worker_memory_bytes: int = 4 << 30
-    """What a model may allocate in its worker, bytes."""
+    """What a model may allocate in its worker (or on the GPU), bytes."""
+    memory_bytes: int = 0
+    """What this process and its workers may take together, bytes (setting INFER_MEMORY_MB); 0: what the
+    container or the machine has."""
     worker_nice: int = 10
     """Niceness added while a version loads."""
     start_limit: int = 4
     """So many starts of a version's workers that fail in a row are a load failure."""
+    crash_limit: int = 6
+    """So many deaths of a canary's workers in a row, without an answer between, are a load failure."""
     queue_size: int = 64
     """Requests that may wait for one version's workers, beside those that another version failed."""
     shadow_nice: int = 19

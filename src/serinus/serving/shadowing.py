@@ -29,12 +29,12 @@ from serinus.imagery.decode import Data, decode
 from serinus.imagery.overlay import preview
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
-from serinus.serving.pool import Rows
 from serinus.serving.predict import checked
 from serinus.serving.prediction import Prediction, Shadow
 from serinus.serving.recorder import answered_of, recorded
 from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
+from serinus.serving.tasks import Rows
 from serinus.serving.worker_handle import VersionFailed
 from serinus.store import Answered, Disagreement, GalleryFile, Store
 from serinus.store.gallery import Limits, pair_sha256, rank_of

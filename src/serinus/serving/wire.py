@@ -39,6 +39,8 @@ class Status(IntEnum):
     """The model raised; words follow."""
     INVALID = 4
     """The model answered with a wrong shape or type; words follow."""
+    EXHAUSTED = 5
+    """The model raised for want of memory and holds on to what it has: only a new process helps."""
 
 
 _STATUSES = frozenset(int(status) for status in Status)
@@ -63,7 +65,7 @@ def seal(image: npt.NDArray[np.uint8]) -> int:
 
 
 def send_request(channel: socket.socket, image: npt.NDArray[np.uint8]) -> None:
-    """Sends uint8 [1, H, W, C]. Raises Hangup, TimeoutError."""
+    """Sends uint8 [N, H, W, C]. Raises Hangup, TimeoutError."""
     descriptor = seal(image)
     try:
         # The header is shorter than any socket buffer: it goes out whole, with the descriptor.
@@ -75,7 +77,7 @@ def send_request(channel: socket.socket, image: npt.NDArray[np.uint8]) -> None:
 
 
 def receive_request(channel: socket.socket) -> npt.NDArray[np.uint8]:
-    """Waits for a picture: uint8 [1, H, W, C], read-only. Raises Hangup when the parent is gone."""
+    """Waits for pictures: uint8 [N, H, W, C], read-only. Raises Hangup when the parent is gone."""
     header, descriptors, _, _ = socket.recv_fds(channel, _REQUEST.size, 1)
     try:
         if len(header) != _REQUEST.size or len(descriptors) != 1:
@@ -113,9 +115,12 @@ def receive_reply(channel: socket.socket, *, max_bytes: int) -> tuple[Status, by
     return Status(status), _exactly(channel, length)
 
 
-def rows(payload: bytes) -> npt.NDArray[np.float32]:
-    """Detections float32 [K, 6] of a reply, in memory of our own. Raises ValueError for a wrong length."""
-    return np.frombuffer(payload, dtype=np.float32).reshape(-1, COLUMNS).copy()
+def rows(payload: bytes, pictures: int) -> npt.NDArray[np.float32]:
+    """Detections float32 [pictures, K, 6] of a reply, in memory of our own.
+
+    Raises ValueError for a wrong length.
+    """
+    return np.frombuffer(payload, dtype=np.float32).reshape(pictures, -1, COLUMNS).copy()
 
 
 def _exactly(channel: socket.socket, size: int) -> bytes:

@@ -1,6 +1,6 @@
 """The child process of one loaded version: `python -m serinus.serving.worker`; of no use by hand.
 
-It loads `model.onnx`, runs it once (the first run allocates), says that it is ready, then answers one picture
+It loads `model.onnx`, runs it once (the first run allocates), says that it is ready, then answers one request
 after the other until its parent is gone. What the model does to this process (crash, leak, hang) it does to
 nobody else.
 """
@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serinus.artifact.manifest import Contract
-from serinus.core.errors import InvalidInput, ModelFault
+from serinus.core.enums import Device
+from serinus.core.errors import InvalidInput, Misconfigured, ModelFault
+from serinus.engine.pace import Pace, measure
+from serinus.engine.sandbox import OUT_OF_MEMORY
 from serinus.serving import wire
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Nobody waits for this worker: it stays as nice as it is while loading."""
     memory_bytes: int
     """What the model may allocate; an allocation over it fails as the model's exception."""
+    measures: bool = False
+    """Whether it measures how long batches take, before it is ready."""
+    device: Device = Device.CPU
 
 
 def main(arguments: list[str]) -> int:
@@ -62,9 +68,9 @@ def main(arguments: list[str]) -> int:
         if loading.model is None:
             wire.send_reply(channel, wire.Status.NOT_LOADED, wire.words(loading.failure))
             return 1
-        wire.send_reply(channel, wire.Status.READY)
+        wire.send_reply(channel, wire.Status.READY, msgspec.json.encode(loading.pace))
         while True:
-            _answer(channel, loading.model)
+            _answer(channel, loading.model, loading.most_mapped)
     return 0
 
 
@@ -80,10 +86,14 @@ def _live_and_die_with_parent(parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def _mapped() -> int:
+    """The process's address space, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def _limit_memory(allowance: int) -> None:
     """What is mapped by now is Python's and the runtime's; the model gets its share on top."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    for kind, value in ((resource.RLIMIT_AS, mapped + allowance), (resource.RLIMIT_CORE, 0)):
+    for kind, value in ((resource.RLIMIT_AS, _mapped() + allowance), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(kind)
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (ceiling, hard))
@@ -97,19 +107,36 @@ class _Loading(threading.Thread):
         self._orders = orders
         self.model: Model | None = None
         self.failure = "The loading of the model broke off."
+        self.pace = Pace()
+        self.most_mapped = sys.maxsize
+        """A model that holds on to more than this has used half of its memory up, bytes."""
 
     def run(self) -> None:
         orders = self._orders
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), orders.nice)
         from serinus.engine.session import Model
 
-        _limit_memory(orders.memory_bytes)
+        if orders.device is Device.CPU:
+            self.most_mapped = _mapped() + orders.memory_bytes // 2
+            _limit_memory(orders.memory_bytes)
+        # else the GPU's arena has the limit: CUDA maps far more addresses than it uses
         try:
-            model = Model.load(Path(orders.model), orders.contract, threads=orders.threads)
+            model = Model.load(
+                Path(orders.model),
+                orders.contract,
+                threads=orders.threads,
+                device=orders.device,
+                device_bytes=orders.memory_bytes,
+            )
         except (ModelFault, OSError, MemoryError) as error:
             self.failure = str(error) or type(error).__name__
             return
+        except Misconfigured as error:
+            sys.stderr.write(f"{error}\n")
+            os._exit(1)  # without a word to the parent: this machine is to blame, and it is tried again
         _warm_up(model, orders.contract)
+        if orders.measures:
+            self.pace = measure(model, device=orders.device)
         self.model = model
 
 
@@ -122,18 +149,25 @@ def _warm_up(model: "Model", contract: Contract) -> None:
         model.infer(np.zeros((1, side, side, len(contract.channels)), np.uint8))
 
 
-def _answer(channel: socket.socket, model: "Model") -> None:
+def _answer(channel: socket.socket, model: "Model", most_mapped: int) -> None:
     image = wire.receive_request(channel)
     try:
         found = model.infer(image)
     except ModelFault as error:
         # The engine chains what the runtime raised; without a cause it refused the answer's shape or type.
         status = wire.Status.INVALID if error.__cause__ is None else wire.Status.RAISED
-        wire.send_reply(channel, status, wire.words(error.message))
+        _complain(channel, status, error.message, most_mapped)
     except (InvalidInput, MemoryError) as error:
-        wire.send_reply(channel, wire.Status.RAISED, wire.words(f"{type(error).__name__}: {error}"))
+        _complain(channel, wire.Status.RAISED, f"{type(error).__name__}: {error}", most_mapped)
     else:
-        wire.send_reply(channel, wire.Status.OK, found[0].tobytes())
+        wire.send_reply(channel, wire.Status.OK, found.tobytes())
+
+
+def _complain(channel: socket.socket, status: wire.Status, words: str, most_mapped: int) -> None:
+    """Says what failed. One picture may need too much and give it back; who keeps it would fail for ever."""
+    if any(sign in words for sign in OUT_OF_MEMORY) and _mapped() > most_mapped:
+        status = wire.Status.EXHAUSTED
+    wire.send_reply(channel, status, wire.words(words))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A worker dies with the *thread* that started it (that is how Linux defines the p
 whoever starts one keeps its thread for as long as the worker is wanted.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serinus.artifact.manifest import Contract
-from serinus.core.enums import FailureKind
+from serinus.core.enums import Device, FailureKind
 from serinus.core.errors import ModelFault
+from serinus.engine.pace import Pace
 from serinus.serving import wire
 from serinus.serving.worker import Orders
 
@@ -51,6 +53,9 @@ class WorkerSpec(NamedTuple):
     """How long one picture may take."""
     background: bool = False
     """Nobody waits for it: it stays as nice as it is while loading."""
+    measures: bool = False
+    """Whether it measures batches before it is ready."""
+    device: Device = Device.CPU
 
 
 class WorkerProcess:
@@ -69,6 +74,8 @@ class WorkerProcess:
             nice=spec.nice,
             background=spec.background,
             memory_bytes=spec.memory_bytes,
+            measures=spec.measures,
+            device=spec.device,
         )
         command = [sys.executable, "-P", "-m", "serinus.serving.worker", msgspec.json.encode(orders).decode()]
         try:
@@ -81,6 +88,10 @@ class WorkerProcess:
         finally:
             theirs.close()
         self._channel = ours
+        self.pace = Pace()
+        """What it measured while it loaded."""
+        self._why = ""
+        """Why it was ended from here."""
 
     @property
     def pid(self) -> int:
@@ -88,6 +99,11 @@ class WorkerProcess:
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def ended(self) -> str:
+        """Why it is no more, as a sentence."""
+        return self._why or f"the worker {self._end()}."
 
     def wait_ready(self) -> None:
         """Blocks until the version is loaded.
@@ -105,9 +121,11 @@ class WorkerProcess:
         if status is not wire.Status.READY:
             self.kill()
             raise ModelFault(payload.decode("utf-8", "replace"))
+        with contextlib.suppress(msgspec.MsgspecError):  # else it is as if it had measured nothing
+            self.pace = msgspec.json.decode(payload, type=Pace)
 
     def infer(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Detections float32 [K, 6] of uint8 [1, H, W, C], unchecked, within the specified time.
+        """Detections float32 [N, K, 6] of uint8 [N, H, W, C], unchecked, within the specified time.
 
         Raises VersionFailed; after a crash or a time-out the process is gone. When this machine is short of
         something (descriptors, memory) the request is `unavailable` and the process is kept if it has not
@@ -116,20 +134,21 @@ class WorkerProcess:
         self._channel.settimeout(self._spec.infer_seconds)
         try:
             self._send(image)
-            status, payload = wire.receive_reply(self._channel, max_bytes=self._max_reply)
+            status, payload = wire.receive_reply(self._channel, max_bytes=len(image) * self._max_reply)
         except wire.Hangup as error:
             raise VersionFailed(FailureKind.CRASH, f"the worker {self._end()}.") from error
         except TimeoutError as error:
-            self.kill()
-            raise VersionFailed(
-                FailureKind.TIMEOUT, f"the model gave no answer within {self._spec.infer_seconds:g} s."
-            ) from error
+            self._stop(f"the model gave no answer within {self._spec.infer_seconds:g} s.")
+            raise VersionFailed(FailureKind.TIMEOUT, self._why) from error
         except (OSError, MemoryError) as error:
             self.kill()  # its reply would be taken for the next request's
             raise _shortage(error) from error
+        if status is wire.Status.EXHAUSTED:
+            self._stop(f"the model had used up its {self._spec.memory_bytes >> 20} MB of memory.")
+            raise VersionFailed(FailureKind.CRASH, self._why)
         if status is wire.Status.OK:
             try:
-                return wire.rows(payload)
+                return wire.rows(payload, len(image))
             except ValueError as error:
                 raise VersionFailed(
                     FailureKind.INVALID_OUTPUT, f"the answer is not rows: {error}."
@@ -144,6 +163,10 @@ class WorkerProcess:
             raise
         except (OSError, MemoryError) as error:
             raise _shortage(error) from error  # nothing was sent: the worker is as before
+
+    def _stop(self, why: str) -> None:
+        self.kill()
+        self._why = why
 
     def kill(self) -> None:
         """Ends the process now and waits for its end."""

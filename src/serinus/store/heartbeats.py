@@ -9,6 +9,7 @@ from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Corrupt
 from serinus.core.ids import Digest, Version
 from serinus.evidence.counts import Categories
+from serinus.rollout.room import Memory
 from serinus.store.backend import Backend
 from serinus.store.observations import check_replica
 from serinus.store.sealed import seal, unseal
@@ -47,6 +48,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """What users were answered of late while no version was on trial."""
     past_of: Digest | None = None
     """The version that answered them."""
+    memory: Memory | None = None
+    """What a version takes here, and what is left; None: none is loaded."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from serinus.engine import sandbox
 from serinus.engine.conversion import Refused
 from serinus.engine.derive import read_contract
 from serinus.training import export, ultralytics_checkpoint, weights
-from serinus.training.network import STRIDE, Architecture, CompactNet, Detector
+from serinus.training.network import POST_ONLY, STRIDE, Architecture, CompactNet, Detector
 
 READ_ERRORS = (
     UnpicklingError,
@@ -163,11 +163,12 @@ def _architecture(path: Path) -> Architecture:
         ) from error
     known = Architecture(classes=found.classes)
     sane = all(1 <= width <= _MAX_WIDTH for width in found.widths) and 1 <= len(found.classes) <= _MAX_CLASSES
-    if (found.name, found.channels) != (known.name, known.channels) or not sane:
+    fits = found.name == known.name and found.channels in (known.channels, POST_ONLY)
+    if not (fits and sane):
         raise Refused(
             ImportRefusal.CONTRACT,
             f"{path.name} describes {found.name!r} with {found.channels} channels, widths {found.widths}; "
-            f"{known.name!r} with {known.channels} channels is known here.",
+            f"{known.name!r} with {known.channels} or {POST_ONLY} channels is known here.",
             remedy="Export the model to ONNX instead.",
         )
     return found

@@ -1,4 +1,4 @@
-"""The compact network: a centre-point detector on 6 channels (pre and post), about 0.4 M parameters.
+"""The compact network: a centre-point detector on 6 channels (pre and post), 0.4 M parameters in size n.
 
 A small pyramid (strides 2, 4, 8, 16) is brought back to stride 4. There each cell says whether a building's
 centre is in it (one heat map for all classes: where buildings are is learned from all of them), of which
@@ -14,10 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serinus.training.trainer import Size
+
 CELL = 4
 """Pixels per cell of the maps that the network gives."""
 STRIDE = 16
 """Height and width of the input are multiples of this."""
+POST_ONLY = 3
+"""Channels of the baseline."""
 _RARE = 0.1
 _LOG_SIDE = (-3.0, 5.5)
 
@@ -27,9 +31,18 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "compact-1"
     channels: int = 6
+    """6, or 3: only the last three of its input, the post picture, are looked at."""
     classes: tuple[str, ...]
     widths: tuple[int, int, int, int] = (16, 32, 64, 96)
     """Feature channels at strides 2, 4, 8, 16; multiples of 16 suit the vector units of CPUs."""
+
+
+WIDTHS = {
+    Size.N: (16, 32, 64, 96),
+    Size.S: (32, 64, 96, 160),
+    Size.M: (48, 96, 160, 256),
+}
+"""`Architecture.widths` of each size."""
 
 
 class Maps(NamedTuple):
@@ -67,7 +80,7 @@ class _Residual(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """float32 [N, channels, H, W] in [0, 1], H and W multiples of STRIDE -> Maps of H / CELL x W / CELL."""
+    """float32 [N, 6, H, W] in [0, 1], H and W multiples of STRIDE -> Maps of H / CELL x W / CELL."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -90,6 +103,8 @@ class CompactNet(nn.Module):
         _start_at(self.sides, math.log(2.0))
 
     def forward(self, pixels: Tensor) -> Maps:
+        if self.architecture.channels == POST_ONLY:
+            pixels = pixels[:, -POST_ONLY:]
         at4 = self.down4(self.stem(pixels * 4.0 - 2.0))
         at8 = self.down8(at4)
         at16 = self.down16(at8)
@@ -108,7 +123,7 @@ class CompactNet(nn.Module):
 class Detector(nn.Module):
     """The network with everything around it that serving must not have to know: this is what is exported.
 
-    uint8 [N, H, W, channels] -> float32 [N, K, 6]: x1, y1, x2, y2 in input pixels, confidence, class id, best
+    uint8 [N, H, W, 6] -> float32 [N, K, 6]: x1, y1, x2, y2 in input pixels, confidence, class id, best
     first. K = `limit`; unused rows are 0 in confidence. A cell counts when no neighbour is hotter; its
     confidence is heat times the probability of its likeliest class.
     """

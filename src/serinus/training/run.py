@@ -1,6 +1,6 @@
 """A whole training: a draft directory that is complete, proven and ready to publish, or nothing at all."""
 
-import csv
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -9,29 +9,22 @@ from pathlib import Path
 
 import msgspec
 
+from serinus.artifact.card import write_card
 from serinus.artifact.manifest import Contract, Lineage, Manifest
-from serinus.core.errors import Conflict
+from serinus.core.errors import Conflict, ModelFault
 from serinus.core.ids import Digest
 from serinus.data.dataset import Dataset, Split
-from serinus.training import export, plots
+from serinus.training import baseline, export, resumption
 from serinus.training.compact import Compact
-from serinus.training.trainer import EpochRow, Phase, Progress, Trained, Trainer, TrainSpec
+from serinus.training.examples import write_examples
+from serinus.training.provenance import code_sha256, of_dataset
+from serinus.training.reporting import report
+from serinus.training.trainer import Inputs, Phase, Progress, Trained, Trainer, TrainSpec
 
 TRIAL_SECONDS = 120.0
 TRIAL_MEMORY_MB = 2048
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """training/summary.json: the numbers that a job's record and its page show."""
-
-    epochs: int
-    best_epoch: int
-    measured_on: str
-    watched: str
-    final: dict[str, float]
-    """Of the published weights, on the measured split."""
-    best: dict[str, float]
-    """Of the same weights, on the watched split, as results.csv has them."""
+_OWED = ("model.onnx", "contract.json", "best.pt", export.GOLDEN)
+"""What every trainer must have written."""
 
 
 def _silent(_: Progress) -> None:
@@ -51,16 +44,21 @@ def train(
     parent: Digest | None = None,
     progress: Callable[[Progress], None] = _silent,
     cancelled: Callable[[], bool] = _never,
+    checkpoints: Path | None = None,
+    fresh: bool = False,
+    with_baseline: bool = False,
     trial_seconds: float = TRIAL_SECONDS,
     trial_memory_mb: int = TRIAL_MEMORY_MB,
 ) -> Path:
     """Trains on `dataset` and gives `out`, a draft that `Store.publish` takes.
 
     `out` must not exist; its folder must. Everything is made in a temporary sibling that is renamed at the
-    very end: after a failure, Ctrl-C or `cancelled()` nothing is left. `trainer` None: the built-in one.
-    `parent`: manifest digest of the version that `spec.base` is from. The `trial_*` limits are those of the
-    sandboxed run of the exported model. Raises what `Trainer.train` raises; ModelFault when the export is not
-    what was trained; Conflict when `out` exists.
+    very end: after a failure, Ctrl-C or `cancelled()` nothing is left of it. `trainer` None: the built-in
+    one. `parent`: manifest digest of the version that `spec.base` is from. `checkpoints`: a folder where a
+    training that does not end well leaves what the next equal one goes on from, unless that is `fresh`; None:
+    nothing is kept. `with_baseline`: also train on the post picture alone, and say whether six channels beat
+    it. The `trial_*` limits are those of the sandboxed run of the exported model. Raises what `Trainer.train`
+    raises; ModelFault when the export is not what was trained; Conflict when `out` exists.
     """
     if out.exists():
         raise Conflict(f"{out} exists already.", remedy="Give another place for the draft.")
@@ -68,30 +66,79 @@ def train(
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         work.chmod(0o755)
-        trained = chosen.train(spec, dataset, work, progress=progress, cancelled=cancelled)
-        progress(Progress(phase=Phase.CHECKING, epochs=spec.epochs))
-        contract = msgspec.json.decode((work / "contract.json").read_bytes(), type=Contract)
-        export.prove(work, contract, seconds=trial_seconds, memory_mb=trial_memory_mb)
-        lineage = _lineage(spec, dataset, chosen.name, parent, trained)
-        (work / "lineage.json").write_bytes(msgspec.json.encode(lineage))
-        _report(work, contract.classes, trained)
+        name = resumption.key(spec, dataset, chosen.name) if checkpoints else ""
+        with resumption.kept(checkpoints, name, fresh=fresh) as checkpoint:
+            trained = chosen.train(
+                spec, dataset, work, progress=progress, cancelled=cancelled, checkpoint=checkpoint
+            )
+            progress(Progress(phase=Phase.CHECKING, epochs=spec.epochs))
+            contract = _finished(work, chosen.name, trained)
+            export.prove(work, contract, seconds=trial_seconds, memory_mb=trial_memory_mb)
+            lineage = _lineage(spec, dataset, chosen, parent, trained)
+            (work / "lineage.json").write_bytes(msgspec.json.encode(lineage))
+            report(work, contract.classes, trained)
+            if with_baseline and spec.inputs is not Inputs.POST:
+                compared = baseline.against_baseline(
+                    spec,
+                    dataset,
+                    work,
+                    chosen,
+                    split=trained.measured_on,
+                    progress=progress,
+                    cancelled=cancelled,
+                )
+                (work / baseline.FILE).write_bytes(msgspec.json.encode(compared))
+            write_examples(work, contract)
+            write_card(work)
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
 
 
+def _finished(work: Path, trainer: str, trained: Trained) -> Contract:
+    """The contract of what the trainer left. Raises ModelFault where it left less than it owes."""
+    lacking = [name for name in _OWED if not (work / name).is_file()]
+    if lacking:
+        raise ModelFault(
+            f"The trainer {trainer!r} did not write {', '.join(lacking)}.", remedy="Tell its makers."
+        )
+    if not 1 <= trained.best_epoch <= len(trained.history):
+        raise ModelFault(
+            f"The trainer {trainer!r} kept epoch {trained.best_epoch} of {len(trained.history)}.",
+            remedy="Tell its makers.",
+        )
+    try:
+        return msgspec.json.decode((work / "contract.json").read_bytes(), type=Contract)
+    except msgspec.MsgspecError as error:
+        raise ModelFault(
+            f"The contract.json of the trainer {trainer!r} cannot be read: {error}.",
+            remedy="Tell its makers.",
+        ) from error
+
+
 def _lineage(
-    spec: TrainSpec, dataset: Dataset, trainer: str, parent: Digest | None, trained: Trained
+    spec: TrainSpec, dataset: Dataset, chosen: Trainer, parent: Digest | None, trained: Trained
 ) -> Lineage:
     seen = {pair.sha256_post for split in (Split.TRAIN, Split.VAL) for pair in dataset.pairs(split)}
     return Lineage(
-        trainer=trainer,
+        trainer=chosen.name,
         config={
             "epochs": spec.epochs,
             "batch": spec.batch,
             "img_size": spec.img_size,
             "seed": spec.seed,
+            "size": str(spec.size),
+            "inputs": str(spec.inputs),
+            "precision": str(spec.precision),
+            "patience": spec.patience,
+            "tile": spec.tile,
+            **({"family": spec.family} if spec.family else {}),
+            **of_dataset(dataset),
+            "licence": chosen.licence,
+            "code_sha256": code_sha256(),
+            "threads": spec.threads or len(os.sched_getaffinity(0)),
+            "torch": version("torch"),
             "measured_on": trained.measured_on,
             "best_epoch": trained.best_epoch,
         },
@@ -113,29 +160,3 @@ def inherited_tiles(base: Path | None) -> frozenset[str]:
     if (folder / "lineage.json").is_file():
         return frozenset(msgspec.json.decode((folder / "lineage.json").read_bytes(), type=Lineage).tiles)
     return frozenset()
-
-
-def _report(work: Path, classes: tuple[str, ...], trained: Trained) -> None:
-    """metrics.json, and in training/: results.csv, summary.json and the two pictures."""
-    metrics = trained.metrics.flat() | {"train_epochs": float(len(trained.history))}
-    (work / "metrics.json").write_bytes(msgspec.json.encode(metrics))
-    folder = work / "training"
-    folder.mkdir(exist_ok=True)
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, EpochRow.__struct_fields__)
-        rows.writeheader()
-        rows.writerows(
-            {k: f"{v:.6g}" for k, v in msgspec.to_builtins(row).items()} for row in trained.history
-        )
-    best = trained.history[trained.best_epoch - 1]
-    summary = Summary(
-        epochs=len(trained.history),
-        best_epoch=trained.best_epoch,
-        measured_on=trained.measured_on,
-        watched=trained.watched,
-        final=trained.metrics.flat(),
-        best={"map50": best.map50, "precision": best.precision, "recall": best.recall},
-    )
-    (folder / "summary.json").write_bytes(msgspec.json.encode(summary))
-    plots.curves(trained.history, trained.watched, trained.best_epoch, folder / "loss.png")
-    plots.confusion(trained.metrics, classes, trained.measured_on, folder / "confusion_matrix.png")

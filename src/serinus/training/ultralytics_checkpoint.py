@@ -65,7 +65,7 @@ _THEIRS = (
 ALLOWED = {name: name.rpartition(".") for name in (*_TORCH, *_THEIRS)}
 """The only classes that may be named: those of YOLO v5u, v8, v9, v10, 11, 12 and 26 for detection."""
 _MODEL, _HEAD = "DetectionModel", "Detect"
-_KEPT = 300
+KEPT = 300
 """Detections per picture, as Ultralytics gives."""
 _CANDIDATES = 600
 """Cells that may suppress each other, the best; the cost grows with the square."""
@@ -74,7 +74,7 @@ _FLOOR = 0.01
 _ROUNDS = 24
 _OURS = 6
 _POST_ONLY = 3
-_GUARDS = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
+GUARDS = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
 
 def take(path: Path, contract: Contract | None, draft: Path, *, size: int) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def take(path: Path, contract: Contract | None, draft: Path, *, size: int) -> di
             remedy="Install serinus[ultralytics] (AGPL-3.0: read its terms first) and put the folder there "
             "again, or export the model to ONNX.",
         )
-    os.environ.update(_GUARDS)
+    os.environ.update(GUARDS)
     try:
         checkpoint = load(path)
     except elsewhere.READ_ERRORS as error:
@@ -100,7 +100,7 @@ def take(path: Path, contract: Contract | None, draft: Path, *, size: int) -> di
         size=-(-size // stride) * stride,
         stride=stride,
         classes=_names(model),
-        max_detections=_KEPT,
+        max_detections=KEPT,
     )
     check_contract(known)
     elsewhere.write(detector, known, draft)
@@ -204,7 +204,7 @@ class Detections(nn.Module):
         confidence, kind = rows[..., 4], rows[..., 5]
         if not self.one_to_one:
             confidence = confidence * keep(corners, kind, confidence)
-        return _best(torch.cat((corners, confidence[..., None], kind[..., None]), 2), _KEPT)
+        return _best(torch.cat((corners, confidence[..., None], kind[..., None]), 2), KEPT)
 
 
 def _as_it_is(found: Tensor) -> Tensor:

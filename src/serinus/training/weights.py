@@ -28,7 +28,7 @@ def load_into(net: CompactNet, base: Path) -> None:
     """
     weights = base / WEIGHTS if base.is_dir() else base
     described = base / ARCHITECTURE if base.is_dir() else base.with_suffix(".json")
-    remedy = "Train without a base, or give one of a version that the compact trainer made."
+    remedy = "Train without a base (`--base none`), or give one of a version that the compact trainer made."
     try:
         architecture = msgspec.json.decode(described.read_bytes(), type=Architecture)
     except FileNotFoundError:

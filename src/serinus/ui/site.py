@@ -1,6 +1,6 @@
 """What the pages have in common: templates, and the API that they read like any other client."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -104,10 +104,17 @@ class Site:
 
     async def get(self, path: str, **query: Any) -> Any:
         """A document of the public API. Raises what the API answered with: NotFound, Unavailable ..."""
+        return (await self._ask(path, query)).json()
+
+    async def text(self, path: str) -> str:
+        """A text of the public API. Raises as `get` does."""
+        return (await self._ask(path, {})).text
+
+    async def _ask(self, path: str, query: Mapping[str, Any]) -> httpx.Response:
         params = {name: value for name, value in query.items() if value not in (None, "")}
         reply = await self._client.get(path, params=params)
         if reply.is_success:
-            return reply.json()
+            return reply
         problem = reply.json()
         kind = _FAULTS.get(reply.status_code, SerinusError)
         raise kind(problem.get("detail", "The API does not answer."), remedy=problem.get("remedy", ""))

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 
+from serinus.artifact.card import CARD
 from serinus.core.errors import InvalidInput
 from serinus.ui.site import Site
 
@@ -62,12 +63,15 @@ def install(site: Site) -> None:
             site.get(f"/api/versions/{n}/gates"),
             site.get("/api/rollouts", limit=_MOST_ROLLOUTS),
         )
+        told = CARD in found["manifest"]["files"]
+        card = await site.text(f"/api/versions/{n}/files/{CARD}") if told else ""
         return await site.page(
             "version.html",
             "/versions",
             v=found["version"],
             manifest=found["manifest"],
             signature=found["signature"],
+            card=card,
             golden=gates["golden"],
             rollouts=[one for one in page["rollouts"] if one["version"] == n],
             policies=await site.get("/api/policies"),
@@ -98,5 +102,5 @@ def _pictures(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     return [
         name
         for name in sorted({*first} & {*second})
-        if name.endswith(".png") and first[name]["sha256"] != second[name]["sha256"]
+        if name.endswith((".png", ".jpg")) and first[name]["sha256"] != second[name]["sha256"]
     ]

@@ -1,0 +1,119 @@
+"""Versions in a real store measured on a real data set, with the pages that people open."""
+
+import re
+from pathlib import Path
+
+import cv2
+import msgspec
+import pytest
+
+from serinus.bootstrap.edge import new_id
+from serinus.bootstrap.evaluating import compare_versions, evaluate_version
+from serinus.bootstrap.settings import Settings, load
+from serinus.bootstrap.wiring import ensure_base, open_store
+from serinus.core.errors import InvalidInput, NotFound
+from serinus.core.ids import Version
+from serinus.data.importing import import_archive
+from serinus.data.synth.scenery import Disaster
+from serinus.data.synth.write import SynthSet, write_sets
+from tests import models
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str]:
+    """Version 1 is the packaged base; version 2 finds bright squares wherever there are any."""
+    folder = tmp_path_factory.mktemp("place")
+    settings = load(model_dir=folder / "models", data_dir=folder / "data", train_threads=1)
+    store = open_store(settings)
+    ensure_base(store, settings)
+    store.publish(models.healthy(folder / "bright", size=128), note="bright", actor="test")
+    sets = [
+        SynthSet(disaster=Disaster(name), pairs=20, seed=5) for name in ("synth-hurricane", "synth-wildfire")
+    ]
+    write_sets(folder / "a.zip", sets)
+    return settings, import_archive(folder / "a.zip", folder / "data/datasets", clock=lambda: 0.0).id
+
+
+def _silent(done: float, total: float, words: str) -> None:
+    assert 0 < done <= total
+
+
+def _whole(folder: Path) -> None:
+    """Every picture that the page names is there and can be seen."""
+    page = (folder / "index.html").read_text()
+    named = re.findall(r'<img src="([^"]+)"', page)
+    assert named
+    for name in named:
+        picture = cv2.imread(str(folder / name))
+        assert picture is not None, name
+        assert picture.std() > 5, name
+
+
+def test_one_version(place: tuple[Settings, str]) -> None:
+    settings, data = place
+    done, folder = evaluate_version(settings, Version(1), data=data, split="test", out=None, progress=_silent)
+    found = done.assessment
+    assert found.metrics.map50 > 0.3
+    assert set(found.per_disaster) == {"synth-hurricane", "synth-wildfire"}
+    assert found.per_disaster["synth-hurricane"].map50 > found.per_disaster["synth-wildfire"].map50
+    assert 0 < found.xview2.score < 1
+    assert any("synthetic" in words for words in done.warnings)
+    assert folder == settings.data_dir / "evaluations" / f"v1-{data}-test"
+    assert msgspec.json.decode((folder / "evaluation.json").read_bytes(), type=type(done)) == done
+    _whole(folder)
+    assert (folder / "loss.png").is_file()
+
+
+def test_two_versions(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    done, folder = compare_versions(
+        settings, Version(1), Version(2), data=data, split="all", out=tmp_path / "out", progress=_silent
+    )
+    assert folder == tmp_path / "out"
+    assert done.pictures == 40
+    assert done.rows[0].name == "mAP50"
+    assert done.rows[0].verdict == "worse"
+    assert done.words.startswith("Version 2 is worse than version 1: mAP50")
+    assert [one.words for one in done.changes] == ["worse"] * 4
+    assert done.changes[-1].f1_b < done.changes[-1].f1_a
+    _whole(folder)
+
+
+def test_a_version_beside_itself_is_no_different(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    done, folder = compare_versions(
+        settings, Version(2), Version(2), data=data, split="test", out=tmp_path / "out", progress=_silent
+    )
+    assert all(row.verdict == "cannot be told apart" and row.bound.difference == 0 for row in done.rows)
+    assert done.changes == ()
+    assert "On no picture" in (folder / "index.html").read_text()
+
+
+def test_what_it_was_trained_on_is_said(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    from serinus.data.dataset import Dataset
+
+    seen = [pair.sha256_post for pair in Dataset.open(settings.data_dir / "datasets", data).pairs("test")]
+    store = open_store(settings)
+    draft = models.healthy(tmp_path / "seen", seed=1, size=128, tiles=seen)
+    version = store.publish(draft, note="seen", actor="test")
+    done, _ = evaluate_version(
+        settings, version, data=data, split="test", out=tmp_path / "out", progress=_silent
+    )
+    assert f"trained on {len(seen)} of these {len(seen)} pictures" in done.warnings[0]
+
+
+def test_what_cannot_be_measured_is_refused(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+
+    def measure(version: int, data: str) -> None:
+        evaluate_version(settings, Version(version), data=data, split="test", out=tmp_path, progress=_silent)
+
+    with pytest.raises(NotFound, match="no version 9"):
+        measure(9, data)
+    with pytest.raises(NotFound, match="no data set"):
+        measure(1, f"ds-{new_id()[:12]}")
+    write_sets(tmp_path / "one.zip", [SynthSet(disaster=Disaster("synth-hurricane"), pairs=1, seed=5)])
+    one = import_archive(tmp_path / "one.zip", settings.data_dir / "datasets", clock=lambda: 0.0).id
+    with pytest.raises(InvalidInput, match=r"shows no labelled building\. Choose another with --split"):
+        measure(1, one)
