@@ -2,11 +2,12 @@
 #   make demo   the main job: data -> training -> canary -> promotion -> rollback, on real processes
 #   make test   all checks
 # Variables: PYTHON (interpreter for the virtual environment), VENV, TORCH_INDEX (an index of CPU wheels of
-# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS.
+# PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS, FUZZ_SECONDS.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 600
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export OMP_NUM_THREADS ?= 1
 
@@ -52,8 +53,13 @@ bench-store: $(VENV)/.ready ## the cost of a store that grows old (BENCH_ARGS="-
 bench-evidence: $(VENV)/.ready ## what counting a request and judging a slice cost, with baselines
 	$(BIN)/python bench/evidence.py
 
-bench-serve: $(VENV)/.ready ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
-	$(BIN)/python bench/serve.py $(BENCH_ARGS)
+# Whoever names an interpreter that has Serinus installed measures with it.
+ifneq ($(origin PYTHON),file)
+BENCH_PYTHON := $(shell $(PYTHON) -c 'import serinus, cv2, httpx, onnx, psutil, rich' 2>/dev/null && echo $(PYTHON))
+endif
+
+bench-serve: $(if $(BENCH_PYTHON),,$(VENV)/.ready) ## what serving costs beside the raw loop and peers (BENCH_ARGS="--quick --json FILE")
+	$(or $(BENCH_PYTHON),$(BIN)/python) bench/serve.py $(BENCH_ARGS)
 
 bench-start: $(VENV)/.ready ## what a start of the inference service costs, and its memory (BENCH_ARGS="--quick --install")
 	$(BIN)/python bench/start.py $(BENCH_ARGS)
@@ -63,6 +69,11 @@ bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current a
 
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
+
+fuzz: $(VENV)/.ready ## look for forms that are read otherwise than by the library (FUZZ_SECONDS=600)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade --target build/fuzz atheris==3.0.0
+	mkdir -p build/forms
+	PYTHONPATH=build/fuzz $(BIN)/python -m tests.api.fuzz_forms build/forms tests/api/forms -max_len=4096 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
 
 bench-import: $(VENV)/.ready ## memory and time of large imports (BENCH_ARGS="--pairs 500 5000 --json FILE")
 	$(BIN)/python bench/importing.py $(BENCH_ARGS)

@@ -1,10 +1,15 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.store.drafts import new_id
 from tests.store.proxy import Proxy
 from tests.store.s3server import BUCKET, S3Server, environment
+
+# A machine that others use stalls for seconds: how long an example takes tells nothing about the code.
+settings.register_profile("serinus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("serinus")
 
 
 @pytest.fixture(scope="session")

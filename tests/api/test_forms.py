@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from serinus.api.forms import find
+from tests.api.form_oracle import both
 
 BOUNDARY = b"----WebKitFormBoundary7MA4YWxkTrZu0gW"
 MARK = b"--" + BOUNDARY
@@ -138,3 +140,12 @@ def test_what_http_libraries_send_is_plain(parts: list[tuple[str, bytes]]) -> No
     body = b"".join(file(name, content) for name, content in parts if MARK not in content) + END
     if parts:
         assert by_finder(body) == [pair for pair in parts if MARK not in pair[1]]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "forms").iterdir()), ids=lambda path: path.name
+)
+def test_forms_of_browsers_and_of_the_fuzzer_are_read_alike(path: Path) -> None:
+    """`make fuzz` starts from these and looks for others."""
+    in_one_piece, by_library = both(path.read_bytes())
+    assert in_one_piece == by_library

@@ -61,6 +61,75 @@ def test_a_policy_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run(["replay", stream, "--policy", "absent", "--model-dir", str(tmp_path / "m")]) == Exit.USAGE
 
 
+def stream(path: Path, canary_failures: set[int], requests: int = 400, **more: object) -> str:
+    """A file of alternating requests whose canary requests with these numbers failed."""
+    with path.open("w") as file:
+        for n in range(requests):
+            ok = n % 2 == 0 or n // 2 not in canary_failures
+            arm = "canary" if n % 2 else "current"
+            file.write(
+                json.dumps({"t": n / 10, "arm": arm, "ok": ok, "latency": 0.08, "p": 0.5, **more}) + "\n"
+            )
+    return str(path)
+
+
+def test_plain_counting_decides_about_a_file_as_about_a_rollout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = str(CONFORMANCE / "03_all_fail_alternating.jsonl")
+    rolled_back = {"decision": "rollback", "position": 40, "why": "errors"}
+    assert said(capsys, failing, "--policy", "literal") == rolled_back, "not before 20 canary requests"
+    # The last 12 of 447 fail: evidence rolls that back, counting finds 2.7 %.
+    few = stream(tmp_path / "few.jsonl", set(range(435, 447)), requests=894)
+    assert said(capsys, few, "--policy", "default")["decision"] == "rollback"
+    assert said(capsys, few, "--policy", "literal")["decision"] == "promote"
+    assert said(capsys, str(CONFORMANCE / "01_empty.jsonl"), "--policy", "literal")["decision"] == "promote"
+    later = tmp_path / "later.json"
+    later.write_text('{"rule": "counting", "min_requests": 50}')
+    assert said(capsys, failing, "--policy", str(later))["position"] == 100
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFORMANCE.glob("*.jsonl")))
+def test_the_documented_policy_decides_about_a_file_as_the_rule_alone(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = str(CONFORMANCE / f"{name}.jsonl")
+    assert said(capsys, file, "--policy", "default") == said(capsys, file)
+
+
+def test_what_follows_from_evidence_is_the_policys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = stream(tmp_path / "few.jsonl", set(), requests=20)
+    policy = tmp_path / "policy.json"
+    for text, decision in (
+        ('{"max_evaluation": 1, "on_insufficient": "rollback"}', "rollback"),
+        ('{"max_evaluation": 1, "on_insufficient": "promote"}', "promote"),
+        ('{"max_evaluation": 2, "on_insufficient": "promote"}', "extend"),
+    ):
+        policy.write_text(text)
+        assert said(capsys, few, "--policy", str(policy))["decision"] == decision
+    enough = stream(tmp_path / "enough.jsonl", set(), requests=300)
+    policy.write_text('{"steps": [0.25, 0.5]}')
+    assert said(capsys, enough, "--policy", str(policy))["decision"] == "promote", "150: proof for two steps"
+    policy.write_text('{"steps": [0.25, 0.3, 0.4, 0.5]}')
+    assert said(capsys, enough, "--policy", str(policy))["decision"] == "extend", "and not for four"
+
+
+def test_a_policy_that_holds_other_answers_holds_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, policy = tmp_path / "other.jsonl", tmp_path / "policy.json"
+    with file.open("w") as out:
+        for n in range(600):
+            band = "many" if n % 2 else "few"
+            row = {"arm": "canary" if n % 2 else "current", "ok": True, "latency": 0.08, "p": 0.5}
+            out.write(json.dumps({"t": n / 10, **row, "signals": {"detections": band}}) + "\n")
+    for treatment, decision in (("hold", "extend"), ("note", "promote")):
+        policy.write_text(json.dumps({"on_shift": treatment}))
+        assert said(capsys, str(file), "--policy", str(policy))["decision"] == decision
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -113,6 +113,10 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
         ("sticky: {name: X}\n", "1:9", "sticky lacks the field by; allowed: header, cookie."),
         ("sticky: {by: [1], name: X}\n", "1:14", "sticky.by is [1]; allowed: header, cookie."),
         ("name: a/b\n", "1:7", "a text like"),
+        ('{"description": "\\ud800"}\n', "1:17", "half a character"),
+        ('{"\\udfff": 1}\n', "1:2", "half a character"),
+        ("? [a, b]\n: 1\n", "1:3", "the name of a field is a plain text"),
+        ("sticky:\n  ? {a: b}\n  : 1\n", "2:5", "the name of a field is a plain text"),
         ("- share\n", "1:1", "a mapping of fields"),
         ("", "1:1", "a mapping of fields"),
         ("share: [[[[[[[[[[1]]]]]]]]]]\n", "1:16", "nested deeper"),
@@ -124,6 +128,15 @@ def test_every_mistake_is_named_with_line_and_column_and_what_is_allowed() -> No
 def test_what_is_no_policy_is_refused_with_its_place(text: str, place: str, words: str) -> None:
     found = mistakes(text)
     assert any(line.startswith(f"p.yaml:{place}: ") and words in line for line in found), found
+
+
+def test_what_a_whole_policy_lacks_is_named_beside_other_mistakes() -> None:
+    assert mistakes("window_seconds: .inf\nsteps: [0.5, 0.25]\nshares: 1\nmax_error_rate: 7\n") == [
+        "p.yaml:1:17: window_seconds is inf; allowed: a number above 0.",
+        "p.yaml:2:1: steps must rise from each one to the next.",
+        "p.yaml:3:1: there is no field 'shares'; did you mean share?",
+        "p.yaml:4:17: max_error_rate is 7; allowed: a number above 0 and below 1.",
+    ]
 
 
 def test_mistakes_inside_a_field_all_stand_at_their_own_place_with_the_reason() -> None:

@@ -88,7 +88,7 @@ def test_too_much_disagreement_holds_and_a_person_may_go_on(shadowing: World) ->
     assert (world.rollout.phase, world.rollout.code) == (RolloutPhase.HELD, ReasonCode.DISAGREEMENT)
     assert world.rollout.share == 0.5, "nobody is rolled back"
     held = next(event for event in world.events if isinstance(event.body, Held))
-    assert "disagree on 40 of 40 pictures" in held.reason and "no golden set vouches" in held.reason
+    assert "disagree on 40 of 40 pictures" in held.reason and "nothing vouches" in held.reason
     assert held.body.numbers["shadow_pairs"] == 40  # type: ignore[union-attr]
     assert retrace(world.store, 1).same
 

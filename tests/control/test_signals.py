@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from serinus.control import commands
@@ -10,6 +11,7 @@ from serinus.control.overview import overview
 from serinus.control.retrace import retrace
 from serinus.core.enums import Arm, FailureKind, ReasonCode, RolloutPhase
 from serinus.rollout.events import Held, Noted
+from serinus.rollout.policy import OnShift
 from tests.control.world import ALIKE, WINDOW, World
 
 OTHER = {"none": 2, "minor-damage": 1, "destroyed": 7}
@@ -34,7 +36,7 @@ def test_other_answers_are_held_until_a_person_has_looked(world: World) -> None:
     until_held(world)
     assert (world.rollout.code, world.rollout.share) == (ReasonCode.SIGNALS, 0.5)
     held = world.events[-1]
-    assert "dominant class " in held.reason and "no golden set vouches" in held.reason
+    assert "dominant class " in held.reason and "nothing vouches" in held.reason
     assert isinstance(held.body, Held)
     assert held.body.numbers["e_shift"] >= held.body.numbers["limit_shift"] == 400.0
     assert "answers differently" in overview(world.store).words
@@ -73,7 +75,23 @@ def test_where_no_golden_set_is_there_other_answers_pass_with_a_note(world: Worl
     world.canary(measured=False)
     assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
     assert [body.code for body in noted(world)] == [ReasonCode.SIGNALS]
-    assert "no golden set is there that could vouch" in world.story()
+    assert "neither a golden set nor held-out pairs" in world.story()
+    assert retrace(world.store, 1).same
+
+
+def test_what_a_policy_let_pass_is_held_by_a_stricter_one(world: World) -> None:
+    world.replica.answers[Arm.CANARY] = OTHER
+    world.canary(measured=False)
+    while not noted(world):
+        world.step(20)
+    assert noted(world)[0].lenient
+    stricter = msgspec.structs.replace(world.policy, on_shift=OnShift.HOLD)
+    commands.change_policy(world.store, policy=stricter, actor="alice", reason="no more surprises")
+    until_held(world)
+    assert world.rollout.code is ReasonCode.SIGNALS
+    commands.resume(world.store, actor="alice", reason="I looked at them")
+    assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+    assert len(noted(world)) == 1
     assert retrace(world.store, 1).same
 
 

@@ -6,7 +6,10 @@ import msgspec
 import pytest
 
 from serinus.control import commands
+from serinus.control.explain import explain, in_words
 from serinus.control.ledger import standing
+from serinus.control.overview import overview
+from serinus.control.retrace import retrace
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput
 from serinus.rollout.events import PolicyChanged, Promoted, RolledBack, ShareChanged
@@ -177,6 +180,30 @@ def test_a_policy_that_tests_something_else_begins_fresh_evidence(world: World, 
     assert (users.latency is not None) is policy.judge_latency
     world.step(users=20)
     assert standing(world.store, world.rollout).analysis.users.restarts == 1, "it restarts once"
+
+
+def test_fresh_evidence_gets_a_whole_window(world: World) -> None:
+    """Else a lenient policy at the end of the window is obeyed on a handful of requests."""
+    world.canary()
+    world.step(users=20, seconds=int(WINDOW) - 1)
+    stood = world.clock_of_window
+    policy = msgspec.structs.replace(world.rollout.policy, max_error_rate=0.5)
+    commands.change_policy(world.store, policy=policy, actor=ALICE)
+    assert overview(world.store).rollout.seconds_left == WINDOW  # type: ignore[union-attr]
+    world.step(users=20, seconds=int(WINDOW) - 1)
+    assert world.state.rollout is not None, world.story()
+    assert world.until_over(users=20, seconds=10).phase is RolloutPhase.PROMOTED
+    assert world.clock_of_window >= stood + WINDOW
+    body = world.events[-1].body
+    assert isinstance(body, Promoted) and WINDOW <= body.numbers["clock"] < 2 * WINDOW
+    found = explain(world.store)
+    seen = body.numbers["users_canary_requests"] + body.numbers["probes_canary_requests"]
+    whole = body.numbers["canary_requests"]
+    assert whole > seen
+    assert f"since the evidence started afresh ({whole:.0f} in all)" in found.headline
+    assert f"of {whole:.0f} canary requests failed" in found.whole and found.whole in in_words(found)
+    again = retrace(world.store, 1)
+    assert again.same and again.clock == body.numbers["clock"]
 
 
 def test_a_restart_is_not_lost_when_a_slice_was_frozen_meanwhile(world: World) -> None:

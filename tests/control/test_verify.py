@@ -255,8 +255,40 @@ def test_without_class_gates_only_the_mean_is_judged(tmp_path: Path) -> None:
     world.publish(models.calling(world.folder / "lost", (0, 1, 2, 0), seed=LIKE_BASE))
     world.verify()
     assert world.rollout.phase is RolloutPhase.CANARY
-    assert world.rollout.vouched == ("golden set coast",)
+    assert (world.rollout.vouched, world.rollout.measured) == ((), True)
+    assert "this set does not vouch for other answers: mAP50 0." in world.rollout.reason
     assert len(results_of(world.store, world.rollout.version)[0].gates) == 1
+
+
+@pytest.mark.parametrize("calls", [(3, 2, 1, 0), (0, 1, 2, 0)], ids=["shuffled", "collapsed"])
+def test_a_loosened_gate_lets_pass_and_vouches_for_nothing(tmp_path: Path, calls: tuple[int, ...]) -> None:
+    """Set by set: the truth of the second is what the candidate finds, too."""
+    world = World(tmp_path, map50_margin=1.0, class_gates=())
+    golden(world, pairs=24)
+    write_golden(world.folder / "own", pairs=24, calls=calls)
+    world.store.add_golden("own", world.folder / "own", actor="alice")
+    world.publish(models.calling(world.folder / "worse", calls, seed=LIKE_BASE))
+    world.verify()
+    assert world.rollout.vouched == ("golden set own",), world.story()
+    results = {one.name: one for one in results_of(world.store, world.rollout.version)}
+    assert [(one.passed, one.vouches) for one in results.values()] == [(True, False), (True, True)]
+
+
+def test_nor_does_a_set_vouch_for_who_shows_users_nothing(world: World) -> None:
+    """Its confidences are a tenth of what they were: AP asks for their order only."""
+    golden(world, pairs=24)
+    world.publish(models.empty(world.folder / "silent", seed=LIKE_BASE))
+    world.verify()
+    assert (world.rollout.vouched, world.rollout.measured) == ((), True)
+    assert "recall 0.000 against 1.000 of current" in world.rollout.reason
+
+
+def test_a_loosened_gate_is_no_reason_against_a_good_version(tmp_path: Path) -> None:
+    world = World(tmp_path, map50_margin=1.0, class_gates=())
+    golden(world, pairs=24)
+    world.publish(models.healthy(world.folder / "equal", seed=LIKE_BASE))
+    world.verify()
+    assert world.rollout.vouched == ("golden set coast",)
 
 
 def test_a_set_that_compares_nothing_vouches_for_nobody(world: World) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serinus.core.enums import ReasonCode, Stratum
+from serinus.core.enums import Arm, ReasonCode, Stratum
 from serinus.evidence.analysis import (
     Analysis,
     Params,
@@ -16,9 +16,9 @@ from serinus.evidence.analysis import (
     reset_epoch,
     restart_split,
 )
-from serinus.evidence.counts import Slice, merge
+from serinus.evidence.counts import BINS_PER_MARGIN, Slice, merge
 from serinus.evidence.outage import OVER_AFTER, Aftermath, is_over
-from tests.evidence.requests import both, canary, current
+from tests.evidence.requests import TENTH, both, canary, cell, current
 from tests.evidence.strategies import slices
 
 LATENCY = Params()
@@ -287,6 +287,12 @@ def test_a_broken_current_does_not_block_its_own_fix() -> None:
     assert verdict(*[both(20, 0, 1, 19)] * 5, params=LATENCY).good
 
 
+def test_the_few_answers_of_a_broken_current_are_no_yardstick() -> None:
+    """What little it answers may be the easy pictures, in two thirds of the time."""
+    slice_ = (canary(20), cell(Arm.CURRENT, 9, 11, bin_=TENTH - 2 * BINS_PER_MARGIN))
+    assert verdict(*[slice_] * 5, params=LATENCY).good
+
+
 # Users and probes.
 
 
@@ -313,6 +319,13 @@ def test_one_failure_of_a_user_is_no_contradiction_two_are() -> None:
     assert verdict(both(9, 1, 10, 0), probes(100, 0, 100)).on_probes
     assert not verdict(both(18, 2, 20, 0), probes(100, 0, 100)).good
     assert not verdict(both(0, 0, 0, 0), probes(100, 0, 100), in_flight=2).good
+
+
+def test_one_user_who_fails_at_once_is_one() -> None:
+    """His failure is all that users saw of it: E_abs is above 3, though two failures are still to come."""
+    found = verdict(both(0, 1, 1, 0), probes(300, 0, 300))
+    assert found.numbers["users_e_abs"] >= 3.0
+    assert (found.good, found.alarm) == (False, True)
 
 
 def test_either_stratum_can_blame() -> None:

@@ -89,6 +89,17 @@ def test_empty_answers_to_golden_pairs_blame_with_and_without_a_control_arm() ->
         assert "golden" in verdict.words
 
 
+def test_each_epoch_takes_twice_the_evidence_for_a_drift() -> None:
+    params, other = Params(), cells({"4-9": 40}, {"4-9": 40})
+    began = begin(params, PAST)
+    first, second = (
+        judge(observe(observe(one, other, params), other, params), params)
+        for one in (began, reset_epoch(began, params))
+    )
+    assert first.drift
+    assert second.numbers["e_drift"] == pytest.approx(first.numbers["e_drift"] / 2)
+
+
 def test_a_shift_is_never_blamed() -> None:
     analysis, params = begin(Params(), PAST), Params()
     for _ in range(100):

@@ -20,7 +20,16 @@ def test_a_margin_is_two_bins() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "bin_"),
-    [(-1.0, 0), (0.0, 0), (1e-4, 0), (math.nan, 0), (1.0955e-4, 1), (1e30, LAST_BIN), (math.inf, LAST_BIN)],
+    [
+        (-1.0, 0),
+        (0.0, 0),
+        (1e-4, 0),
+        (math.nan, 0),
+        (1.0955e-4, 1),
+        (1e30, LAST_BIN),
+        (1e308, LAST_BIN),
+        (math.inf, LAST_BIN),
+    ],
 )
 def test_bins_at_the_edges(seconds: float, bin_: int) -> None:
     assert latency_bin(seconds) == bin_

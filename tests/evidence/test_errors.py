@@ -3,13 +3,14 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serinus.core.enums import Arm
-from serinus.evidence import errors
+from serinus.evidence import errors, promotion
 from serinus.evidence.counts import Cell
 from serinus.evidence.errors import ABS_THETAS, REL_THETAS, ErrorEvidence
+from serinus.evidence.promotion import Tally
 from tests.evidence.requests import both, canary, cell, current
 from tests.evidence.test_wealth import PerRequest
 
@@ -30,7 +31,22 @@ def test_e_abs_is_fair_at_exactly_p0(p0: float) -> None:
         assert math.exp(lost) > 1.0 > math.exp(won)
 
 
-@given(st.floats(0.001, 0.9), st.floats(0.01, 0.99), st.floats(0.0, 1.0))
+RATES = st.floats(0.0, 1.0, exclude_min=True, exclude_max=True)
+"""Any that a policy may allow."""
+
+
+@example(p0=0.9999999999999999)
+@example(p0=5e-324)
+@given(RATES)
+def test_e_abs_is_fair_at_every_limit(p0: float) -> None:
+    for lost, won in errors.absolute_logs(p0):
+        assert p0 * math.exp(lost) + (1 - p0) * math.exp(won) == pytest.approx(1.0)
+    assert math.isfinite(promotion.e_good(Tally(1000, 20), p0))
+
+
+@example(p0=0.9999999999999999, share=0.5, rate=0.5)
+@example(p0=5e-324, share=0.5, rate=0.5)
+@given(RATES, st.floats(0.01, 0.99), st.floats(0.0, 1.0))
 def test_e_rel_is_fair_at_every_common_rate_and_share(p0: float, share: float, rate: float) -> None:
     of_canary = errors.relative_logs(p0, share, Arm.CANARY)
     of_current = errors.relative_logs(p0, share, Arm.CURRENT)
@@ -42,14 +58,15 @@ def test_e_rel_is_fair_at_every_common_rate_and_share(p0: float, share: float, r
 
 
 def test_at_the_documented_p0_the_alternatives_are_the_documented_ones() -> None:
-    assert errors.scaled(0.2, 0.05) == pytest.approx(0.2)
+    assert math.exp(errors.scaled_logs(0.2, 0.05)[0]) == pytest.approx(0.2)
     for theta, (lost, won) in zip(ABS_THETAS, errors.absolute_logs(P0), strict=True):
         assert math.exp(lost) == pytest.approx(theta / 0.05)
         assert math.exp(won) == pytest.approx((1 - theta) / 0.95)
 
 
 def test_other_limits_scale_the_odds() -> None:
-    odds = errors.scaled(0.2, 0.01) / (1 - errors.scaled(0.2, 0.01))
+    failure, success = errors.scaled_logs(0.2, 0.01)
+    odds = math.exp(failure - success)
     assert odds == pytest.approx((0.2 / 0.8) * (0.01 / 0.99) / (0.05 / 0.95))
 
 

@@ -53,5 +53,6 @@ def test_probes_vouch_where_users_bring_little_and_do_not_contradict() -> None:
     probed = after(began, 100, probes=True)
     assert steps.proof(probed, began, PARAMS).stratum is Stratum.PROBES
     assert steps.proof(after(probed, 3), began, PARAMS).stratum is Stratum.PROBES
-    contradicted = steps.proof(after(probed, 3, 2), began, PARAMS)
-    assert (contradicted.stratum, contradicted.proved) == (Stratum.USERS, False)
+    for good, failed in ((3, 2), (0, 1)):
+        contradicted = steps.proof(after(probed, good, failed), began, PARAMS)
+        assert (contradicted.stratum, contradicted.proved) == (Stratum.USERS, False)

@@ -41,6 +41,24 @@ def test_jpeg_is_close():
     assert np.abs(found.astype(int) - image).mean() < 3
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P", "RGBA", "1"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_the_way_that_saves_a_copy_gives_the_same_pixels(format, mode):
+    image = Image.fromarray(smooth())
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    hole = {"transparency": (1, 2, 3)} if (format, mode) == ("PNG", "RGB") else {}
+    try:
+        image.convert(mode).save(buffer, format, exif=exif, **hole)
+    except (OSError, ValueError):
+        pytest.skip(f"Pillow has no {mode} {format}.")
+    plain = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
+    depth = plain.shape[2] if plain.ndim == 3 else 1
+    code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[depth]
+    assert np.array_equal(decode(buffer.getvalue(), max_pixels=MANY), cv2.cvtColor(plain, code))
+
+
 def test_png_round_trip_and_equal_bytes():
     image = smooth()
     assert np.array_equal(decode(encode_png(image), max_pixels=MANY), image)

@@ -10,6 +10,7 @@ import pytest
 
 from serinus.bootstrap.wiring import open_jobs
 from serinus.core.enums import RolloutPhase
+from serinus.rollout.events import Verified
 from tests.processes.installation import Installation, eventually, failures, free_port, pair, traffic
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,8 @@ def test_the_documented_path_with_the_documented_policy(tmp_path: Path) -> None:
         sys.stdout.write(done.stdout)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{place.log()}"
         assert "All promises held" in done.stdout
+        checked = [event.body for event in place.store.events() if isinstance(event.body, Verified)]
+        assert ["held-out pairs of data set ds-" in "".join(body.vouched) for body in checked] == [True]
     finally:
         place.down()
 

@@ -39,7 +39,7 @@ def test_other_classes_are_held_and_with_a_golden_set_promoted(place: Installati
         rollout = place.state().rollout
         assert rollout is not None
         assert rollout.code is ReasonCode.SIGNALS, rollout.reason
-        assert "dominant class" in rollout.reason and "no golden set vouches" in rollout.reason
+        assert "dominant class" in rollout.reason and "nothing vouches" in rollout.reason
         board = unescape(httpx.get(place.ui, timeout=30).text)
         assert "answers differently from current" in board and "its answers differ from current's" in board
         assert place.steer("rollback").status_code == 200

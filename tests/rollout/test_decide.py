@@ -27,6 +27,7 @@ from serinus.rollout.events import (
     Held,
     Noted,
     Paused,
+    PolicyChanged,
     Promoted,
     Rejected,
     Resumed,
@@ -462,6 +463,40 @@ def test_an_older_version_is_no_update() -> None:
     history.append(promoted(1, 3))
     assert history.state.versions[history.state.next_version - 2].state is VersionState.PUBLISHED
     assert next_start(history.state) is None
+
+
+@pytest.mark.parametrize("code", [ReasonCode.SIGNALS, ReasonCode.DRIFT, ReasonCode.DISAGREEMENT])
+@pytest.mark.parametrize("lenient", [True, False])
+def test_a_stricter_policy_holds_for_what_was_let_pass_and_not_for_what_was_vouched_for(
+    code: ReasonCode, lenient: bool
+) -> None:
+    words = {"shift": "other answers"} if code is ReasonCode.SIGNALS else {}
+    words |= {"drift": "other pictures"} if code is ReasonCode.DRIFT else {}
+    seen = situation(msgspec.structs.replace(GOOD, **words), clock=10.0)
+    if code is ReasonCode.DISAGREEMENT:
+        seen = msgspec.structs.replace(seen, disagreement="they disagree")
+    history = with_canary(NOTES)
+    asked = decide(history.state, seen)
+    assert isinstance(asked, Note) and (asked.code, asked.lenient) == (code, True)
+    history.append(Noted(rollout=1, code=code, lenient=lenient))
+    assert isinstance(decide(history.state, seen), Hold), "once"
+    history.append(PolicyChanged(rollout=1, policy=HOLDS, share=0.5))
+    stricter = decide(history.state, seen)
+    if lenient:
+        assert isinstance(stricter, Suspend) and stricter.code is code
+        history.append(PolicyChanged(rollout=1, policy=NOTES, share=0.5))
+        assert isinstance(decide(history.state, seen), Hold), "it is noted already"
+    else:
+        assert isinstance(stricter, Hold)
+    assert history.replayed() == history.state
+
+
+def test_a_note_of_an_older_journal_folds_as_before() -> None:
+    history = with_canary(NOTES)
+    older = msgspec.json.decode(b'{"kind": "noted", "rollout": 1, "code": "signals"}', type=Noted)
+    history.append(older)
+    assert history.state.rollout is not None
+    assert history.state.rollout.explained == (ReasonCode.SIGNALS,)
 
 
 def test_a_disagreement_holds_once_and_never_rolls_back() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +19,17 @@ from serinus.rollout.policy import ByHeader, Policy
 from serinus.serving.assignment import Caller
 from serinus.serving.prediction import Prediction
 from tests import models
-from tests.serving.house import House, house, pair, promote, publish, roll_back, start_canary, wait_for
+from tests.serving.house import (
+    WAIT_SECONDS,
+    House,
+    house,
+    pair,
+    promote,
+    publish,
+    roll_back,
+    start_canary,
+    wait_for,
+)
 
 pytestmark = pytest.mark.processes
 
@@ -187,6 +198,24 @@ def test_a_promotion_takes_effect_without_a_failed_request(tmp_path: Path) -> No
         assert all((a.role, a.target.version) == ("current", version) for a in answers[-4:])
         first = made.store.state().versions[1].digest
         assert first in made.residency.loaded, "the previous version stays warm for undo"
+
+
+def test_a_version_of_another_size_that_comes_while_a_pair_is_decoded_is_asked(tmp_path: Path) -> None:
+    with house(tmp_path, decode_threads=1) as made:
+        version = publish(made.store, models.healthy(tmp_path / "wide", 1, size=128))
+
+        async def run() -> Prediction:
+            asked = asyncio.create_task(made.predictor.predict(*pair(128)))
+            await asyncio.sleep(0)
+            decoded = threading.Event()
+            made.predictor.in_thread(decoded.set).send(None)  # behind the pair in the only thread
+            assert decoded.wait(WAIT_SECONDS)
+            promote(made.store, start_canary(made.store, version), version)
+            made.wait_serves(version)  # all this while the loop of requests stands still
+            return await asked
+
+        found = asyncio.run(run())
+    assert (found.target.version, len(found.detections)) == (version, models.FOUND)
 
 
 def test_the_split_is_the_declared_one(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from serinus.api.memory import Memory, where
 from serinus.core.errors import InvalidInput
 
 BODY = "serinus.body"
@@ -39,7 +40,7 @@ class Disconnected(ClientDisconnect):
 class Intake(Protocol):
     """A server's offer to read a whole body into one piece of memory."""
 
-    async def read(self) -> bytearray:
+    async def read(self) -> memoryview:
         """The body. Raises Disconnected."""
 
 
@@ -48,6 +49,12 @@ class Part(NamedTuple):
 
     is_file: bool
     content: bytes | memoryview
+
+
+async def read_body(request: Request) -> Memory:
+    """The request's whole body, in one piece of memory where the server can give it."""
+    intake: Intake | None = request.scope.get("extensions", {}).get(BODY)
+    return await (request.body() if intake is None else intake.read())
 
 
 Form: TypeAlias = Mapping[str, Part]
@@ -69,33 +76,34 @@ async def read_form(request: Request) -> Form:
     return found if found is not None else await _by_library(request.headers, _once(body))
 
 
-def find(body: bytes | bytearray, boundary: bytes) -> Form | None:
+def find(body: Memory, boundary: bytes) -> Form | None:
     """The parts of a plain form, files as views into `body`; None when the form is not plain.
 
     Plain is: nothing before the first boundary, at most a line's end after the last; heads of the usual lines
-    and length; texts of at most a few KiB; every name once.
+    and length; texts of at most a few KiB, in ASCII (the library guesses at others); every name once.
     """
     view = memoryview(body)
     mark = b"\r\n--" + boundary
-    if not body.startswith(mark[2:]):
+    at = len(mark) - 2
+    if bytes(view[:at]) != mark[2:]:
         return None
     parts: dict[str, Part] = {}
-    at = len(mark) - 2
-    while body[at : at + 2] == b"\r\n" and len(parts) < _MOST_PARTS:
-        start = body.find(b"\r\n\r\n", at, at + _LONGEST_HEAD)
-        end = body.find(mark, start + 4) if start >= 0 else -1
-        if end < 0:
+    while bytes(view[at : at + 2]) == b"\r\n" and len(parts) < _MOST_PARTS:
+        head, ended, _ = bytes(view[at : at + _LONGEST_HEAD]).partition(b"\r\n\r\n")
+        start = at + len(head) + len(ended)
+        end = where(view, mark, start) if ended else None
+        if end is None:
             return None
-        named = _named(bytes(view[at + 2 : start]))
+        named = _named(head[2:])
         if named is None or named[0] in parts:
             return None
         name, is_file = named
-        content = view[start + 4 : end]
-        if not is_file and len(content) > _TEXT_BYTES:
+        content = view[start:end]
+        if not is_file and not (len(content) <= _TEXT_BYTES and bytes(content).isascii()):
             return None
         parts[name] = Part(is_file, content)
         at = end + len(mark)
-    return parts if body[at:] in (b"--", b"--\r\n") else None
+    return parts if bytes(view[at : at + 5]) in (b"--", b"--\r\n") else None
 
 
 def _named(head: bytes) -> tuple[str, bool] | None:
@@ -175,8 +183,10 @@ async def _parsed(headers: Headers, stream: AsyncGenerator[bytes, None], memory_
             return await parser.parse()
         except MultiPartException as error:
             raise InvalidInput(f"The form cannot be read: {error.message}") from error
+        except ValueError as error:  # what Python's stranger codecs raise
+            raise InvalidInput(f"The form's character set cannot be read: {error}.") from error
 
 
-async def _once(body: bytearray) -> AsyncGenerator[bytes, None]:
+async def _once(body: memoryview) -> AsyncGenerator[bytes, None]:
     yield bytes(body)
     yield b""

@@ -232,7 +232,7 @@ class _Through:
         self._body = body
         self._intake = intake
 
-    async def read(self) -> bytearray:
+    async def read(self) -> memoryview:
         return await self._body.read(self._intake)
 
 
@@ -270,7 +270,7 @@ class _Body:
         if intake is not None and not self.over:
             offers[BODY] = _Through(self, intake)
 
-    async def read(self, intake: Intake) -> bytearray:
+    async def read(self, intake: Intake) -> memoryview:
         """The whole body at once, instead of `receive`."""
         self._asks = False
         whole = await intake.read()

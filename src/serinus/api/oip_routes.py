@@ -15,6 +15,7 @@ from serinus import __version__
 from serinus.api.admission import body_bytes
 from serinus.api.departure import for_as_long_as_asked
 from serinus.api.errors import responses
+from serinus.api.forms import read_body
 from serinus.api.oip_documents import (
     InferReply,
     ModelMetadata,
@@ -166,7 +167,7 @@ async def _infer(replica: Replica, request: Request, version: Version | None) ->
     settings = replica.settings
     stratum = stratum_of(request.headers)
     with replica.admission.place(body_bytes(request, settings.max_body_bytes)):
-        body = await request.body()
+        body = await read_body(request)
         contract = _contract(replica, version)
 
         def read() -> Ask:

@@ -5,13 +5,14 @@ from typing import TypeVar
 import msgspec
 
 from serinus.api.decisions import ByHand
+from serinus.api.memory import Memory
 from serinus.core.errors import InvalidInput
 
 _C = TypeVar("_C", bound=ByHand)
 _T = TypeVar("_T")
 
 
-def read_json(body: bytes, kind: type[_T], *, what: str, remedy: str) -> _T:
+def read_json(body: Memory, kind: type[_T], *, what: str, remedy: str) -> _T:
     """Raises InvalidInput that says what is wrong with `what`."""
     try:
         return msgspec.json.decode(body, type=kind)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Meta
 
+from serinus.api.memory import Memory
 from serinus.api.oip_documents import InferReply, InferRequest, OutputWanted, TensorIn, TensorOut
 from serinus.api.reading import read_json
 from serinus.artifact.manifest import Contract
@@ -38,7 +39,7 @@ class Ask(NamedTuple):
     """Whether the answer's tensor goes as bytes."""
 
 
-def read_ask(body: bytes, length: str | None, contract: Contract, *, max_pixels: int) -> Ask:
+def read_ask(body: Memory, length: str | None, contract: Contract, *, max_pixels: int) -> Ask:
     """A pair from a request's body. `length`: the header that says how long its JSON is, if it came.
 
     Raises InvalidInput: not the protocol, or not what `contract` takes; TooLarge: over `max_pixels`.
@@ -75,12 +76,12 @@ def tensor_out(name: str, rows: npt.NDArray[np.float32], *, binary: bool) -> tup
     return TensorOut(name=name, shape=shape, datatype=OUTPUT_TYPE, parameters=parameters), raw
 
 
-def _split(body: bytes, length: str | None) -> tuple[bytes, memoryview]:
+def _split(body: Memory, length: str | None) -> tuple[Memory, memoryview]:
     if length is None:
         return body, memoryview(b"")
     if not length.isdecimal() or len(length) > 15 or int(length) > len(body):
         raise _wrong(f"{LENGTH_HEADER} is {length[:20]!r}, the body has {len(body)} bytes.")
-    return body[: int(length)], memoryview(body)[int(length) :]
+    return body[: int(length)], memoryview(body)[int(length) :].toreadonly()
 
 
 def _wanted(request: InferRequest, contract: Contract) -> OutputWanted:

@@ -67,7 +67,7 @@ def _health(wanted: bool, loaded: int, failed: bool) -> Health:
 def rollout_view(rollout: Rollout, at: Standing | None, routes: Routes | None) -> RolloutView:
     """A rollout with where its evidence stands; `at` None when that cannot be read."""
     hinted = routes.clock if routes is not None and routes.rollout == rollout.number else 0.0
-    clock = max(hinted, 0.0 if at is None else at.clock)
+    clock = max(hinted, 0.0 if at is None else at.window)
     evidence = None if at is None or at.last is None else evidence_view(at, at.last)
     numbers = {} if evidence is None else evidence.numbers
     return RolloutView(

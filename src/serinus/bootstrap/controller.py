@@ -75,6 +75,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
             tick_seconds=settings.tick_seconds,
             trial_seconds=settings.trial_seconds,
             trial_memory_mb=settings.trial_memory_mb,
+            datasets=settings.data_dir / "datasets",
             import_settle_seconds=settings.import_settle_seconds,
             import_give_up_seconds=settings.import_give_up_seconds,
             import_size=settings.img_size,

@@ -10,7 +10,7 @@ from typing import Any
 from serinus.api.replica import Replica
 from serinus.bootstrap import edge, machine
 from serinus.bootstrap.device import device_of
-from serinus.bootstrap.process import die_with_parent
+from serinus.bootstrap.process import die_with_parent, freeze_objects, keep_freed_memory
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.wiring import ensure_base, open_for_loop, open_store
 from serinus.core.enums import Device
@@ -70,6 +70,7 @@ def describe(settings: Settings) -> dict[str, Any]:
 def run(settings: Settings, parent: int | None = None) -> None:
     """Serve until SIGTERM. Raises WrongSettings when DEVICE asks for what is not here."""
     die_with_parent(parent)
+    keep_freed_memory()
     logs.setup(format=settings.log_format, level=settings.log_level)
     device = device_of(settings)
     store = open_for_loop(settings)
@@ -83,8 +84,10 @@ def run(settings: Settings, parent: int | None = None) -> None:
     from serinus.api.inference_app import build_app
     from serinus.bootstrap.server import serve
 
+    app = build_app(replica)
+    freeze_objects()
     serve(
-        build_app(replica),
+        app,
         settings.infer_host,
         settings.infer_port,
         stopping=replica.drain,

@@ -10,20 +10,39 @@ connection takes its place, which has seen the same request without a body.
 """
 
 import asyncio
+import threading
 from typing import Any, cast
 
 import h11
+import numpy as np
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from serinus.api.forms import BODY, Disconnected
 
+_PIECE_BYTES = 1 << 18
+_FIRST_BYTES = 1 << 14
+_ROOM = threading.local()
 
-class Reading(H11Protocol):
+
+class Reading(H11Protocol, asyncio.BufferedProtocol):
     """uvicorn's connection, whose requests offer an `Intake` where their body's length is declared."""
 
     rest: "_Rest | None" = None
     """Who has the transport meanwhile."""
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """One room for all connections of a thread: what comes is copied at once.
+
+        Of what comes with a head little is read, for it goes through h11, which copies it thrice.
+        """
+        if not hasattr(_ROOM, "view"):
+            _ROOM.view = memoryview(bytearray(_PIECE_BYTES))
+        room: memoryview = _ROOM.view
+        return room if self.cycle is not None and self.cycle.more_body else room[:_FIRST_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_ROOM.view[:nbytes]))
 
     def handle_events(self) -> None:
         before = self.cycle
@@ -57,7 +76,7 @@ class Intake:
         self._cycle = cycle
         self._length = length
 
-    async def read(self) -> bytearray:
+    async def read(self) -> memoryview:
         """The whole body; raises Disconnected when the client leaves, or is cut off, before its end."""
         connection, cycle = self._connection, self._cycle
         if cycle.disconnected:
@@ -68,10 +87,10 @@ class Intake:
             cycle.waiting_for_100_continue = False
         came, cycle.body = cycle.body, bytearray()
         if not cycle.more_body:
-            return came
-        body = bytearray(self._length)
+            return memoryview(came)
+        body = np.empty(self._length, np.uint8).data  # bytearray would fill it with zeros first
         body[: len(came)] = came
-        await _Rest(connection, cycle, memoryview(body)[len(came) :]).whole()
+        await _Rest(connection, cycle, body[len(came) :]).whole()
         return body
 
 

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     store_patience_seconds: Seconds = 20.0
     """How long a request to a store in a bucket is tried again before it counts as away, seconds."""
     data_dir: Path = Path("data")
-    """Uploads, data sets, jobs."""
+    """Uploads, data sets, jobs. The controller reads the data sets, too: their held-out pairs may vouch."""
     output_dir: Path | None = None
     """Results of batch predictions. Default: DATA_DIR/outputs."""
     base_weights: Path | None = None

@@ -13,7 +13,8 @@ from serinus.cli.show import emit, table
 from serinus.core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from serinus.control.retrace import Retraced, Step
+    from serinus.control.course import Step
+    from serinus.control.retrace import Retraced
     from serinus.evidence.replay import Outcome
     from serinus.rollout.policy import Policy
 
@@ -35,6 +36,11 @@ def replay(
     end is the end of the window, and t serves only to slice. Without `--policy` its latencies are compared
     however small they are: the floor of the documented policy is for versions that share busy cores.
 
+    Of a policy a file obeys what is judged (rule, min_requests, error rates, latency), steps (the shares are
+    those of the file; the next step's proof counts from where the last was proved), on_shift, and, with
+    max_evaluation 1, on_insufficient. What needs a clock, a store or people has no meaning there:
+    hold_for_seconds, longer evaluations, golden sets, feedback, shadow pairs, drift, signatures, probes.
+
     Parameters
     ----------
     file
@@ -55,7 +61,7 @@ def replay(
         if seconds is not None and not 0 < seconds < float("inf"):
             raise InvalidInput(f"{name} must be above 0, not {seconds:g}.")
     if file is not None:
-        _replay_file(file, _policy(policy, window, where), slice_seconds, output)
+        _replay_file(file, _policy(policy, window, where), slice_seconds, output, plain=policy is None)
     elif slice_seconds is not None:
         raise InvalidInput("--slice is for files: a rollout has the slices that were frozen.")
     elif rollout is not None:
@@ -73,12 +79,19 @@ def _policy(name_or_file: str | None, window: float | None, where: Where) -> "Po
     return policy if window is None else msgspec.structs.replace(policy, window_seconds=window)
 
 
-def _replay_file(file: Path, policy: "Policy", slice_seconds: float | None, output: Output) -> None:
+def _replay_file(
+    file: Path, policy: "Policy", slice_seconds: float | None, output: Output, *, plain: bool
+) -> None:
+    """`plain`: by the rule alone, which holds for a shared failure only; else as a rollout would go."""
     from serinus.control.ledger import params_of
     from serinus.control.streams import rows
+    from serinus.control.supposed import judged_by
     from serinus.evidence.replay import replay as judge
 
-    outcome = judge(rows(file), params_of(policy), slice_seconds)
+    if plain:
+        outcome = judge(rows(file), params_of(policy), slice_seconds)
+    else:
+        outcome = judged_by(rows(file), policy, slice_seconds)
     answer = {"decision": outcome.decision, "position": outcome.position, "why": outcome.why}
     emit(answer, output, lambda console: _show_outcome(console, outcome))
 

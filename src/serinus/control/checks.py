@@ -41,6 +41,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, float] = {}
     gates: tuple[Gate, ...] = ()
     """Of a golden set, one by one."""
+    vouches: bool | None = None
+    """Whether it vouches for answers that differ from current's; None: it measures nothing that could."""
 
     def document(self) -> dict[str, Any]:
         """For the event."""

@@ -106,7 +106,7 @@ def promote(
 def _objections(store: Store, rollout: Rollout, at: Standing, verdict: Verdict) -> list[str]:
     """Why the controller would not promote it now."""
     found = []
-    left = rollout.policy.window_seconds - at.clock
+    left = rollout.policy.window_seconds - at.window
     if left > 0:
         found.append(f"{left:.0f} s of the window are left")
     if steps_left(rollout):

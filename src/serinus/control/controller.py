@@ -148,7 +148,7 @@ class Controller:
         after = self._store.state()
         if after.canary is None:
             self._prober.aim(0.0, tuple)
-        clock = 0.0 if after.rollout is None else standing(self._store, after.rollout).clock
+        clock = 0.0 if after.rollout is None else standing(self._store, after.rollout).window
         self._upkeep.turn(after, clock, self._monotonic())
         return done
 

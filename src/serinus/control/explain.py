@@ -82,12 +82,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """Of the newest frozen slice."""
     arms: tuple[Counts, ...]
+    whole: str
+    """What was counted in the whole rollout, in a sentence; empty where the evidence never started afresh."""
     answers: str
     """What the versions' answers say of each other and of the past, in a sentence; empty before any."""
     numbers: dict[str, float]
     """Of the newest decision; without one, of now."""
     golden: tuple[GoldenResult, ...]
-    """What each golden set said before the traffic, gate by gate."""
+    """What each golden set, and held-out pairs, said before the traffic, gate by gate."""
     timeline: tuple[Moment, ...]
     series: tuple[Point, ...]
     pairs: PairsView | None = None
@@ -113,7 +115,7 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
     regimes = [Regime(-2, started.policy)]
     regimes += [Regime(e.body.k, e.body.policy) for e in events if isinstance(e.body, PolicyChanged)]
     policy, baseline = regimes[-1].policy, _baseline(store, wanted, events[0])
-    at = _standing(store, wanted, policy)
+    at = _standing(store, wanted, policy, events)
     verdict = at.verdict()
     phase, decisive = _outcome(store, wanted, events)
     had_traffic = any(isinstance(event.body, Verified) for event in events)
@@ -132,10 +134,11 @@ def explain(store: Store, number: int | None = None, *, most_points: int = 400) 
         headline=_headline(started.version, phase, decisive, numbers, verdict),
         needed=_needed(phase, policy, missing, vouching.canary, decisive),
         good_requests_needed=missing,
-        clock=at.clock,
+        clock=at.window,
         slices=at.k + 1,
         digest=at.digest,
         arms=_arms(at, started.version, baseline),
+        whole=_whole(at),
         answers=f"{verdict.answers[:1].upper()}{verdict.answers[1:]}." if verdict.answers else "",
         numbers=numbers,
         golden=_golden(events),
@@ -162,7 +165,7 @@ def in_words(found: Explanation) -> str:
             f"{one.arm.value.capitalize()}: {seen.failures} of {seen.requests} {what} failed, {seen.rate:.1%}"
             f" (between {seen.low:.1%} and {seen.high:.1%} with 95 % confidence, however often one looks)."
         )
-    lines.append(found.answers)
+    lines += [found.whole, found.answers]
     if found.pairs is not None:
         lines.append(f"Shadow pairs: {found.pairs.words}")
     lines.append(found.needed)
@@ -173,14 +176,16 @@ def in_words(found: Explanation) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _standing(store: Store, number: int, policy: Policy) -> Standing:
+def _standing(store: Store, number: int, policy: Policy, events: Sequence[Event]) -> Standing:
     active = store.state().rollout
     if active is not None and active.number == number:
         return standing(store, active)
     last, params = store.last_frozen(number), params_of(policy)
     if last is None:
         return Standing(None, begin(params), params, policy)
-    return Standing(last, last.analysis, params, policy, with_pairs(last.shadow, None, policy))
+    restarts = [e.body.clock for e in events if isinstance(e.body, PolicyChanged) and e.body.fresh]
+    shadow = with_pairs(last.shadow, None, policy)
+    return Standing(last, last.analysis, params, policy, shadow, max(restarts, default=0.0))
 
 
 def _events_of(store: Store, number: int) -> list[Event]:
@@ -276,7 +281,9 @@ def _requests(numbers: dict[str, float]) -> str:
     users = int(numbers.get("users_canary_requests", 0))
     probes = int(numbers.get("probes_canary_requests", 0))
     said = f"{users} canary request{'' if users == 1 else 's'}"
-    return f"{said} and {probes} probe{'' if probes == 1 else 's'}" if probes else said
+    said += f" and {probes} probe{'' if probes == 1 else 's'}" if probes else ""
+    whole = int(numbers.get("canary_requests", 0))
+    return f"{said} since the evidence started afresh ({whole} in all)" if whole > users + probes else said
 
 
 def _needed(phase: RolloutPhase, policy: Policy, missing: int | None, tally: Tally, decisive: Event) -> str:
@@ -315,6 +322,21 @@ def _arms(at: Standing, version: Version, baseline: Version | None) -> tuple[Cou
             (Arm.CURRENT, baseline, stratum.current),
         )
         if tally.requests
+    )
+
+
+def _whole(at: Standing) -> str:
+    """Both strata over all epochs, where that is more than the arms of the last epoch."""
+    now = at.analysis
+    last = sum(
+        tally.requests for stratum in (now.users, now.probes) for tally in (stratum.canary, stratum.current)
+    )
+    if now.canary.requests + now.current.requests == last:
+        return ""
+    return (
+        "That is since the evidence started afresh; in the whole rollout, probes among them,"
+        f" {now.canary.failures} of {now.canary.requests} canary requests failed"
+        f" and {now.current.failures} of {now.current.requests} of current."
     )
 
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from serinus.control.golden import Gate
 from serinus.evaluation.bootstrap import Bound, ClassSupport, Comparison
-from serinus.rollout.policy import ClassGate, ClassMetric, Loss, Policy
+from serinus.rollout.policy import DEFAULT, ClassGate, ClassMetric, Loss, Policy
 
 _MAP50 = "map50"
 _SHOWN = {_MAP50: "mAP50", ClassMetric.AP50: "AP50", ClassMetric.RECALL: "recall"}
+
+_SHOWN_LOST = ClassGate(metric=ClassMetric.RECALL, margin=0.3, min_objects=10, min_pictures=5)
+_ITSELF = msgspec.structs.replace(DEFAULT, class_gates=(*DEFAULT.class_gates, _SHOWN_LOST))
 
 
 def judge(compared: Comparison, classes: Sequence[str], policy: Policy) -> tuple[Gate, ...]:
@@ -20,6 +25,26 @@ def judge(compared: Comparison, classes: Sequence[str], policy: Policy) -> tuple
             if compared.support[label].objects
         ]
     return tuple(found)
+
+
+def judge_itself(compared: Comparison, classes: Sequence[str]) -> tuple[Gate, ...]:
+    """What the measurement itself says, whatever a policy lets pass.
+
+    These are the default gates, and one more: whoever turns its confidences down finds as much by AP, which
+    only asks for their order, but shows users nothing.
+    """
+    return judge(compared, classes, _ITSELF)
+
+
+def clearly_worse(made: Sequence[Gate]) -> bool:
+    """Whether a loss is certain by the gates of `judge_itself`: of the mean, past its margin; or of a class.
+
+    A weaker question than whether all gates pass: few pairs can hardly show that little was lost, but they do
+    show a collapse.
+    """
+    mean, *rest = made
+    lost = mean.high < 0.0 and mean.difference < -mean.margin
+    return lost or not all(gate.passed for gate in rest)
 
 
 def words_of(gates: Sequence[Gate]) -> str:

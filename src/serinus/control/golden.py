@@ -1,4 +1,4 @@
-"""What golden sets said of a version before its traffic, as the events have it."""
+"""What golden sets and held-out pairs said of a version before its traffic, as the events have it."""
 
 from typing import Any
 
@@ -10,10 +10,13 @@ from serinus.rollout.policy import Loss
 from serinus.store import Store
 
 _PREFIX = "golden set "
+HELD_OUT = "held-out pairs of data set "
+MEASUREMENTS = (_PREFIX, HELD_OUT)
+"""How the names of checks begin that measure a candidate beside current."""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One gate on one golden set."""
+    """One gate on one set of pairs."""
 
     metric: str
     """`map50`, `ap50` or `recall`."""
@@ -41,18 +44,16 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one golden set said of a version before its traffic, as the event has it."""
+    """What one set of pairs said of a version before its traffic, as the event has it."""
 
     name: str
+    """Of a golden set; or "held-out pairs of data set ..."."""
     passed: bool
     words: str
     gates: tuple[Gate, ...] = ()
     """Empty where nothing could be compared; the words say why."""
-
-    @property
-    def vouches(self) -> bool:
-        """It was compared with current, and nothing was found against it."""
-        return self.passed and any(gate.judged for gate in self.gates)
+    vouches: bool = False
+    """It was compared with current and is not worse, whatever the policy's gates let pass."""
 
 
 def results_of(store: Store, version: Version) -> tuple[GoldenResult, ...]:
@@ -70,16 +71,17 @@ def results_of(store: Store, version: Version) -> tuple[GoldenResult, ...]:
 
 
 def results_in(report: dict[str, Any]) -> tuple[GoldenResult, ...]:
-    """What the golden sets said, from the report of an event; older ones have no gates."""
+    """What they said, from the report of an event; older ones have no gates."""
     return tuple(
         GoldenResult(
             name=str(check["name"]).removeprefix(_PREFIX),
             passed=check.get("failed") is None,
             words=check["words"],
             gates=msgspec.convert(check.get("gates", ()), type=tuple[Gate, ...]),
+            vouches=check.get("vouches") is True,
         )
         for check in report.get("checks", ())
-        if str(check["name"]).startswith(_PREFIX)
+        if str(check["name"]).startswith(MEASUREMENTS)
     )
 
 

@@ -37,11 +37,18 @@ class Standing(NamedTuple):
     policy: Policy = DEFAULT
     shadow: PairEvidence | None = None
     """What shadow pairs say; None when there were none."""
+    window_from: float = 0.0
+    """Clock at which the window in force began."""
 
     @property
     def clock(self) -> float:
-        """Seconds of the window's clock."""
+        """Seconds of evaluation in all frozen slices."""
         return 0.0 if self.last is None else self.last.clock
+
+    @property
+    def window(self) -> float:
+        """Seconds of the window in force that are over: its clock."""
+        return max(0.0, self.clock - self.window_from)
 
     @property
     def k(self) -> int:
@@ -92,9 +99,11 @@ def standing(store: Store, rollout: Rollout) -> Standing:
     params = params_of(rollout.policy)
     last = store.last_frozen(rollout.number)
     if last is None:
-        return Standing(None, _of_epoch(begun(rollout), rollout), params, rollout.policy)
+        return Standing(
+            None, _of_epoch(begun(rollout), rollout), params, rollout.policy, window_from=rollout.window_from
+        )
     shadow = with_pairs(last.shadow, None, rollout.policy)
-    return Standing(last, at_slice(last, rollout), params, rollout.policy, shadow)
+    return Standing(last, at_slice(last, rollout), params, rollout.policy, shadow, rollout.window_from)
 
 
 def at_slice(frozen: FrozenSlice, rollout: Rollout) -> Analysis:
@@ -212,7 +221,7 @@ class Ledger:
         if won:
             self._window.recorded(frozen.digest)
             self._froze_at = now
-            return Standing(frozen, frozen.analysis, at.params, at.policy, frozen.shadow)
+            return at._replace(last=frozen, analysis=frozen.analysis, shadow=frozen.shadow)
         return standing(self._store, rollout)
 
     def _new_pairs(self, rollout: Rollout, at: Standing) -> list[tuple[str, int, PairCounts]]:
@@ -233,7 +242,7 @@ class Ledger:
     def _worth(self, rollout: Rollout, at: Standing) -> bool:
         """Whether the clock alone is worth a slice: now and then, and when it ends the window."""
         window, pending = rollout.policy.window_seconds, self._window.pending
-        ends = at.clock < window <= at.clock + pending
+        ends = at.window < window <= at.window + pending
         return pending > 0 and (ends or pending >= self._clock_slice)
 
 

@@ -19,6 +19,8 @@ def body_of(
     feedback: FeedbackStanding | None = None,
 ) -> Body | None:
     """The event that `decision` asks for; None for Hold, which changes nothing."""
+    if isinstance(decision, Hold):
+        return None
     number, version = rollout.number, rollout.version
     numbers, evidence, policy = (
         numbers_of(rollout, at, verdict, step=step, feedback=feedback),
@@ -26,8 +28,6 @@ def body_of(
         rollout.policy.name,
     )
     match decision:
-        case Hold():
-            return None
         case Promote(code=code):
             return Promoted(
                 rollout=number, version=version, code=code, numbers=numbers, evidence=evidence, policy=policy
@@ -38,7 +38,7 @@ def body_of(
             )
         case Suspend(code=code) | Note(code=code):
             held = Held(rollout=number, code=code, k=at.k, numbers=numbers, evidence=evidence, policy=policy)
-            return held if isinstance(decision, Suspend) else _noted(held)
+            return held if isinstance(decision, Suspend) else _noted(held, lenient=decision.lenient)
         case ResetEpoch():
             return EpochReset(
                 rollout=number, k=at.k, clock=at.clock, numbers=numbers, evidence=evidence, policy=policy
@@ -56,8 +56,9 @@ def body_of(
             )
 
 
-def _noted(instead_of: Held) -> Noted:
+def _noted(instead_of: Held, *, lenient: bool) -> Noted:
     return Noted(
+        lenient=lenient,
         rollout=instead_of.rollout,
         code=instead_of.code,
         numbers=instead_of.numbers,
@@ -91,7 +92,7 @@ def numbers_of(
         **(feedback.numbers if feedback is not None and rollout.policy.feedback is not None else {}),
         "k": float(at.k),
         "share": rollout.share,
-        "clock": at.clock,
+        "clock": at.window,
         "window_seconds": rollout.policy.window_seconds,
         "max_error_rate": at.params.max_error_rate,
     }

@@ -52,7 +52,7 @@ class PairsView(msgspec.Struct, frozen=True, kw_only=True):
     excessive: bool
     """The evidence has reached the limit."""
     vouched: tuple[str, ...]
-    """Golden sets that vouch for the canary, so that a disagreement is noted and no hold."""
+    """Golden sets and held-out pairs that vouch for the canary: a disagreement is noted and no hold."""
     f1: tuple[int, ...]
     """Pairs by agreement F1: [0, 0.05), [0.05, 0.1) ... and, last, 1."""
     f1_pooled: float | None
@@ -169,4 +169,4 @@ def _words(evidence: PairEvidence, vouched: tuple[str, ...]) -> str:
         return f"{said}."
     if vouched:
         return f"{said}: noted, since {' and '.join(vouched)} vouches for the canary."
-    return f"{said}, and no golden set vouches for the canary."
+    return f"{said}, and neither golden sets nor held-out pairs vouch for the canary."

@@ -92,20 +92,15 @@ def read(data: bytes, file: str, name: str = "") -> Policy:
             )
     if "share" in values and "steps" in values:
         mistakes.append(mistake("share", "share stands beside steps; allowed: one of them.", Spot.VALUE))
-    if mistakes:
-        raise InvalidPolicy(mistakes)
     if name:
         values.setdefault("name", name)
     policy = Policy(**values)
-    if problems := policy.problems():
-        fields = [words.partition(" ")[0] for words in problems]
-        scalars = [not isinstance(given.get(field), list | dict) for field in fields]
-        raise InvalidPolicy(
-            [
-                mistake(field, f"{words}.", Spot.VALUE if scalar else Spot.NAME)
-                for field, words, scalar in zip(fields, problems, scalars, strict=True)
-            ]
-        )
+    for words in policy.problems():  # of the fields that could be read, whatever is wrong with others
+        field = words.partition(" ")[0]
+        spot = Spot.NAME if isinstance(given.get(field), list | dict) else Spot.VALUE
+        mistakes.append(mistake(field, f"{words}.", spot))
+    if mistakes:
+        raise InvalidPolicy(mistakes)
     return policy
 
 
@@ -199,9 +194,17 @@ class _Reader:
 
     def mapping(self, node: "MappingNode", path: str, depth: int) -> dict[str, Any]:
         """Keys as text to values; `UNREAD` in place of what is told already."""
+        from ruamel.yaml.nodes import ScalarNode
+
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                self._wrong(key_node, path, "the name of a field is a plain text, no list and no mapping.")
+                continue
             key = str(key_node.value)
+            if not _is_text(key):
+                self._wrong(key_node, path, f"{key!r} is no text: it holds half a character.")
+                continue
             at = f"{path}.{key}" if path else key
             if key in found:
                 self._wrong(key_node, at, f"{key} stands here a second time.")
@@ -245,11 +248,12 @@ class _Reader:
                     return int(plain, 0)
                 case "float":
                     return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
-                case "str":
+                case "str" if _is_text(text):
                     return text
         except ValueError:
             pass
-        self._wrong(node, path, f"{text!r} is no plain value.")
+        wrong = "plain value" if _is_text(text) else "text: it holds half a character"
+        self._wrong(node, path, f"{text!r} is no {wrong}.")
         return UNREAD
 
     def _wrong(self, node: "Node", path: str, words: str) -> None:
@@ -257,6 +261,11 @@ class _Reader:
         self.mistakes.append(
             Mistake(file=self._file, line=place.line, column=place.column, field=path, words=words)
         )
+
+
+def _is_text(text: str) -> bool:
+    """Whether UTF-8 can write it: an escape such as \\ud800 is half a character."""
+    return not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _place(node: "Node") -> _Place:

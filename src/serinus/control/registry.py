@@ -44,7 +44,7 @@ class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
     signature: Finding
     """Who signed it, and whether that holds."""
     golden: tuple[GoldenResult, ...]
-    """What the golden sets said of it when it was verified last, beside the version that was current then."""
+    """What golden sets and held-out pairs said when it was verified last, beside the version current then."""
 
 
 def versions(store: Store, keys: Keyring = NO_KEYS) -> list[VersionRow]:

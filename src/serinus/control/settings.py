@@ -1,6 +1,7 @@
 """How the controller works, as values; what a rollout may do is in its policy."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from serinus.control.trust import Trust
 from serinus.engine.limits import Limits
@@ -33,6 +34,12 @@ class ControllerSettings:
     """Time limit of one sandboxed run."""
     trial_memory_mb: int = 2048
     """Memory limit of one sandboxed run, in MiB."""
+    datasets: Path | None = None
+    """Folder of the data sets, for pairs that a version did not see in training; None: none are to be had."""
+    held_out_pairs: int = 64
+    """Most of them that are measured."""
+    held_out_seconds: float = 60.0
+    """How long one version's pictures of them may take to be read."""
     retry_seconds: float = 10.0
     """How long to wait after checks that could not be made (not: that failed)."""
     bootstrap_samples: int = 1000

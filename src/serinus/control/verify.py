@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from serinus.control import checks, quality
+from serinus.control import checks, held_out, quality
 from serinus.control.checks import Check
-from serinus.control.golden import check_name, results_in
+from serinus.control.golden import MEASUREMENTS
 from serinus.control.quality import QualityGate
 from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode
@@ -34,9 +34,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     report: dict[str, Any]
     """`checks`: each with name, failed, words, numbers, gates."""
     vouched: tuple[str, ...] = ()
-    """Golden sets on which it was compared with current and nothing was found against it."""
+    """Golden sets and held-out pairs on which it was compared with current and is not worse."""
     measured: bool = False
-    """Whether there was a golden set."""
+    """Whether there was anything that could have vouched."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +60,9 @@ def verify(store: Store, task: Task, gate: QualityGate, settings: ControllerSett
     if task.current is not None:
         for one in golden:
             yield gate.check(task.candidate, task.current, one, task.policy)
+        dataset = manifest.lineage.dataset
+        if dataset and all(one.dataset != dataset for one in golden):
+            yield held_out.check(gate, store, task.candidate, task.current, settings)
 
 
 def outcome_of(made: list[Check]) -> Outcome:
@@ -68,10 +71,15 @@ def outcome_of(made: list[Check]) -> Outcome:
     last = made[-1]
     if last.failed is not None:
         return Outcome(failed=last.failed, reason=f"Check of {last.name}: {last.words}", report=report)
-    golden = results_in(report)
-    reason = " ".join([f"All {len(made)} checks before traffic passed.", *(one.words for one in golden)])
-    vouched = tuple(check_name(one.name) for one in golden if one.vouches)
-    return Outcome(failed=None, reason=reason, report=report, vouched=vouched, measured=bool(golden))
+    measurements = [check for check in made if check.name.startswith(MEASUREMENTS)]
+    passed = f"All {len(made)} checks before traffic passed."
+    return Outcome(
+        failed=None,
+        reason=" ".join([passed, *(check.words for check in measurements)]),
+        report=report,
+        vouched=tuple(check.name for check in measurements if check.vouches),
+        measured=any(check.vouches is not None for check in measurements),
+    )
 
 
 class Verifier:

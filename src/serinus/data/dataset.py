@@ -4,7 +4,7 @@
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -92,12 +92,31 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     source: str
     seed: int
+    classes: tuple[str, ...] = tuple(str(subtype) for subtype in CLASSES)
     parent: str = ""
     left_out: str = ""
 
 
 class _Raw(msgspec.Struct, frozen=True, kw_only=True):
+    classes: tuple[str, ...] = tuple(str(subtype) for subtype in CLASSES)
     pairs: tuple[msgspec.Raw, ...]
+    post_only: tuple[msgspec.Raw, ...] = ()
+
+
+def content_hash(classes: Sequence[str], *lists: Iterable[bytes]) -> str:
+    """sha256 of what makes a data set this data set, and not another.
+
+    `lists`: the pairs, and, only where there are some, those without a pre picture; each as the elements of a
+    JSON array, with their commas, piece by piece.
+    """
+    whole = hashlib.sha256(b"[" + msgspec.json.encode(classes))
+    for pieces in lists:
+        whole.update(b",[")
+        for piece in pieces:
+            whole.update(piece)
+        whole.update(b"]")
+    whole.update(b"]")
+    return whole.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -136,6 +155,12 @@ class Dataset:
         for raw in self._read(_Raw).pairs:
             yield msgspec.json.decode(raw, type=Pair)
 
+    def content(self) -> str:
+        """The content hash, taken again; not the manifest's where it was changed. Raises Corrupt."""
+        raw = self._read(_Raw)
+        lists = (raw.pairs, raw.post_only) if raw.post_only else (raw.pairs,)
+        return content_hash(raw.classes, *map(_joined, lists))
+
     def _read(self, kind: type[T]) -> T:
         try:
             return msgspec.json.decode((self.path / MANIFEST).read_bytes(), type=kind)
@@ -166,6 +191,11 @@ class Dataset:
         """The pairs without a pre picture, of one split or all: for models that look at post only."""
         found = self.manifest.post_only
         return found if split is None else tuple(pair for pair in found if pair.split is Split(split))
+
+
+def _joined(elements: Iterable[msgspec.Raw]) -> Iterator[bytes]:
+    for number, element in enumerate(elements):
+        yield (b"," if number else b"") + bytes(element)
 
 
 def list_datasets(datasets_dir: Path) -> list[Dataset]:

@@ -1,6 +1,5 @@
 """The pairs of a data set in the making: on disk as they come, so that memory does not grow with them."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -10,7 +9,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from serinus.data.dataset import Manifest, Pair, Split
+from serinus.data.dataset import Manifest, Pair, Split, content_hash
 from serinus.data.xbd import CLASSES
 
 SIDES = (8, 16, 32, 64, 128)
@@ -97,14 +96,8 @@ class Draft:
 
     def sha256(self) -> str:
         """Content hash: of what makes a data set this data set, and not another."""
-        whole = hashlib.sha256(b"[" + msgspec.json.encode([str(subtype) for subtype in CLASSES]))
-        for spool in (self._pairs, self._post_only) if self.post_only else (self._pairs,):
-            whole.update(b",[")
-            for piece in spool.joined():
-                whole.update(piece)
-            whole.update(b"]")
-        whole.update(b"]")
-        return whole.hexdigest()
+        spools = (self._pairs, self._post_only) if self.post_only else (self._pairs,)
+        return content_hash([str(subtype) for subtype in CLASSES], *(spool.joined() for spool in spools))
 
     def write(self, file: BinaryIO, manifest: Manifest) -> None:
         """Writes `manifest`, which has no pairs, with these."""

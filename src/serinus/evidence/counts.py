@@ -75,9 +75,10 @@ def latency_bin(seconds: float) -> int:
     """The bin of a latency: `floor(log(seconds / 1e-4) / log(sqrt(1.2)))`, kept within 0 and 255."""
     if not seconds > FASTEST_SECONDS:
         return 0
-    if math.isinf(seconds):
+    ratio = seconds / FASTEST_SECONDS
+    if math.isinf(ratio):
         return LAST_BIN
-    exact = BINS_PER_MARGIN * math.log(seconds / FASTEST_SECONDS) / math.log(1.2)
+    exact = BINS_PER_MARGIN * math.log(ratio) / math.log(1.2)
     return min(math.floor(exact), LAST_BIN)
 
 

@@ -95,18 +95,30 @@ def observe(evidence: ErrorEvidence, cells: Sequence[Cell], p0: float) -> ErrorE
     return ErrorEvidence(absolute, wealth.step(evidence.relative, REL, logs, count))
 
 
-def scaled(theta: float, p0: float) -> float:
-    """An alternative designed for p0 = 0.05, moved to another p0: its odds times the ratio of the odds of
-    p0."""
-    ratio = (p0 / (1.0 - p0)) / (DESIGN_P0 / (1.0 - DESIGN_P0))
-    odds = theta / (1.0 - theta) * ratio
-    return odds / (1.0 + odds)
+def scaled_logs(theta: float, p0: float) -> tuple[float, float]:
+    """Logs of an alternative designed for p0 = 0.05, moved to another p0, and of its complement.
+
+    Its odds times the ratio of the odds of p0, in logs: no p0 within (0, 1) is too near to an end.
+    """
+    log_odds = _log_odds(theta) + _log_odds(p0) - _log_odds(DESIGN_P0)
+    return -_softplus(-log_odds), -_softplus(log_odds)
+
+
+def _log_odds(rate: float) -> float:
+    return math.log(rate) - math.log1p(-rate)
+
+
+def _softplus(x: float) -> float:
+    """log(1 + exp(x)), without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
 def likelihood_ratio_logs(theta: float, p0: float) -> tuple[float, float]:
     """Logs of theta/p0 (failure) and (1 - theta)/(1 - p0) (success), theta as designed for p0 = 0.05."""
-    moved = theta if p0 == DESIGN_P0 else scaled(theta, p0)
-    return math.log(moved / p0), math.log((1.0 - moved) / (1.0 - p0))
+    if p0 == DESIGN_P0:
+        return math.log(theta / p0), math.log((1.0 - theta) / (1.0 - p0))
+    failure, success = scaled_logs(theta, p0)
+    return failure - math.log(p0), success - math.log1p(-p0)
 
 
 @lru_cache(maxsize=64)
@@ -118,11 +130,22 @@ def absolute_logs(p0: float) -> tuple[tuple[float, float], ...]:
 @lru_cache(maxsize=256)
 def relative_logs(p0: float, share: float, arm: Arm) -> tuple[tuple[float, float], ...]:
     """Per bet of E_rel: log factors of a failure and of a success in this arm, at this share."""
-    pairs = REL_THETAS if p0 == DESIGN_P0 else tuple((scaled(c, p0), scaled(b, p0)) for c, b in REL_THETAS)
+    if p0 == DESIGN_P0:
+        return tuple(
+            (arm_given_outcome_log(c, b, share, arm), arm_given_outcome_log(1.0 - c, 1.0 - b, share, arm))
+            for c, b in REL_THETAS
+        )
+    moved = ((scaled_logs(canary, p0), scaled_logs(current, p0)) for canary, current in REL_THETAS)
     return tuple(
-        (arm_given_outcome_log(c, b, share, arm), arm_given_outcome_log(1.0 - c, 1.0 - b, share, arm))
-        for c, b in pairs
+        (_from_logs(canary[0], current[0], share, arm), _from_logs(canary[1], current[1], share, arm))
+        for canary, current in moved
     )
+
+
+def _from_logs(canary: float, current: float, share: float, arm: Arm) -> float:
+    """`arm_given_outcome_log` of likelihoods in logs: only their ratio counts, which is moderate."""
+    top = max(canary, current)
+    return arm_given_outcome_log(math.exp(canary - top), math.exp(current - top), share, arm)
 
 
 def arm_given_outcome_log(canary: float, current: float, share: float, arm: Arm) -> float:

@@ -8,7 +8,7 @@ the doubling of its limits.
 import msgspec
 
 from serinus.core.enums import Signal, Stratum
-from serinus.evidence import answers, signals
+from serinus.evidence import answers, signals, wealth
 from serinus.evidence.signals import LIMIT
 from serinus.evidence.stratum import StratumEvidence
 from serinus.evidence.wealth import in_words
@@ -131,7 +131,7 @@ def _seen(test: str, users: StratumEvidence, probes: StratumEvidence) -> bool:
 
 
 def _doubled(stratum: StratumEvidence) -> float:
-    return 2.0**stratum.restarts
+    return wealth.doubled(stratum.restarts)
 
 
 def _drift(users: StratumEvidence) -> float | None:

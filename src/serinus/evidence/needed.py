@@ -7,13 +7,14 @@ and halving. It is the best case; where requests fail on the way, more are neede
 from serinus.evidence import promotion
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
+from serinus.evidence.wealth import doubled
 
 _MOST = 1 << 40
 
 
 def good_requests(evidence: StratumEvidence, p0: float) -> int:
     """Canary requests without a failure that this stratum still needs for its proof of health."""
-    limit = promotion.LIMIT * 2.0**evidence.restarts
+    limit = promotion.LIMIT * doubled(evidence.restarts)
     return max(_missing(evidence.canary, p0, limit), _missing(evidence.recent.total, p0, limit))
 
 

@@ -116,7 +116,7 @@ class PairEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limit(self) -> float:
-        return signals.LIMIT * 2.0**self.restarts
+        return signals.LIMIT * wealth.doubled(self.restarts)
 
     @property
     def excessive(self) -> bool:

@@ -100,7 +100,7 @@ def replay(rows: Iterable[Row], params: Params, slice_seconds: float | None = No
     """
     course = Course(params)
     position = 0
-    for slice_, requests in _slices(rows, slice_seconds, Units()):
+    for slice_, requests in slices(rows, slice_seconds):
         position += requests
         if blame := course.add(slice_):
             return Outcome(
@@ -119,9 +119,12 @@ def slice_of(row: Row) -> Slice:
     return (Cell(arm=row.arm, stratum=row.stratum, share=row.p, ok=ok, signals=signals),)
 
 
-def _slices(rows: Iterable[Row], seconds: float | None, units: Units) -> Iterator[tuple[Slice, int]]:
-    """Slices with the number of their requests. A clock that jumps starts a new slice, whatever way it
-    jumps."""
+def slices(rows: Iterable[Row], seconds: float | None) -> Iterator[tuple[Slice, int]]:
+    """Slices with the number of their requests; `seconds`: see `replay`.
+
+    A clock that jumps starts a new slice, whatever way it jumps.
+    """
+    units = Units()
     if seconds is None:
         yield from ((_observed(row, units), 1) for row in rows)
         return

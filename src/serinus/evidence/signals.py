@@ -58,6 +58,9 @@ MOST = 100
 PAST_ALPHA = 1e-4
 """Chance that a category's true frequency in the past lies outside of what its counts allow."""
 
+RAREST = 1e-9
+"""Smallest share, of either arm, at which the arms are compared."""
+
 ONE_BET = Mixture((1.0,))
 
 
@@ -107,8 +110,8 @@ def observe_shift(evidence: Shift, slice_: Iterable[Categories], *, bet: bool = 
     log, count = 0.0, 0
     seen = dict(evidence.seen)
     for part in slice_:
-        if not 0.0 < part.share < 1.0:
-            continue  # nobody tossed a coin
+        if not RAREST <= part.share <= 1.0 - RAREST:
+            continue  # nobody tossed a coin, or one whose odds are lost in rounding
         low, high = _margins(part.share)
         for category, requests in part.counts.items():
             name = category if category in seen or len(seen) < MOST else OTHER

@@ -15,6 +15,7 @@ from serinus.evidence.analysis import Analysis, Params
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
 from serinus.evidence.verdict import CONTRADICTED, CONTRADICTED_FAILURES
+from serinus.evidence.wealth import doubled
 
 
 class StepProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,5 +68,5 @@ def _proof(
         requests=tally.requests,
         failures=tally.failures,
         e_good=promotion.e_good(tally + waiting, p0),
-        limit=promotion.LIMIT * 2.0**now.restarts,
+        limit=promotion.LIMIT * doubled(now.restarts),
     )

@@ -8,7 +8,7 @@ three users a minute would be promoted by its probes.
 import msgspec
 
 from serinus.core.enums import ReasonCode, Stratum
-from serinus.evidence import assignment, errors, latency, outage, promotion
+from serinus.evidence import assignment, errors, latency, outage, promotion, wealth
 from serinus.evidence.families import Families
 from serinus.evidence.promotion import Tally
 from serinus.evidence.stratum import StratumEvidence
@@ -113,7 +113,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(stratum: Stratum, evidence: StratumEvidence, p0: float, scale: float, in_flight: int) -> Reading:
     """The e-values of a stratum. `scale` multiplies the limits of rollback."""
-    doubled = 2.0**evidence.restarts
+    doubled = wealth.doubled(evidence.restarts)
     unsettled = Tally(in_flight, in_flight)
     feared = evidence.canary + unsettled
     speed = evidence.latency

@@ -32,6 +32,7 @@ RESERVE = 0.2
 PAYOUT_EVERY = 16
 FLOOR = 1e-200
 CAP = 1e200
+_MOST_DOUBLINGS = 900
 
 
 class Mixture(msgspec.Struct, frozen=True):
@@ -80,6 +81,14 @@ def step(wealth: Wealth, mixture: Mixture, log_factors: Sequence[float], count: 
 def value(wealth: Wealth, mixture: Mixture) -> float:
     """E: the evidence against the null; finite and never negative."""
     return math.fsum(wealth.bets) + reserve_after(mixture, wealth.steps)
+
+
+def doubled(restarts: int) -> float:
+    """By what limits are multiplied after so many restarts; finite, as numbers in the journal must be.
+
+    Beyond 900 it stays: no e-value reaches a limit of 1e270, since bets end at `CAP`.
+    """
+    return 2.0 ** min(restarts, _MOST_DOUBLINGS)
 
 
 def in_words(e_value: float) -> str:

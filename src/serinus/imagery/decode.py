@@ -18,6 +18,9 @@ from serinus.imagery.raster import cv2
 Data: TypeAlias = bytes | memoryview
 """A picture's file."""
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+_STRAIGHT = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_PNG_RGB8 = (8, 2)
+"""Bits of a channel and kind of colour, as a PNG's header has them."""
 _ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
 _TRUNCATED = "Send the whole file again; it was probably cut off on its way."
 
@@ -46,12 +49,13 @@ def decode_measured(data: Data, header: Header) -> NDArray[np.uint8]:
     if not _is_whole(name, memoryview(data)):
         raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        direct = _is_plain_rgb(name, data)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _STRAIGHT if direct else cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise InvalidInput(f"The {name} picture cannot be decoded.", remedy=_TRUNCATED) from error
     if pixels is None or pixels.shape[:2] != (height, width):
         raise InvalidInput(f"The {name} picture is corrupt: its pixels cannot be decoded.", remedy=_TRUNCATED)
-    return _rgb8(pixels)
+    return np.asarray(pixels, np.uint8) if direct else _rgb8(pixels)
 
 
 def measure(data: Data, *, max_pixels: int) -> Header:
@@ -166,6 +170,11 @@ def _jpeg_is_whole(data: memoryview) -> bool:
             return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[at:]).find(b"\xff\xd9") >= 0
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
+
+
+def _is_plain_rgb(name: str, data: Data) -> bool:
+    """Whether OpenCV gives the same pixels when it is asked for RGB at once, which saves a copy."""
+    return name == "JPEG" or (name == "PNG" and tuple(data[24:26]) == _PNG_RGB8)
 
 
 def _rgb8(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

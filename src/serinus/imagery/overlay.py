@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from serinus.imagery.decode import encode_jpeg, encode_png
+from serinus.imagery.decode import encode_jpeg
+from serinus.imagery.quick_png import encode_quickly
 from serinus.imagery.raster import cv2
 
 Colour = tuple[int, int, int]
@@ -68,7 +69,7 @@ def overlay(
             np.uint8,
         )
     image = np.concatenate([picture, strip])
-    return encode_png(image) if wanted is OverlayFormat.PNG else encode_jpeg(image)
+    return encode_quickly(image) if wanted is OverlayFormat.PNG else encode_jpeg(image)
 
 
 def preview(

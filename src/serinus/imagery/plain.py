@@ -2,8 +2,9 @@
 
 Names, arguments and orders of channels are OpenCV's, so that the callers do not know which one they have.
 PNG and JPEG give equal pixels, except that of 16 bits in three channels the upper eight are kept and not
-rounded. Scaling by a whole number gives equal pixels up to rounding; by others the borders between pixels are
-not split, so values differ by a few levels in noise. It is slower where pictures are scaled.
+rounded, and that CMYK is turned into RGB by another formula. Scaling by a whole number gives equal pixels
+up to rounding; by others the borders between pixels are not split, so values differ by a few levels in
+noise. It is slower where pictures are scaled.
 """
 
 import io

@@ -27,7 +27,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     """Seconds since 1970-01-01 UTC; serves only to end holds and to say when to look again."""
     clock: float
-    """The window's clock: seconds of evaluation recorded with the frozen slices."""
+    """Seconds of evaluation recorded with the frozen slices; the window in force began at
+    `Rollout.window_from`."""
     verdict: Verdict | None
     """None: nothing was observed yet."""
     load_failure: str = ""
@@ -39,7 +40,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     outage_over: bool = False
     """Both versions are well again since the rollout was held for a shared failure."""
     vouched: tuple[str, ...] = ()
-    """Who vouches for the canary's answers: names of golden sets, and feedback."""
+    """Who vouches for the canary's answers: golden sets, held-out pairs, feedback."""
     step: StepProof | None = None
     """What the canary's requests of the step in force prove; None where nothing was observed in it."""
     disagreement: str = ""
@@ -78,6 +79,8 @@ class Note(msgspec.Struct, frozen=True):
 
     code: ReasonCode
     reason: str
+    lenient: bool = False
+    """It is explained by nobody, but the policy lets it pass."""
 
 
 class ResetEpoch(msgspec.Struct, frozen=True):
@@ -166,7 +169,7 @@ def _canary(rollout: Rollout, situation: Situation, verdict: Verdict) -> Decisio
         blockers += (judged.words,)
     if not blockers and (advance := _advance(rollout, situation.step)):
         return advance
-    left = window - situation.clock
+    left = window - (situation.clock - rollout.window_from)
     if left > 0.0:
         return Hold(f"the window is open for another {left:.0f} s", situation.now + left)
     verdict = _with_step(rollout, situation.step, verdict)
@@ -192,7 +195,8 @@ def _strange(verdict: Verdict) -> Suspend | None:
 def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> Suspend | Note | None:
     """Changed answers never condemn a canary: they are explained and noted, or a person is asked.
 
-    A golden set explains why versions differ. It is of the past, so it explains no drift.
+    Labelled pairs explain why versions differ. They are of the past, so they explain no drift. That a policy
+    let it pass is no explanation: a stricter one that takes its place holds.
     """
     policy = rollout.policy
     noted = policy.on_shift is OnShift.NOTE
@@ -203,21 +207,20 @@ def _other_answers(rollout: Rollout, situation: Situation, verdict: Verdict) -> 
         (ReasonCode.DISAGREEMENT, situation.disagreement, noted, situation.vouched),
     )
     for code, words, passes, vouched in found:
-        if not words or code in rollout.explained:
+        if not words or code in rollout.explained or (passes and code in rollout.let_pass):
             continue
         if vouched:
             return Note(code, f"{words}; vouched for by {' and '.join(vouched)}")
         if passes:
-            why = (
-                "no golden set is there that could vouch" if alone and code is ReasonCode.SIGNALS else _PASSES
-            )
-            return Note(code, f"{words}; {why}")
-        missing = "" if code is ReasonCode.DRIFT else "; no golden set vouches for it"
+            why = _NOBODY_COULD if alone and code is ReasonCode.SIGNALS else _PASSES
+            return Note(code, f"{words}; {why}", lenient=True)
+        missing = "" if code is ReasonCode.DRIFT else "; nothing vouches for it"
         return Suspend(code, f"{words}{missing}")
     return None
 
 
 _PASSES = "the policy lets it pass"
+_NOBODY_COULD = "neither a golden set nor held-out pairs of its data set are there that could vouch"
 
 
 def steps_left(rollout: Rollout) -> bool:

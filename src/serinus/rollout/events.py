@@ -54,9 +54,9 @@ class Verified(_Body, frozen=True, kw_only=True, tag="verified"):
     share: float
     report: dict[str, Any] = {}
     vouched: tuple[str, ...] = ()
-    """Golden sets on which it was compared with current and nothing was found against it."""
+    """Golden sets and held-out pairs on which it was compared with current and is not worse."""
     measured: bool = False
-    """Whether there were golden sets to measure it on."""
+    """Whether there was anything to measure it on that could have vouched."""
     past: Categories = {}
     """What current answered to users before: what the test of data drift compares with."""
     sequential: bool = False
@@ -102,10 +102,13 @@ class Held(_Body, frozen=True, kw_only=True, tag="held"):
 
 
 class Noted(_Body, frozen=True, kw_only=True, tag="noted"):
-    """Answers changed (SIGNALS, DRIFT); golden sets vouch for that, or the policy lets it pass. Once each."""
+    """Answers changed (SIGNALS, DRIFT, DISAGREEMENT); somebody vouches for that, or the policy lets it pass.
+    Once each."""
 
     rollout: int
     code: ReasonCode
+    lenient: bool = False
+    """Nobody vouched: the policy let it pass. A stricter policy holds the rollout for it after all."""
     numbers: dict[str, float] = {}
     evidence: str = ""
     policy: str = ""
@@ -132,7 +135,7 @@ class PolicyChanged(_Body, frozen=True, kw_only=True, tag="policy_changed"):
     """From now on the rollout obeys this policy, with this share.
 
     `fresh`: the evidence tested something else; it restarts after slice `k`, thresholds doubled, and
-    `max_evaluation` counts anew from `clock`. Else the evidence goes on.
+    the window and `max_evaluation` count anew from `clock`. Else the evidence and the window go on.
     """
 
     rollout: int

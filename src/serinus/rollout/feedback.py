@@ -87,7 +87,7 @@ class FeedbackStanding(msgspec.Struct, frozen=True, kw_only=True):
 def vouched(rollout: Rollout, feedback: FeedbackStanding | None) -> tuple[str, ...]:
     """Who says that a canary which answers differently from current is none the worse for it.
 
-    Golden sets and feedback; nobody where feedback speaks against it.
+    Golden sets, held-out pairs and feedback; nobody where feedback speaks against it.
     """
     if feedback is not None and feedback.worse:
         return ()

@@ -33,7 +33,7 @@ class OnShift(StrEnum):
     """What to do when the canary answers differently from current and nothing vouches for it."""
 
     AUTO = "auto"
-    """Hold where golden sets are there to vouch and none did, note where there is none."""
+    """Hold where something was measured that could vouch and nothing did, note where there was nothing."""
     HOLD = "hold"
     NOTE = "note"
 
@@ -194,8 +194,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The same of empty answers to probes whose golden pair shows buildings."""
     on_shift: OnShift = OnShift.AUTO
     """What follows when the canary answers differently from current and nothing vouches for it: hold and ask
-    a person; note it in the history and go on; or auto, which holds where there are golden sets, and notes
-    where there is none, since then nothing could vouch for any version. Shadow pairs hold with auto, too."""
+    a person; note it in the history and go on; or auto, which holds where there are golden sets or held-out
+    pairs of the canary's data set, and notes where there are neither, since then nothing could vouch. Shadow
+    pairs hold with auto, too."""
     on_drift: OnDrift = OnDrift.HOLD
     """What follows when both versions answer differently from the time before the rollout (data drift)."""
     require_signature: bool = False
@@ -216,8 +217,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A picture on which the agreement F1 of both versions lies below this is a disagreement; in steps of
     0.05."""
     max_disagreement: Rate = 0.2
-    """p0 of the test of shadow pairs: disagreements above this rate hold the rollout, unless a golden set
-    vouches for the canary. They never roll it back."""
+    """p0 of the test of shadow pairs: disagreements above this rate hold the rollout, unless golden sets,
+    held-out pairs or feedback vouch for the canary. They never roll it back."""
     keep_inputs: bool = False
     """Whether the worst disagreements are kept with the pictures as they were sent; both answers and both
     overlays always are."""

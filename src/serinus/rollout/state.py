@@ -44,6 +44,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """The newest frozen slice when it was held last."""
     evaluate_from: float = 0.0
     """Window clock from which `max_evaluation` counts (raised when a hold is resumed)."""
+    window_from: float = 0.0
+    """Clock at which the window in force began: later than 0 where another policy started the evidence
+    afresh."""
     step: int = 0
     """The step of the policy that it has reached, from 0."""
     step_after: int = -1
@@ -59,11 +62,14 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     vouched: tuple[str, ...] = ()
     """See `events.Verified`: who vouches for it when its answers differ from current's."""
     measured: bool = False
-    """Whether there were golden sets to measure it on."""
+    """Whether there was anything to measure it on that could have vouched."""
     sequential: bool = False
     """See `events.Verified`: the canary is loaded in place of current."""
     explained: tuple[ReasonCode, ...] = ()
-    """SIGNALS, DRIFT or DISAGREEMENT: noted, or seen by a person; it does not hold the rollout (again)."""
+    """SIGNALS, DRIFT or DISAGREEMENT: vouched for, or seen by a person; it does not hold the rollout (again).
+    """
+    let_pass: tuple[ReasonCode, ...] = ()
+    """The same, noted because the policy lets it pass: it is not noted again while a policy does."""
     code: ReasonCode | None = None
     reason: str = ""
 

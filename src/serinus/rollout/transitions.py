@@ -44,7 +44,7 @@ from serinus.rollout.table import (
     situation,
 )
 
-FOLD = 1
+FOLD = 2
 """Changes whenever `apply` gives another state for the same events: older snapshots are then left out."""
 
 _REFUSED_KEPT = 100
@@ -243,7 +243,7 @@ def _step(
         case Held():
             return replace(rollout, held_at=event.time, held_k=body.k, code=body.code, reason=event.reason)
         case Noted():
-            return _explained(rollout, body.code)
+            return _let_pass(rollout, body.code) if body.lenient else _explained(rollout, body.code)
         case Resumed():
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is RolloutPhase.HELD else rollout.evaluate_from
@@ -274,6 +274,11 @@ def _explained(rollout: Rollout, code: ReasonCode | None) -> Rollout:
     return msgspec.structs.replace(rollout, explained=(*rollout.explained, code))
 
 
+def _let_pass(rollout: Rollout, code: ReasonCode) -> Rollout:
+    passed = dict.fromkeys((*rollout.let_pass, code))
+    return msgspec.structs.replace(rollout, let_pass=tuple(passed))
+
+
 def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:
     changed = msgspec.structs.replace(rollout, share=_share(body.share))
     if body.step is None:
@@ -297,7 +302,11 @@ def _under_policy(rollout: Rollout, body: PolicyChanged) -> Rollout:
     if not body.fresh:
         return changed
     return msgspec.structs.replace(
-        changed, epoch=rollout.epoch + 1, epoch_after=body.k, evaluate_from=body.clock
+        changed,
+        epoch=rollout.epoch + 1,
+        epoch_after=body.k,
+        evaluate_from=body.clock,
+        window_from=body.clock,
     )
 
 

@@ -79,6 +79,11 @@ def fit_all(pictures: Pictures | Stacked, contracts: Iterable[Contract]) -> Fits
     return {key: pictures.fit(*key) for key in wanted}
 
 
+def unfitted(fits: Fits, contracts: Iterable[Contract]) -> list[Contract]:
+    """Those for whom the pair is not in `fits`."""
+    return [contract for contract in contracts if (contract.size, contract.stride) not in fits]
+
+
 def _of_both(work: Callable[[_U], _T], pair: Iterable[_U]) -> list[_T]:
     """`work` on both; its errors say on which."""
     done = []

@@ -29,7 +29,7 @@ from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.serving.answers import answer_of
 from serinus.serving.assignment import NOBODY, Caller, assign
-from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair
+from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair, unfitted
 from serinus.serving.pixels import Pixels
 from serinus.serving.prediction import Prediction, Shadow, Timing
 from serinus.serving.residency import Lease, Residency, Seat
@@ -141,7 +141,7 @@ class Predictor:
         """`load` gives the pictures; they are freed as soon as they are fitted."""
         started = monotonic()
         try:
-            pictures = await self.in_thread(load)
+            pictures, fits = await self.in_thread(self._loaded, load)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
@@ -164,9 +164,9 @@ class Predictor:
             )
             try:
                 # What waits for a model is small; the full pictures go now.
-                fits = await self.in_thread(
-                    fit_all, pictures, [seat.contract for seat in lease.seats.values()]
-                )
+                late = unfitted(fits, (seat.contract for seat in lease.seats.values()))
+                if late:
+                    fits |= await self.in_thread(fit_all, pictures, late)
                 kept = pictures.post if keep_post else None
                 del pictures
                 role, detections = await self._answer(lease, arm, fits, ticket, golden=golden)
@@ -212,6 +212,11 @@ class Predictor:
             timing=timing,
             shadow=shadow,
         )
+
+    def _loaded(self, load: Callable[[], Pictures | Stacked]) -> tuple[Pictures | Stacked, Fits]:
+        """The pictures, fitted for those who serve now, which are nearly always those who are asked then."""
+        pictures = load()
+        return pictures, fit_all(pictures, (seat.contract for seat in self._residency.seats()))
 
     def _start_threads(self, count: int) -> None:
         """All of them now: when a request needs one there may be none to be had."""

@@ -68,7 +68,7 @@ CELLS = (
             name="both-8-long", words="both fail 8 %, for five windows", canary=0.08, current=0.08
         ),
         looks=Looks.NEVER,
-        goals=_STAYS[:1],
+        goals=_STAYS,
     ),
     Cell(
         scenario=Scenario(name="both-100", words="both fail always", canary=1.0, current=1.0),
@@ -87,7 +87,7 @@ CELLS = (
             current_then=0.5,
         ),
         looks=Looks.NEVER,
-        goals=_STAYS[:1],
+        goals=_STAYS,
         windows=2,
     ),
     Cell(

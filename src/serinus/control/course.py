@@ -1,0 +1,222 @@
+"""A rollout in memory: slices that were counted already are judged as a rollout under a policy judges them.
+
+`decide` and the table of transitions are those of the controller; the journal is one in memory. What no
+policy decides comes from outside: the slices with their clock, and what people did.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from serinus.control.ledger import Standing, begun, params_of, with_pairs
+from serinus.control.outcomes import body_of
+from serinus.core.enums import ReasonCode, RolloutPhase
+from serinus.evidence import steps
+from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, restart_split
+from serinus.evidence.outage import Aftermath
+from serinus.evidence.pairs import PairEvidence
+from serinus.evidence.replay import ReplayDecision
+from serinus.rollout.decide import Situation, decide
+from serinus.rollout.events import Body, Event, Held, Promoted, Resumed, RolledBack, RolloutStarted
+from serinus.rollout.feedback import FeedbackStanding, vouched
+from serinus.rollout.policy import Policy
+from serinus.rollout.state import Rollout, State
+from serinus.rollout.table import IllegalTransition
+from serinus.rollout.transitions import apply
+from serinus.store import FrozenSlice
+
+Judged: TypeAlias = Callable[[State, Rollout, float], FeedbackStanding | None]
+"""What users had judged until then (UTC seconds)."""
+
+_BLAMES = frozenset({ReasonCode.ERRORS, ReasonCode.SIGNALS, ReasonCode.LATENCY})
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision."""
+
+    decision: ReplayDecision
+    """A hold extends the evaluation."""
+    code: ReasonCode | None
+    slice: int
+    """Number of the frozen slice that it rests on; -1 when there was none."""
+    reason: str
+    """In words."""
+    seq: int | None = None
+    """Its event in the journal, where it was recorded."""
+
+
+class Course:
+    """A journal in memory: what was recorded from outside, and what is decided here."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        outside: Sequence[Event] = (),
+        promoted: Mapping[str, float] | None = None,
+        feedback: Judged | None = None,
+    ) -> None:
+        """`state`: when the canary got its traffic. `outside`: what people did since then.
+
+        `promoted`: digest of a slice that a recorded promotion rests on -> requests in flight that it noted.
+        """
+        self._state = state
+        self._feedback = feedback
+        self._outside = list(outside)
+        self._promoted = dict(promoted or {})
+        assert state.rollout is not None
+        self._policy = state.rollout.policy
+        self._window_from = state.rollout.window_from
+        self._analysis = self._step_began = begun(state.rollout)
+        self._shadow: PairEvidence | None = None
+        self._aftermath = Aftermath()
+        self.counted = 0
+        self._last: FrozenSlice | None = None
+        self.verdict = self.standing.verdict()
+        self.decisions: list[Step] = []
+
+    @property
+    def over(self) -> bool:
+        return self._state.rollout is None
+
+    def turn(self, frozen: FrozenSlice) -> None:
+        """One more slice, after what happened before it was frozen."""
+        while self._outside and self._outside[0].time < frozen.time:
+            self._happened(self._outside.pop(0))
+        if self._state.rollout is None:
+            return
+        self._last = frozen
+        self.counted += sum(cell.successes + cell.failures for cell in frozen.slice)
+        self._analysis = observe(self._analysis, frozen.slice, self._params)
+        self._shadow = with_pairs(self._shadow, frozen.pairs, self._policy)
+        if self._state.rollout.phase is RolloutPhase.HELD:
+            self._aftermath.add(frozen.slice)
+        self._decide(frozen)
+
+    def finish(self) -> None:
+        """The recording ends: what happened after its last slice."""
+        while self._outside and not self.over:
+            self._happened(self._outside.pop(0))
+
+    @property
+    def policy(self) -> Policy:
+        """The one that it followed at last."""
+        ended = self._state.last if self._state.rollout is None else self._state.rollout
+        assert ended is not None
+        return ended.policy
+
+    @property
+    def decision(self) -> ReplayDecision:
+        return self.decisions[-1].decision if self.decisions else ReplayDecision.EXTEND
+
+    @property
+    def blame(self) -> ReasonCode | None:
+        """What a rollback blames the canary for."""
+        code = self.decisions[-1].code if self.decision is ReplayDecision.ROLLBACK else None
+        return code if code in _BLAMES else None
+
+    @property
+    def words(self) -> str:
+        """Why it was decided so, or what is missing."""
+        return self.decisions[-1].reason if self.decisions else self._undecided()
+
+    def _undecided(self) -> str:
+        left = self._policy.window_seconds - self.standing.window
+        open_still = f"; the window is open for another {left:.0f} s" if left > 0 else ""
+        return f"{self.verdict.words}{open_still}"
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(
+            self._last, self._analysis, self._params, self._policy, self._shadow, self._window_from
+        )
+
+    @property
+    def _params(self) -> Params:
+        return params_of(self._policy)
+
+    def _decide(self, frozen: FrozenSlice) -> None:
+        rollout = self._state.rollout
+        assert rollout is not None
+        at = self.standing
+        noted = self._promoted.get(at.digest) if self._promoted else None
+        in_flight = frozen.in_flight if noted is None else min(frozen.in_flight, int(noted))
+        self.verdict = at.verdict(in_flight)
+        judged = None if self._feedback is None else self._feedback(self._state, rollout, frozen.time)
+        situation = Situation(
+            now=frozen.time,
+            clock=at.clock,
+            verdict=self.verdict,
+            ready=frozen.ready or noted is not None,
+            tripped=frozen.tripped and noted is None,
+            outage_over=self._aftermath.over(rollout.policy.max_error_rate),
+            vouched=vouched(rollout, judged),
+            step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
+            if rollout.policy.steps
+            else None,
+            disagreement="" if self._shadow is None else self._shadow.objection,
+            feedback=judged,
+        )
+        decision = decide(self._state, situation)
+        body = body_of(decision, rollout, at, self.verdict, step=situation.step, feedback=situation.feedback)
+        if body is None:
+            return
+        if (step := step_of(body, at.k, decision.reason)) is not None:
+            self.decisions.append(step)
+        self._apply(body, time=frozen.time, reason=decision.reason)
+
+    def _happened(self, event: Event) -> None:
+        """Somebody did something; a what-if may be where it makes no sense, and passes over it."""
+        body = event.body
+        assert self._state.rollout is not None
+        if isinstance(body, RolloutStarted):
+            return  # another version took its place: the slices end here
+        try:
+            self._apply(body, time=event.time, reason=event.reason)
+        except IllegalTransition:
+            return
+        if isinstance(body, Resumed) and self._last is not None:
+            self._decide(self._last)
+
+    def _apply(self, body: Body, *, time: float, reason: str) -> None:
+        before = self._state.rollout
+        event = Event(
+            seq=self._state.seq + 1,
+            id="",
+            prev=self._state.head,
+            time=time,
+            actor="replay",
+            reason=reason,
+            body=body,
+        )
+        self._state = apply(self._state, event, "")
+        if isinstance(body, Held):
+            self._aftermath = Aftermath()
+        if before is not None and self._state.rollout is not None:
+            if self._state.rollout.step_after != before.step_after:
+                self._step_began = self._analysis
+            self._policy = self._state.rollout.policy
+            self._window_from = self._state.rollout.window_from
+            self._analysis = _carried(self._analysis, before, self._state.rollout)
+            self._shadow = with_pairs(self._shadow, None, self._policy)
+
+
+def _carried(analysis: Analysis, before: Rollout, after: Rollout) -> Analysis:
+    """The evidence with which a rollout goes on after an event (as `ledger.standing` has it)."""
+    if after.epoch > before.epoch:
+        analysis = reset_epoch(analysis, params_of(after.policy))
+    return restart_split(analysis, after.split_restarts)
+
+
+def step_of(body: Body, k: int, reason: str) -> Step | None:
+    """The decision that an event tells; None for what decides nothing."""
+    match body:
+        case Promoted(code=code):
+            return Step(decision=ReplayDecision.PROMOTE, code=code, slice=k, reason=reason)
+        case RolledBack(code=code):
+            return Step(decision=ReplayDecision.ROLLBACK, code=code, slice=k, reason=reason)
+        case Held(code=code):
+            return Step(decision=ReplayDecision.EXTEND, code=code, slice=k, reason=reason)
+        case _:
+            return None
