@@ -9,7 +9,7 @@ import io
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from serinus.control.ledger import standing
 from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
 from serinus.core.ids import Version
 from serinus.evidence.analysis import observe
-from serinus.evidence.counts import Cell, latency_bin
+from serinus.evidence.counts import Categories, Cell, latency_bin
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.events import Event, Held, Promoted, Rejected, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
@@ -48,6 +48,12 @@ report.cancel()
 """
 
 
+def _latency(successes: int, spread: Callable[[int], Mapping[int, int]] | None) -> dict[int, int]:
+    if not successes:
+        return {}
+    return {latency_bin(0.1): successes} if spread is None else dict(spread(successes))
+
+
 def zipped(content: bytes = b"a picture") -> bytes:
     """A zip archive with one member."""
     data = io.BytesIO()
@@ -60,7 +66,13 @@ class Stage:
     """Everything that a test of the control app touches. `now` is the time."""
 
     def __init__(
-        self, root: Path, *, inference: Any = None, bucket: Address | None = None, **settings: Any
+        self,
+        root: Path,
+        *,
+        inference: Any = None,
+        bucket: Address | None = None,
+        simulate: tuple[str, ...] = (),
+        **settings: Any,
     ) -> None:
         self.now = NOON
         self._ids = 0
@@ -85,6 +97,7 @@ class Stage:
             ),
             clock=self.clock,
             new_id=self.new_id,
+            simulate=simulate,
         )
         self.app: FastAPI = build_control_app(self.deps, transport=transport)
         install_pages(self.app, self.app.state.board)
@@ -142,19 +155,24 @@ class Stage:
         *,
         seconds: float = 5.0,
         stratum: Stratum = Stratum.USERS,
+        latency: Mapping[Arm, Callable[[int], Mapping[int, int]]] | None = None,
+        signals: Mapping[Arm, Callable[[int], Categories]] | None = None,
     ) -> None:
-        """Freezes a slice: (requests, failures) of either arm."""
+        """Freezes a slice: (requests, failures) of either arm.
+
+        `latency`: successes -> how many in which bin; `signals`: successes -> what the answers were like.
+        """
         rollout = self.store.state().rollout
         assert rollout is not None
         at = standing(self.store, rollout)
-        usual = latency_bin(0.1)
         cells = tuple(
             Cell(
                 arm=arm,
                 stratum=stratum,
                 share=rollout.share,
-                ok={usual: requests - failures} if requests > failures else {},
+                ok=_latency(requests - failures, latency and latency[arm]),
                 failed={FailureKind.EXCEPTION: failures} if failures else {},
+                signals={} if signals is None else signals[arm](requests - failures),
             )
             for arm, (requests, failures) in ((Arm.CANARY, canary), (Arm.CURRENT, current))
             if requests

@@ -269,7 +269,7 @@ async def test_the_form_says_what_a_training_uses(stage: Stage, tmp_path: Path) 
     async def said() -> str:
         async with stage.client() as client:
             state = (await client.get("/api/state")).json()
-            assert f'<option value="">{state["newest_data"]}</option>' in (await client.get("/")).text
+            assert f'<option value="">{state["newest_data"]}</option>' in (await client.get("/training")).text
         return str(state["newest_data"])
 
     assert await said() == "Nothing to train on yet"
@@ -708,8 +708,12 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/healthz",
         "/api/state",
         "/api/history",
+        "/api/history/export",
+        "/api/history/kinds",
         "/api/versions",
         "/api/versions/{n}",
+        "/api/versions/{n}/gates",
+        "/api/versions/{n}/files/{name}",
         "/api/events",
         "/api/rollout/promote",
         "/api/rollout/rollback",
@@ -718,12 +722,18 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/rollout/resume",
         "/api/rollout/start",
         "/api/rollout/policy",
+        "/api/rollout/share",
         "/api/policies",
         "/api/policies/schema",
+        "/api/policies/check",
+        "/api/policies/preview",
         "/api/policies/{name}",
+        "/api/rollouts",
         "/api/rollouts/{n}/explain",
+        "/api/rollouts/{n}/distributions",
         "/api/rollouts/{n}/explain.svg",
         "/api/rollouts/{n}/disagreements",
+        "/api/rollouts/{n}/disagreements/export",
         "/api/rollouts/{n}/disagreements/{id}",
         "/api/rollouts/{n}/disagreements/{id}/{file}",
         "/api/rollouts/{n}/disagreements/{id}/mark",
@@ -756,7 +766,9 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
 
 
 async def test_replies_are_what_the_document_says(stage: Stage) -> None:
-    from serinus.api.documents import HistoryPage, StateView, VersionsPage
+    from serinus.api.chronicle import HistoryPage, RolloutsPage
+    from serinus.api.documents import StateView, VersionsPage
+    from serinus.control.distributions import Distributions
 
     stage.base()
     stage.canary()
@@ -765,6 +777,8 @@ async def test_replies_are_what_the_document_says(stage: Stage) -> None:
         for path, kind in (
             ("/api/state", StateView),
             ("/api/history", HistoryPage),
+            ("/api/rollouts", RolloutsPage),
+            ("/api/rollouts/1/distributions", Distributions),
             ("/api/versions", VersionsPage),
         ):
             msgspec.json.decode((await client.get(path)).content, type=kind)

@@ -82,6 +82,7 @@ async def test_they_are_listed_shown_and_dismissed(stage: Stage) -> None:
         marked = await client.post(f"{at}/{second['id']}/mark", json={"actor": "alice", "reason": "clouds"})
         assert marked.json()["mark"] == {
             "dismissed": True,
+            "right": None,
             "actor": "alice via ui",
             "reason": "clouds",
             "time": stage.now,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from time import monotonic
 
@@ -164,6 +165,12 @@ def test_killing_currents_worker_fails_no_answer(tmp_path: Path) -> None:
             return await asyncio.gather(*answers)
 
         assert len(asyncio.run(run())) == 40
+        current = made.store.state().current
+        assert current is not None
+        digest = made.store.state().versions[current].digest
+        while not made.residency.restarts:  # a worker that is killed twice dies once
+            time.sleep(0.01)
+        assert 1 <= made.residency.restarts[digest] <= 3
 
 
 def test_a_promotion_takes_effect_without_a_failed_request(tmp_path: Path) -> None:

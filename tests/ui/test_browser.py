@@ -1,89 +1,15 @@
 """The pages in a real browser: no errors, live updates, the way through a decision, a pair inspected."""
 
-import shutil
-import socket
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from tests.api.inference import PNG, inference
-from tests.api.stage import Stage, zipped
+from tests.api.inference import PNG
+from tests.api.stage import zipped
+from tests.ui.server import Site
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-]
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-class Site:
-    """A stage behind a real server, and a way to stop and start it."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        config = uvicorn.Config(stage.app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    stage = Stage(tmp_path, inference=inference())
-    site = Site(stage)
-    yield site
-    site.stop()
-    stage.end_jobs()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
-    """A page that must stay without errors and must ask nobody but its own server."""
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
-    page.set_default_timeout(20_000)
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    foreign: list[str] = []
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("http://127.0.0.1:", "blob:")) else foreign.append(request.url)
-        ),
-    )
-    page.errors = errors
-    yield page
-    page.close()
-    assert errors == []
-    assert foreign == []
+pytestmark = pytest.mark.browser
 
 
 def see(page: playwright.Page, selector: str, words: str) -> None:
@@ -97,7 +23,7 @@ def test_the_dashboard_follows_what_happens(site: Site, page: playwright.Page) -
     see(page, "#title", "Version 1 is in production")
     site.stage.canary("new roofs")
     see(page, "#title", "Version 2 is on trial")
-    see(page, "#version-2", "new roofs")
+    see(page, "#arm-canary", "new roofs")
     site.stage.traffic((41, 0), (40, 0), seconds=30)
     see(page, "#canary-requests", "41")
     see(page, "#ring", "2:30")
@@ -166,7 +92,7 @@ def test_upload_train_and_cancel(site: Site, page: playwright.Page, tmp_path: Pa
     site.stage.base()
     archive = tmp_path / "hurricane.zip"
     archive.write_bytes(zipped(b"z" * 300_000))
-    page.goto(site.url)
+    page.goto(f"{site.url}/training")
     page.set_input_files("#upload [name=file]", archive)
     page.click("#upload button")
     see(page, "#upload-progress", "Uploaded")
@@ -186,6 +112,11 @@ def test_a_lost_stream_is_told(site: Site, page: playwright.Page) -> None:
     see(page, "#link", "live")
     site.stop()
     see(page, "#link", "last seen")
+    see(page, "#link", "s ago")
+    site.stage.canary("while nobody looked")
+    site.restart()
+    see(page, "#title", "Version 2 is on trial")  # it connects again by itself
+    see(page, "#link", "live")
     page.errors.clear()  # the browser notes the lost connection itself
 
 
@@ -213,7 +144,16 @@ def test_phone_width_needs_no_sideways_scrolling(site: Site, page: playwright.Pa
     site.stage.canary("x" * 300)
     site.stage.traffic((5, 1), (5, 0))
     page.set_viewport_size({"width": 360, "height": 800})
-    for path in ("/", "/inference", "/docs"):
+    for path in (
+        "/",
+        "/versions",
+        "/versions/2",
+        "/history",
+        "/rollouts/1",
+        "/settings",
+        "/inference",
+        "/docs",
+    ):
         page.goto(site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 

@@ -1,22 +1,18 @@
 """The board: the state as one document, read at most once per `poll_seconds` however many watch it."""
 
 import asyncio
-import contextlib
-import threading
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from serinus.api.chronicle import Chronicle, Search
 from serinus.api.control_deps import ControlDeps
 from serinus.api.documents import (
     DatasetView,
-    HistoryPage,
     JobTick,
     JobView,
     RolloutView,
@@ -31,22 +27,21 @@ from serinus.api.documents import (
 from serinus.api.training_data import in_words, newest_data
 from serinus.api.uploads import Upload, Uploads
 from serinus.api.views import job_view, replica_view, rollout_view, version_view
-from serinus.api.words import Entry, entry, headline
+from serinus.api.words import Entry, headline
 from serinus.artifact.manifest import Manifest
 from serinus.control.ledger import standing
+from serinus.control.outlook import Lookout
 from serinus.control.trust import finding
 from serinus.core.enums import JobState
 from serinus.core.errors import NotFound, SerinusError, Unavailable
 from serinus.core.ids import Digest, Version
 from serinus.data.sources import imported
-from serinus.rollout.events import RolloutStarted
 from serinus.rollout.state import Rollout, State
 from serinus.store import Replica
 
 _VERSIONS = 12
 _JOBS = 6
 _DATASETS = 50
-_ENTRIES = 50
 _LOG_LINES = 15
 _TICK_SECONDS = 1.0
 _REFRESH_SECONDS = 15.0
@@ -78,7 +73,10 @@ class Board:
         self.closing = asyncio.Event()
         """Set when the process stops: event streams end."""
         self._manifests: dict[Digest, Manifest] = {}
-        self._journal = _Journal(deps)
+        self._chronicle = Chronicle(deps.store)
+        self._lookout = Lookout(
+            deps.store, clock=deps.clock, fresh_seconds=deps.settings.replica_fresh_seconds
+        )
         self._known: tuple[DatasetView, ...] = ()
         self._imported: frozenset[str] = frozenset()
 
@@ -115,6 +113,10 @@ class Board:
             self._look = _compare(self._look, _aged(self._look.view, self._deps.store.away_since))
             return self._look
 
+    async def version(self) -> int:
+        """For pages: the version of the state alone, which costs little."""
+        return (await self.last_look()).version
+
     async def document(self) -> tuple[int, dict[str, Any]]:
         """For pages: the version of the state and the document of /api/state as builtins."""
         look = await self.last_look()
@@ -122,17 +124,27 @@ class Board:
 
     async def recent(self) -> list[dict[str, Any]]:
         """For pages: the newest entries of the history, newest first, as builtins."""
-        entries = await asyncio.to_thread(self._journal.recent)
+        entries = await asyncio.to_thread(self._chronicle.recent)
         return [msgspec.to_builtins(each) for each in entries]
 
-    async def history(self, after: int, limit: int) -> HistoryPage:
-        """At most `limit` entries with numbers above `after`, oldest first."""
-        return await asyncio.to_thread(self._journal.page, after, limit)
+    @property
+    def streams(self) -> int:
+        """Event streams that are open now."""
+        return self._streams
+
+    @property
+    def chronicle(self) -> Chronicle:
+        """The whole history."""
+        return self._chronicle
 
     async def entry(self, seq: int) -> Entry:
         """One entry. Raises NotFound."""
-        page = await self.history(seq - 1, 1)
-        if not page.entries:
+        # One that was appended just now needs no index, so no decision waits for it to be made.
+        newest = await asyncio.to_thread(self._chronicle.recent)
+        if found := next((one for one in newest if one.seq == seq), None):
+            return found
+        page = await asyncio.to_thread(self._chronicle.page, Search(after=seq - 1), 1)
+        if not page.entries or page.entries[0].seq != seq:
             raise NotFound(f"There is no event {seq}.")
         return page.entries[0]
 
@@ -200,6 +212,7 @@ class Board:
             return rollout_view(which, at, deps.store.routes())
 
         active = rollout(state.rollout)
+        outlook = tried(lambda: self._lookout.outlook(state, heard), None)
         uploads = self._uploads.list()
         newest = uploads[-1] if uploads else None
         known = datasets(deps.settings.data_dir / "datasets")
@@ -212,6 +225,7 @@ class Board:
             previous=version(state.previous),
             can_undo=state.previous is not None and state.rollout is None,
             rollout=active,
+            outlook=outlook,
             last=rollout(state.last),
             versions=tuple(
                 self._version(state, n, fresh) for n in sorted(state.versions)[: -_VERSIONS - 1 : -1]
@@ -277,37 +291,6 @@ class Board:
         )
 
 
-class _Journal:
-    """The history in words. Remembers which rollout tried which version, and the newest entries."""
-
-    def __init__(self, deps: ControlDeps) -> None:
-        self._store = deps.store
-        self._seen = 0
-        self._version_of: dict[int, Version] = {}
-        self._recent: deque[Entry] = deque(maxlen=_ENTRIES)
-        self._lock = threading.Lock()
-
-    def recent(self) -> list[Entry]:
-        """The newest entries, newest first; what was read last while the store is away."""
-        with contextlib.suppress(Unavailable):
-            self._catch_up()
-        return list(reversed(self._recent))
-
-    def page(self, after: int, limit: int) -> HistoryPage:
-        self._catch_up()
-        found = list(islice(self._store.events(after), limit + 1))
-        entries = tuple(entry(event, self._version_of) for event in found[:limit])
-        return HistoryPage(entries=entries, next=entries[-1].seq if len(found) > limit else None)
-
-    def _catch_up(self) -> None:
-        with self._lock:
-            for event in self._store.events(self._seen):
-                if isinstance(event.body, RolloutStarted):
-                    self._version_of[event.body.rollout] = event.body.version
-                self._recent.append(entry(event, self._version_of))
-                self._seen = event.seq
-
-
 def _aged(view: StateView, since: float | None) -> StateView:
     """What was seen last, with words that it is old. `since`: when the store went away, UTC seconds."""
     moments = [datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S") for at in (since or view.time, view.time)]
@@ -350,6 +333,7 @@ def _compare(before: Look | None, view: StateView) -> Look:
         view,
         time=0.0,
         headline=msgspec.structs.replace(view.headline, detail=""),
+        outlook=None,
         rollout=None
         if view.rollout is None
         else msgspec.structs.replace(
@@ -373,6 +357,7 @@ def _tick(look: Look) -> Tick:
         time=view.time,
         headline=view.headline,
         rollout=view.rollout,
+        outlook=view.outlook,
         jobs=tuple(
             JobTick(id=job.id, fraction=job.fraction, message=job.message, eta_seconds=job.eta_seconds)
             for job in view.jobs

@@ -23,10 +23,12 @@ from serinus.api import (
     errors,
     explain_routes,
     guards,
+    history_routes,
     job_routes,
     policy_routes,
     trigger_routes,
     tus_routes,
+    version_routes,
 )
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
@@ -87,6 +89,8 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.include_router(compat_routes.router(deps, uploads, infer))
     app.include_router(trigger_routes.router(deps, uploads))
     app.include_router(control_routes.router(deps, board, infer))
+    app.include_router(history_routes.router(board.chronicle))
+    app.include_router(version_routes.router(deps))
     app.include_router(job_routes.router(deps, board.closing))
     app.include_router(dataset_routes.router(deps))
     app.include_router(tus_routes.router(resumables, uploads))
@@ -98,6 +102,8 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         [
             *compat_routes.DOCUMENTS,
             *control_routes.DOCUMENTS,
+            *history_routes.DOCUMENTS,
+            *version_routes.DOCUMENTS,
             *job_routes.DOCUMENTS,
             *dataset_routes.DOCUMENTS,
             *tus_routes.DOCUMENTS,

@@ -62,3 +62,5 @@ class ControlDeps:
     settings: ControlSettings
     clock: Clock
     new_id: NewId
+    simulate: tuple[str, ...] = ()
+    """What starts `serinus simulate`, for previews of policies; empty: no previews."""

@@ -5,24 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serinus.api import policy_routes
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import (
-    ByHand,
-    Command,
-    Decided,
-    HistoryPage,
-    JobView,
-    PolicyCommand,
-    StartCommand,
-    StateView,
-    VersionDetail,
-    VersionsPage,
-)
+from serinus.api.decisions import ByHand, Command, Decided, PolicyCommand, ShareCommand, StartCommand
+from serinus.api.documents import JobView, StateView, VersionDetail, VersionsPage
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
 from serinus.api.reading import read_command
@@ -37,9 +27,9 @@ from serinus.store import Store
 DOCUMENTS: list[type] = [
     Command,
     Decided,
-    HistoryPage,
     JobView,
     PolicyCommand,
+    ShareCommand,
     StartCommand,
     StateView,
     VersionDetail,
@@ -56,16 +46,6 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
     async def state() -> Response:
         """Everything the dashboard shows: versions, traffic, evidence, replicas, jobs."""
         return json_response((await board.look()).view)
-
-    @routes.get(
-        "/history", tags=["State"], responses=answers(HistoryPage, "Entries, oldest first") | responses()
-    )
-    async def history(
-        after: Annotated[int, Query(ge=0, description="Entries with numbers above this")] = 0,
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    ) -> Response:
-        """What happened: when, who, why, with which numbers. Page on with `after` = `next`."""
-        return json_response(await board.history(after, limit))
 
     @routes.get("/versions", tags=["State"], responses=answers(VersionsPage, "All versions, newest first"))
     async def versions() -> Response:
@@ -163,6 +143,7 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
             expect=command.expect,
         )
 
+    decision("share", "Gives the canary another share; the evidence goes on", ShareCommand, _share)
     decision("policy", "Lets the active rollout obey another policy", PolicyCommand, _change)
 
     @routes.post(
@@ -190,6 +171,12 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
 
 def _rollback(store: Store, command: Command, actor: str) -> Event:
     return commands.rollback(store, actor=actor, reason=command.reason, expect=command.expect)
+
+
+def _share(store: Store, command: ShareCommand, actor: str) -> Event:
+    return commands.change_share(
+        store, command.share, actor=actor, reason=command.reason, expect=command.expect
+    )
 
 
 def _pause(store: Store, command: Command, actor: str) -> Event:

@@ -18,15 +18,19 @@ from serinus.control.disagreements import (
     mark,
     picture,
 )
+from serinus.control.labelling import QueueFormat, queue_archive
 from serinus.core.errors import InvalidInput, NotFound
-from serinus.store import GalleryFile, Mark
+from serinus.store import GalleryFile, Mark, Right
 
 
 class MarkCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person says of a disagreement."""
 
-    dismissed: bool = True
-    """Nothing to learn from it: it is left out of the labelling queue. false takes that back."""
+    dismissed: bool | None = None
+    """Nothing to learn from it: it is left out of the labelling queue. false takes that back. Without it
+    and without `right`, it is dismissed."""
+    right: Right | None = None
+    """Which version is right about the picture; null: nobody says."""
     actor: str = ""
     reason: str = ""
 
@@ -46,6 +50,18 @@ def router(deps: ControlDeps) -> APIRouter:
     async def listing(n: _Number) -> Response:
         """What shadow pairs say, and the pictures that the versions disagree on most."""
         return json_response(await to_thread(disagreements, deps.store, n))
+
+    @routes.get(
+        "/export",
+        responses=answers_words("A zip archive", "application/zip") | responses(NotFound, InvalidInput),
+        response_class=Response,
+    )
+    async def export(n: _Number, format: QueueFormat = QueueFormat.COCO) -> Response:
+        """The labelling queue: what is not dismissed, with both versions' boxes as suggestions."""
+        data = await to_thread(queue_archive, deps.store, n, format)
+        name = f"disagreements-{n}-{format}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+        return Response(data, media_type="application/zip", headers=headers)
 
     @routes.get("/{id}", responses=answers(DisagreementDetail, "Both answers") | responses(NotFound))
     async def one(n: _Number, name: _Id) -> Response:
@@ -73,10 +89,11 @@ def router(deps: ControlDeps) -> APIRouter:
         responses=answers(DisagreementView, "As it is now") | responses(NotFound),
     )
     async def say(n: _Number, name: _Id, request: Request) -> Response:
-        """Dismisses a disagreement, or takes that back."""
+        """Says which version is right, dismisses a disagreement, or takes either back."""
         command = _command(await request.body())
         said = Mark(
-            dismissed=command.dismissed,
+            dismissed=command.right is None if command.dismissed is None else command.dismissed,
+            right=command.right,
             actor=f"{command.actor.strip() or 'operator'} via ui",
             reason=command.reason,
             time=deps.clock(),

@@ -1,17 +1,16 @@
 """The documents that the control API answers with. Read models: made from the store, never written back."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from serinus.api.words import Entry, Headline, Mode, Tone
 from serinus.artifact.signing import Finding
-from serinus.control.policies import Named
+from serinus.control.outlook import Outlook
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import Policy
-from serinus.store import PolicyRecord
 
 __all__ = ["Entry", "Headline", "Mode", "Tone"]
 
@@ -47,6 +46,8 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas that have it loaded."""
     failed_on: dict[str, str] = {}
     """Replica -> why it cannot load or run it."""
+    restarts: int = 0
+    """How often workers died on the replicas that are alive, since they loaded it."""
 
 
 class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +130,13 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     in_flight: int
     loaded: tuple[Version, ...]
+    loading: tuple[Version, ...] = ()
     failed: dict[str, str] = {}
     """Version -> why."""
+    restarts: dict[str, int] = {}
+    """Version -> how often its workers died since it was loaded."""
+    tripped: bool = False
+    """It stopped a canary on its own evidence."""
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +191,8 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     can_undo: bool
     rollout: RolloutView | None
     """The active rollout."""
+    outlook: Outlook | None = None
+    """What the controller would decide about it now."""
     last: RolloutView | None
     """The last rollout that ended."""
     versions: tuple[VersionView, ...]
@@ -221,6 +229,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     headline: Headline
     rollout: RolloutView | None
+    outlook: Outlook | None = None
     jobs: tuple[JobTick, ...]
 
 
@@ -229,14 +238,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     state: StateView
-
-
-class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the history, oldest first. The next page: `after` = `next`."""
-
-    entries: tuple[Entry, ...]
-    next: int | None = None
-    """Number to ask after; None at the end."""
 
 
 class VersionsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,69 +250,3 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True):
     """The process answers."""
 
     ok: bool = True
-
-
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer to a decision: the event that was appended."""
-
-    status: str = "ok"
-    seq: int
-    entry: Entry
-
-
-class ByHand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every decision by hand says."""
-
-    reason: str
-    """Why, for the history; must not be empty."""
-    expect: int | None = None
-    """`seq` of the state that was looked at: 409 when something has happened since. None: decide anyway."""
-    actor: str = ""
-    """Who decides; empty: `operator via ui`."""
-
-
-class Command(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A decision by hand."""
-
-    confirm: bool = False
-    """Promotes although the evidence does not suffice, or speaks against it."""
-
-
-class StartCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision to start a rollout."""
-
-    version: Annotated[int, msgspec.Meta(ge=1)]
-    """Also one that was rejected or retired."""
-    policy: str = ""
-    """Name of its policy; empty: the one that rollouts get which start by themselves."""
-
-
-class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision that the active rollout obeys another policy: by its name, or as a document."""
-
-    name: str = ""
-    """Of a policy that is there."""
-    document: dict[str, Any] | None = None
-    """A policy, see /api/policies/schema; with `name` beside it, under that name."""
-
-
-class SetPolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision what a name of a policy means from now on."""
-
-    document: dict[str, Any]
-    """A policy, see /api/policies/schema."""
-
-
-class PoliciesPage(msgspec.Struct, frozen=True, kw_only=True):
-    """All policies, the built-in ones first."""
-
-    policies: tuple[Named, ...]
-    default: str
-    """Name of the policy that rollouts get which start by themselves."""
-
-
-class PolicyPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy and its editions, oldest first."""
-
-    policy: Named
-    editions: tuple[PolicyRecord, ...]

@@ -7,15 +7,35 @@ import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
 from serinus.api.control_deps import ControlDeps
-from serinus.api.documents import PoliciesPage, PolicyCommand, PolicyPage, SetPolicyCommand
+from serinus.api.decisions import PoliciesPage, PolicyCommand, PolicyPage, SetPolicyCommand
 from serinus.api.errors import responses
-from serinus.api.reading import read_command
+from serinus.api.preview import Preview, Previewer
+from serinus.api.reading import read_command, read_json
 from serinus.api.schema import answers, answers_words, json_response, takes
 from serinus.control import policies, policy_document
-from serinus.core.errors import InvalidInput, NotFound
+from serinus.core.errors import InvalidInput, Misconfigured, NotFound, Unavailable
 from serinus.rollout.policy import Policy
 
-DOCUMENTS: list[type] = [PoliciesPage, PolicyPage, SetPolicyCommand]
+
+class PolicyText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A policy as people write it."""
+
+    text: str
+    """YAML or JSON, at most 64 KiB."""
+    name: str = ""
+    """Its name, unless the text says another."""
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy, or why the text is none."""
+
+    policy: Policy | None = None
+    mistakes: tuple[policy_document.Mistake, ...] = ()
+
+
+DOCUMENTS: list[type] = [PoliciesPage, PolicyPage, SetPolicyCommand, PolicyText, Checked, Preview]
+
+_TEXT = 'Send JSON: {"text": "share: 0.25"}.'
 
 _Name = Annotated[str, Path(max_length=64)]
 
@@ -23,6 +43,7 @@ _Name = Annotated[str, Path(max_length=64)]
 def router(deps: ControlDeps) -> APIRouter:
     """The routes under `/api/policies`."""
     routes = APIRouter(prefix="/api/policies", tags=["Policies"])
+    previewer = Previewer(deps.simulate)
 
     @routes.get("", responses=answers(PoliciesPage, "All policies, the built-in ones first"))
     async def list_policies() -> Response:
@@ -36,6 +57,30 @@ def router(deps: ControlDeps) -> APIRouter:
         return Response(
             msgspec.json.encode(await to_thread(policy_document.schema)), media_type="application/schema+json"
         )
+
+    @routes.post(
+        "/check",
+        responses=answers(Checked, "What it is, or what is wrong with it") | responses(InvalidInput),
+        openapi_extra=takes(PolicyText),
+    )
+    async def check(request: Request) -> Response:
+        """Reads a policy as people write it, in YAML or JSON: every mistake with its line and column."""
+        given = read_json(await request.body(), PolicyText, what="policy", remedy=_TEXT)
+        return json_response(await to_thread(_check, given))
+
+    @routes.post(
+        "/preview",
+        responses=answers(Preview, "What it would do") | responses(InvalidInput, Unavailable, Misconfigured),
+        openapi_extra=takes(PolicyText),
+    )
+    async def preview(request: Request) -> Response:
+        """Simulates a policy: how often it promotes and rolls back good and bad canaries.
+
+        Takes some seconds; ends when the caller goes away. One at a time.
+        """
+        given = read_json(await request.body(), PolicyText, what="policy", remedy=_TEXT)
+        policy = await to_thread(_read_text, given)
+        return json_response(await previewer.preview(policy.name, given.text, request.is_disconnected))
 
     @routes.get("/{name}", responses=answers(PolicyPage, "The policy") | responses(NotFound))
     async def show(name: _Name) -> Response:
@@ -58,7 +103,10 @@ def router(deps: ControlDeps) -> APIRouter:
         actor = f"{command.actor.strip() or 'operator'} via ui"
 
         def write() -> PolicyPage:
-            policy = _read(command.document, name)
+            if command.document is None:
+                policy = _read_text(PolicyText(text=command.text, name=name))
+            else:
+                policy = _read(command.document, name)
             policies.put(deps.store, name, policy, actor=actor, reason=command.reason)
             found = policies.look_up(deps.store, name, deps.settings.policy)
             return PolicyPage(policy=found, editions=tuple(policies.editions(deps.store, name)))
@@ -66,6 +114,17 @@ def router(deps: ControlDeps) -> APIRouter:
         return json_response(await to_thread(write))
 
     return routes
+
+
+def _read_text(given: PolicyText) -> Policy:
+    return policy_document.read(given.text.encode(), given.name or "policy", given.name)
+
+
+def _check(given: PolicyText) -> Checked:
+    try:
+        return Checked(policy=_read_text(given))
+    except policy_document.InvalidPolicy as error:
+        return Checked(mistakes=tuple(error.mistakes))
 
 
 def policy_of(deps: ControlDeps, command: PolicyCommand) -> Policy:

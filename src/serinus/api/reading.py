@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from serinus.api.documents import ByHand
+from serinus.api.decisions import ByHand
 from serinus.api.memory import Memory
 from serinus.core.errors import InvalidInput
 

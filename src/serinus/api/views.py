@@ -55,6 +55,7 @@ def version_view(
         health=_health(role is not None, loaded, bool(failed)),
         loaded_on=loaded,
         failed_on=failed,
+        restarts=sum(replica.restarts.get(record.digest, 0) for replica in replicas),
     )
 
 
@@ -151,7 +152,10 @@ def replica_view(
         share=replica.share,
         in_flight=replica.in_flight,
         loaded=tuple(sorted(versions[digest] for digest in replica.loaded if digest in versions)),
+        loading=tuple(sorted(versions[digest] for digest in replica.loading if digest in versions)),
         failed={str(versions.get(d, d[:_SHORT])): why for d, why in replica.failed.items()},
+        restarts={str(versions.get(d, d[:_SHORT])): times for d, times in replica.restarts.items()},
+        tripped=bool(replica.trips),
     )
 
 

@@ -1,5 +1,6 @@
 """The ui process: the dashboard, the control API, and the jobs that they start."""
 
+import sys
 from typing import Any
 
 from fastapi import FastAPI
@@ -38,6 +39,7 @@ def build(settings: Settings) -> FastAPI:
         ),
         clock=edge.now,
         new_id=edge.new_id,
+        simulate=(sys.executable, "-m", "serinus", "simulate"),
     )
     app = build_control_app(deps)
     install_pages(app, app.state.board, Defaults(epochs=settings.epochs, batch=settings.batch))

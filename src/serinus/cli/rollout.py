@@ -194,6 +194,26 @@ def policy_(
     )
 
 
+@app.command
+def share(
+    share: float,
+    /,
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Give the canary another share of the requests from now on; the evidence goes on.
+
+    Parameters
+    ----------
+    share
+        Above 0 and at most 1. It takes the place of the policy's steps, where it has some.
+    """
+    _act("change_share", where, output, reason, expect, share=share)
+
+
 def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: Any) -> None:
     from serinus.bootstrap.wiring import open_store
     from serinus.control import commands

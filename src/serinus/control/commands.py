@@ -8,6 +8,8 @@ allow the decision (nothing is written then), and InvalidInput for input that ma
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from serinus.control import room
 from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import Standing, standing
@@ -254,6 +256,20 @@ def change_policy(
         return _Draft(body, f"{_words(reason)} (Policy {policy.name}; {goes_on}.)")
 
     return _decide(store, draft, actor, expect)
+
+
+def change_share(
+    store: Store, share: float, *, actor: str, reason: str = "", expect: int | None = None
+) -> Event:
+    """Gives the canary another share of the requests: its policy with that share instead of its steps.
+
+    The evidence goes on. Raises InvalidInput for a share that is none, Conflict while there is no baseline.
+    """
+    rollout = _active(store.state(), "change")
+    if rollout.baseline is None:
+        raise Conflict("There is no other version that could take the rest of the requests.")
+    policy = msgspec.structs.replace(rollout.policy, share=share, steps=())
+    return change_policy(store, policy=policy, actor=actor, reason=reason, expect=expect)
 
 
 def _decide(store: Store, draft: Callable[[State], _Draft], actor: str, expect: int | None) -> Event:

@@ -16,13 +16,12 @@ from serinus.control import gather, probing, room
 from serinus.control.arrivals import Arrivals
 from serinus.control.checks import Check
 from serinus.control.importing import Importer
-from serinus.control.judged import FeedbackWatch
-from serinus.control.ledger import Ledger, Standing, standing, step_proof
+from serinus.control.ledger import Ledger, Standing, standing
 from serinus.control.outcomes import body_of
 from serinus.control.policies import named
 from serinus.control.probes import Prober
-from serinus.control.recovery import Recovery
 from serinus.control.settings import ControllerSettings
+from serinus.control.situation import Watch
 from serinus.control.trust import judge
 from serinus.control.upkeep import Upkeep
 from serinus.control.verify import Task, Verifier
@@ -30,9 +29,8 @@ from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
 from serinus.evidence.counts import Categories
-from serinus.rollout.decide import Promote, RollBack, Situation, decide, next_start
+from serinus.rollout.decide import Promote, RollBack, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
-from serinus.rollout.feedback import vouched
 from serinus.rollout.policy import share_of_step
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
@@ -75,8 +73,7 @@ class Controller:
         self._monotonic = monotonic
         self._prober = prober
         self._notify = notify
-        self._recovery = Recovery(store)
-        self._feedback = FeedbackWatch(store)
+        self._watch = Watch(store)
         self._verifier = Verifier(store, settings, monotonic=monotonic)
         self._ledger = Ledger(
             store,
@@ -235,21 +232,7 @@ class Controller:
         )
         self._probe(state, rollout, at)
         verdict = at.verdict(readings.in_flight)
-        shared = rollout.phase is RolloutPhase.HELD and rollout.code is ReasonCode.SHARED_FAILURE
-        judged = self._feedback.standing(state, rollout)
-        situation = Situation(
-            now=now,
-            clock=at.clock,
-            verdict=verdict,
-            load_failure=readings.load_failure,
-            tripped=readings.tripped,
-            ready=readings.ready,
-            outage_over=shared and self._recovery.over(rollout, at.last),
-            vouched=vouched(rollout, judged),
-            step=step_proof(self._store, rollout, at, readings.in_flight),
-            disagreement="" if at.shadow is None else at.shadow.objection,
-            feedback=judged,
-        )
+        situation = self._watch.situation(state, rollout, at, readings, now)
         decision = decide(state, situation)
         if isinstance(decision, Promote):
             decision = self._unfit(state.versions[rollout.version].digest, rollout) or decision

@@ -186,6 +186,7 @@ class Agent:
             loaded=self._residency.loaded,
             loading=self._residency.loading,
             failed=self._residency.failed,
+            restarts=self._residency.restarts,
             trips=tuple(sorted(self._trips)),
             in_flight=self._counters.in_flight(Arm.CANARY, rollout) if rollout is not None else 0,
             share=snapshot.share,

@@ -79,6 +79,8 @@ class Pool:
         """How long a request may wait, seconds; known once the version is prepared."""
         self._deaths = 0
         """Of workers that were ready, in a row, without an answer between."""
+        self._restarts = 0
+        """All deaths of workers that were ready."""
         self._last_death = ""
         """What the last one died of."""
         self._failed_starts = 0
@@ -124,6 +126,11 @@ class Pool:
         """Process ids of the workers that are alive."""
         with self._lock:
             return [worker.pid for worker in self._ready]
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker died."""
+        return self._restarts
 
     @property
     def waiting(self) -> int:
@@ -253,6 +260,7 @@ class Pool:
             if not self._closing.is_set():
                 with self._lock:
                     self._deaths += 1
+                    self._restarts += 1
                     self._last_death = worker.ended
                 log.warning(
                     "A worker died.",

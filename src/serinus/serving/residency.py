@@ -125,6 +125,11 @@ class Residency:
         return {digest: failure.words for digest, failure in self._failed.items()}
 
     @property
+    def restarts(self) -> dict[Digest, int]:
+        """How often a version's workers died since it was loaded; without those that never did."""
+        return {d: r.pool.restarts for d, r in sorted(self._residents.items()) if r.pool.restarts}
+
+    @property
     def crowded(self) -> bool:
         """A request waits for a worker."""
         return any(resident.pool.waiting for resident in list(self._residents.values()))

@@ -39,7 +39,7 @@ restores by hash from another place, moves aside what is damaged, and guesses no
 
 from serinus.store.client import Address
 from serinus.store.frozen import FrozenSlice
-from serinus.store.gallery import Disagreement, GalleryFile, Mark
+from serinus.store.gallery import Disagreement, GalleryFile, Mark, Right
 from serinus.store.golden import GoldenEntry, GoldenSet
 from serinus.store.heartbeats import Replica, Routes, Served
 from serinus.store.local import refusal, volume_errors
@@ -64,6 +64,7 @@ __all__ = [
     "Pair",
     "PolicyRecord",
     "Replica",
+    "Right",
     "Routes",
     "Served",
     "Sign",

@@ -76,11 +76,22 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.answered.boxes) + len(self.shadow.boxes) - 2 * self.agreed
 
 
+class Right(StrEnum):
+    """Which version a person says is right about a picture."""
+
+    CURRENT = "current"
+    CANARY = "canary"
+    BOTH = "both"
+    NEITHER = "neither"
+
+
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """What a person said of a disagreement."""
 
     dismissed: bool
     """Nothing to learn from it: it is not exported."""
+    right: Right | None = None
+    """Who is right; None while nobody said."""
     actor: str
     reason: str = ""
     time: float

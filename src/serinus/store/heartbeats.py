@@ -35,6 +35,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """Artifacts that are being read to answer soon."""
     failed: dict[Digest, str] = {}
     """Artifacts that it could not load, and why."""
+    restarts: dict[Digest, int] = {}
+    """Artifacts whose workers died, and how often one was started again since it was loaded."""
     trips: tuple[int, ...] = ()
     """Rollouts whose canary it stopped on its own evidence."""
     in_flight: int = 0

@@ -68,6 +68,11 @@ def ago(time: float, now: float) -> str:
     return f"{int(seconds // 86400)} days ago"
 
 
+def seconds(value: float) -> str:
+    """A latency: `83 ms`, `1.2 s`."""
+    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
 def utc(time: float) -> str:
     """`2026-11-23 06:43:10 UTC`."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -138,6 +143,7 @@ FILTERS = {
     "rate": rate,
     "ring": ring,
     "score": score,
+    "seconds": seconds,
     "sentence": sentence,
     "size": size,
     "utc": utc,

@@ -1,5 +1,6 @@
-"use strict";
 // The inspection page: previews, sends the pair, shows what the model found.
+import { $, send } from "./send.js";
+
 const pair = $("#pair");
 const words = $("#pair-status");
 const links = new Map(); // the picture or link on the page -> the blob URL that it shows

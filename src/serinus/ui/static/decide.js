@@ -1,0 +1,101 @@
+// Decisions: every one asks for a reason, and is refused when something has happened meanwhile.
+import { $, person, sendJson } from "./send.js";
+import { refresh } from "./live.js";
+
+const dialog = $("#decide");
+const form = $("form", dialog);
+const toast = $("#toast");
+const INVERSE = {
+  promote: () => ({ action: "undo", title: "Undo the promotion?", what: "The previous version answers every request again." }),
+  pause: () => ({ action: "resume", title: "Resume the rollout?", what: "The clock goes on from where it stopped." }),
+  resume: () => ({ action: "pause", title: "Pause the rollout?", what: "The clock stops and it is not promoted." }),
+  share: (was) => ({ action: "share", value: was.value, title: "Take the old share again?", what: `The canary gets ${was.value} % again.` }),
+  start: () => ({ action: "rollback", title: "Stop this rollout?", what: "It gets no more requests." }),
+  rollback: (was) =>
+    was.version && { action: "start", version: was.version, title: `Start version ${was.version} again?`, what: "Its checks begin anew, then its trial." },
+};
+let asked = null;
+
+function describe(given) {
+  asked = { ...given }; // a copy: the page's own button is kept up to date, what was looked at is not
+  $("#decide-title").textContent = asked.title;
+  $("#decide-what").textContent = asked.what;
+  $("#decide-go").textContent = asked.label;
+  $("#decide-go").className = asked.tone || "primary";
+  $("#decide-override").hidden = !asked.override;
+  $("#decide-override span").textContent = asked.override || "";
+  form.elements.confirm.checked = false;
+  form.elements.confirm.required = Boolean(asked.override);
+  for (const extra of dialog.querySelectorAll("[data-extra]")) {
+    const wanted = extra.dataset.extra === asked.action;
+    extra.hidden = !wanted;
+    for (const field of extra.querySelectorAll("input, select")) field.disabled = !wanted;
+  }
+}
+
+function given(button) {
+  return { ...button.dataset, label: button.dataset.label || button.textContent.trim(), tone: button.className };
+}
+
+function ask(what) {
+  describe(what);
+  $("#decide-error").textContent = "";
+  form.elements.reason.value = "";
+  form.elements.actor.value = person.get();
+  if (asked.action === "share") form.elements.share.value = asked.value;
+  dialog.showModal();
+  (asked.action === "share" ? form.elements.share : form.elements.reason).focus();
+}
+
+function body() {
+  const { reason, actor, confirm, share, policy } = form.elements;
+  const said = { reason: reason.value.trim(), expect: Number(asked.expect), actor: actor.value.trim() };
+  if (asked.action === "share") return { ...said, share: Number(share.value) / 100 };
+  if (asked.action === "start") return { ...said, version: Number(asked.version), policy: policy.value };
+  return { ...said, confirm: confirm.checked };
+}
+
+/** Says what was done, and offers to take it back. */
+function told(reply, was) {
+  const back = INVERSE[was.action]?.(was);
+  $("#toast-words").textContent = `#${reply.seq} ${reply.entry.what}.`;
+  const button = $("#toast-undo");
+  button.hidden = !back;
+  if (back) {
+    for (const name of Object.keys(button.dataset)) delete button.dataset[name];
+    Object.assign(button.dataset, back, { expect: reply.seq, label: "Take it back" });
+  }
+  toast.hidden = false;
+}
+
+$("#toast-close").addEventListener("click", () => (toast.hidden = true));
+$("#decide-cancel").addEventListener("click", () => dialog.close()); // no submit button: Enter must not choose it
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  person.set(form.elements.actor.value);
+  const was = asked;
+  $("#decide-go").disabled = true;
+  try {
+    const reply = await sendJson(`/api/rollout/${was.action}`, body());
+    dialog.close();
+    told(reply, was);
+  } catch (error) {
+    $("#decide-error").textContent = error.message;
+    if (error.status === 409) {
+      await refresh();
+      const now = document.querySelector(`#live [data-action="${was.action}"]${was.version ? `[data-version="${was.version}"]` : ""}`);
+      if (now) describe(given(now));
+    }
+  } finally {
+    $("#decide-go").disabled = false;
+    refresh();
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-action]");
+  if (!button) return;
+  toast.hidden = true;
+  ask(given(button));
+});

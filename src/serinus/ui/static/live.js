@@ -1,0 +1,92 @@
+// Follows what happens: an event says that something changed, the page fetches itself anew and morphs.
+import { $, send } from "./send.js";
+import { follow } from "./follow.js";
+import { morph } from "./morph.js";
+
+const link = $("#link");
+const followed = $("#live");
+let heard = 0; // when the server was heard of last
+let shown = null;
+let running = null;
+let again = false;
+let behind = false; // something changed while nobody looked
+
+/** Brings the page up to date; settles when it is. Calls that come meanwhile share one more round. */
+export function refresh() {
+  if (!followed) return Promise.resolve();
+  again = true;
+  running ??= (async () => {
+    while (again) {
+      again = false;
+      await load();
+    }
+    running = null;
+  })();
+  return running;
+}
+
+async function load() {
+  try {
+    const reply = await fetch(followed.dataset.live || location.href, { headers: { accept: "text/html" } });
+    if (!reply.ok) throw new Error(reply.status);
+    const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").getElementById("live");
+    if (!fresh) throw new Error("nothing to show");
+    morph(followed, fresh);
+    dispatchEvent(new Event("serinus:shown"));
+  } catch {
+    shown = null; // the next message tries again; when there is none, the watch below tells the person
+  }
+}
+
+function onMessage(message) {
+  heard = message.at;
+  const lasting = followed?.dataset.follow === "state"; // what moves from second to second is not shown here
+  const now = `${message.seq} ${lasting ? message.lasting : message.version}`;
+  if (now === shown) return;
+  const fresh = lasting ? Number(followed.dataset.seq) === message.seq : Number(followed?.dataset.version) === message.version;
+  const first = shown === null;
+  shown = now;
+  if (first && fresh) return; // it was rendered from this very state
+  if (document.hidden) behind = true;
+  else refresh();
+}
+
+addEventListener("visibilitychange", () => {
+  if (document.hidden || !behind) return;
+  behind = false;
+  refresh();
+});
+
+/** One stream for all tabs where the browser can share it, else one of our own. */
+function listen() {
+  if (window.SharedWorker) {
+    const { port } = new SharedWorker("/static/stream.js", { name: "serinus", type: "module" });
+    port.onmessage = ({ data }) => onMessage(data);
+    return () => port.postMessage("leaves");
+  }
+  const events = follow(onMessage);
+  return () => events.close();
+}
+
+let leave = listen();
+addEventListener("pagehide", () => leave());
+addEventListener("pageshow", (event) => {
+  if (event.persisted) leave = listen();
+});
+
+setInterval(() => {
+  const silent = Math.round((Date.now() - heard) / 1000);
+  const lost = heard > 0 && silent > 4;
+  link.className = `link js-only ${lost ? "off" : heard ? "on" : ""}`;
+  const words = !heard ? "connecting …" : lost ? `last seen ${silent} s ago` : "live";
+  if (link.textContent !== words) link.textContent = words;
+  document.documentElement.classList.toggle("stale", lost);
+}, 500);
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-cancel]");
+  if (!button) return;
+  button.disabled = true;
+  await send(`/api/jobs/${button.dataset.cancel}/cancel`).catch((error) => alert(error.message));
+  refresh();
+});

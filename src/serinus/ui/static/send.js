@@ -1,0 +1,33 @@
+// What every page needs: one way to find, one way to send, one way to name an error.
+document.documentElement.classList.add("js");
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+
+/** Sends a request; gives the JSON reply, or throws an Error in words for people. */
+export async function send(url, options) {
+  let reply;
+  try {
+    reply = await fetch(url, { method: "POST", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("Serinus does not answer. Is it still running?");
+  }
+  const body = await reply.json().catch(() => ({}));
+  if (!reply.ok) {
+    const error = new Error([body.error || `The server answered ${reply.status}.`, body.remedy].filter(Boolean).join(" "));
+    error.status = reply.status;
+    throw error;
+  }
+  return body;
+}
+
+/** Sends a document; gives the JSON reply. */
+export function sendJson(url, value, options) {
+  return send(url, { body: JSON.stringify(value), headers: { "content-type": "application/json" }, ...options });
+}
+
+/** The name that a person decides under; remembered in this browser. */
+export const person = {
+  get: () => localStorage.getItem("serinus-name") || "",
+  set: (name) => localStorage.setItem("serinus-name", name.trim()),
+};

@@ -1,0 +1,1 @@
+"""The views: one module for each page, and `install(site)` in each."""

@@ -1,0 +1,194 @@
+"""Scenes for the browser: stores as they are after some days of work. For tests and tools/screenshots.py."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from serinus.control.ledger import standing
+from serinus.core.enums import Arm, ReasonCode, Signal
+from serinus.core.ids import Version
+from serinus.data.synth.scenery import Disaster
+from serinus.data.synth.tile import synth_tile
+from serinus.evidence.counts import Categories, latency_bin
+from serinus.rollout.events import Held, Noted, RolledBack, RolloutStarted, Verified
+from serinus.rollout.policy import Policy
+from serinus.store import GalleryFile, Store
+from serinus.store.gallery import Limits
+from serinus.store.local import Disk
+from tests.api.stage import Stage
+from tests.store.whole import disagreement
+
+_CLASSES = {
+    Arm.CURRENT: {"no-damage": 0.55, "minor-damage": 0.19, "major-damage": 0.15, "destroyed": 0.11},
+    Arm.CANARY: {"no-damage": 0.52, "minor-damage": 0.2, "major-damage": 0.15, "destroyed": 0.13},
+}
+_MEDIAN = {Arm.CURRENT: 0.083, Arm.CANARY: 0.071}
+
+
+def _spread(arm: Arm, successes: int) -> Mapping[int, int]:
+    """A bell of latencies around the arm's median, in bins."""
+    middle = latency_bin(_MEDIAN[arm])
+    weights = {place: math.exp(-(((place - middle) / 2.2) ** 2)) for place in range(middle - 6, middle + 9)}
+    return _shared(successes, weights)
+
+
+def _shared(total: int, weights: Mapping[int, float]) -> dict[int, int]:
+    whole = sum(weights.values())
+    found: dict[int, int] = {}
+    due = 0.0
+    for place, weight in weights.items():
+        due += total * weight / whole
+        if (part := round(due) - sum(found.values())) > 0:
+            found[place] = part
+    return found
+
+
+def _mix(weights: Mapping[str, float], successes: int) -> Categories:
+    names = dict(enumerate(weights))
+    parts = _shared(successes, dict(enumerate(weights.values())))
+    return {Signal.DOMINANT_CLASS: {names[place]: count for place, count in parts.items()}}
+
+
+_LATENCY = {arm: lambda successes, arm=arm: _spread(arm, successes) for arm in Arm}
+_SIGNALS = {arm: lambda successes, arm=arm: _mix(_CLASSES[arm], successes) for arm in Arm}
+_ODD = _SIGNALS | {
+    Arm.CANARY: lambda successes: _mix(
+        {"no-damage": 0.25, "minor-damage": 0.1, "major-damage": 0.15, "destroyed": 0.5}, successes
+    )
+}
+
+
+def traffic(
+    stage: Stage,
+    slices: int,
+    *,
+    each: int = 24,
+    failing: float = 0.0,
+    seconds: float = 5.0,
+    odd: bool = False,
+) -> None:
+    """Slices of traffic to both arms, alike but for the canary's failures and, when `odd`, its answers."""
+    due = 0.0
+    for _ in range(slices):
+        due += each * failing
+        failed, due = int(due), due - int(due)
+        signals = _ODD if odd else _SIGNALS
+        stage.traffic((each, failed), (each, 0), seconds=seconds, latency=_LATENCY, signals=signals)
+
+
+def past(stage: Stage) -> None:
+    """Version 1 was replaced by 2; 3 was rolled back; now 2 is current."""
+    stage.base()
+    stage.now += 3600
+    stage.canary("Roofs of the coast added, 12 epochs")
+    traffic(stage, 36)
+    stage.decide("promote", "The window is over and the evidence is good.")
+    stage.now += 5400
+    stage.canary("A larger batch; the learning rate was not adapted")
+    traffic(stage, 4, each=12, failing=0.5)
+    stage.decide("roll_back", "24 of 48 canary requests failed; of current's none did.")
+    stage.now += 7200
+    stage.dataset()
+
+
+def on_trial(stage: Stage, slices: int = 20) -> Version:
+    """Version 4 is the canary."""
+    past(stage)
+    version = stage.canary("Night pictures added, 20 epochs")
+    traffic(stage, slices, failing=0.004)
+    stage.heartbeat()
+    stage.heartbeat("infer-b21c")
+    return version
+
+
+def held(stage: Stage) -> None:
+    """The canary answers otherwise than current, and no golden set vouches for it."""
+    past(stage)
+    stage.canary("Night pictures added, 20 epochs")
+    traffic(stage, 16, odd=True)
+    rollout = stage.store.state().rollout
+    assert rollout is not None
+    verdict = standing(stage.store, rollout).verdict()
+    stage.store.append(
+        Held(rollout=rollout.number, code=ReasonCode.SIGNALS, k=15, numbers=verdict.numbers),
+        actor="controller",
+        reason=f"{verdict.answers[:1].upper()}{verdict.answers[1:]}, and no golden set vouches for it.",
+    )
+    stage.heartbeat()
+    stage.heartbeat("infer-b21c")
+
+
+def disagreements(stage: Stage, count: int = 4) -> None:
+    """Pictures with overlays in the gallery of the active rollout."""
+    state = stage.store.state()
+    assert state.rollout is not None and state.current is not None
+    for number, (current, canary) in enumerate(_overlays(count)):
+        item = disagreement(f"request-{number}", round(0.1 + 0.15 * number, 2), 2 + number)
+        of = {Arm.CURRENT: state.current, Arm.CANARY: state.rollout.version}
+        item = msgspec.structs.replace(
+            item,
+            rollout=state.rollout.number,
+            answered=msgspec.structs.replace(item.answered, time=stage.now - 60, version=of[Arm.CURRENT]),
+            shadow=msgspec.structs.replace(item.shadow, time=stage.now - 59, version=of[Arm.CANARY]),
+            pair_sha256=f"{number}" * 64,
+        )
+        stage.store.gallery.put(item, {GalleryFile.CURRENT: current, GalleryFile.CANARY: canary}, Limits())
+
+
+def _overlays(count: int) -> Iterator[tuple[bytes, bytes]]:
+    import numpy as np
+
+    from serinus.artifact.manifest import Contract
+    from serinus.imagery.overlay import OverlayFormat, overlay
+
+    classes = Contract().classes
+    for number in range(count):
+        pixels = synth_tile(7, list(Disaster)[number % len(Disaster)], number, 320).post
+        rng = np.random.default_rng(number)
+        corners = rng.uniform(10, 250, (9, 2))
+        boxes = np.hstack([corners, corners + rng.uniform(30, 70, (9, 2)), rng.uniform(0.4, 0.95, (9, 1))])
+        sides = []
+        for side in range(2):
+            labels = rng.integers(0, len(classes), (9, 1))
+            kept = rng.random(9) > (0.15 if side else 0.4)
+            found = np.hstack([boxes, labels])[kept].astype(np.float32)
+            sides.append(overlay(pixels, found, classes, format=OverlayFormat.JPEG))
+        yield sides[0], sides[1]
+
+
+class _Unsynced(Disk):
+    """Ten thousand events in seconds: no test of this needs them to outlive a power cut."""
+
+    def sync(self, path: Path) -> None:
+        pass
+
+
+def many_events(stage: Stage, count: int) -> None:
+    """A long history: rollouts of one version that were noted on again and again, each rolled back."""
+    stage.base()
+    version = stage.publish("tried again and again")
+    models = stage.root / "models"
+    store = Store.open(models, clock=stage.clock, new_id=stage.new_id, disk=_Unsynced(models, stage.new_id))
+    rollout = 0
+    while store.state().seq < count:
+        rollout += 1
+        store.append(
+            RolloutStarted(rollout=rollout, version=version, policy=Policy()),
+            actor="alice via ui",
+            reason=f"attempt {rollout}",
+        )
+        store.append(Verified(rollout=rollout, share=0.5), actor="controller", reason="all is fine")
+        for note in range(40):
+            stage.now += 1
+            store.append(
+                Noted(rollout=rollout, code=ReasonCode.DRIFT, numbers={"e_drift": float(note)}),
+                actor="alice via ui" if note % 2 else "controller",
+                reason=f"note {note} of rollout {rollout}",
+            )
+        store.append(
+            RolledBack(rollout=rollout, version=version, code=ReasonCode.DRIFT),
+            actor="controller",
+            reason=f"attempt {rollout} failed",
+        )

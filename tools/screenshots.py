@@ -1,0 +1,107 @@
+"""Makes the pictures in docs/images/dashboard/ anew: every page at three sizes, in light and dark.
+
+`python tools/screenshots.py [PAGE ...]` on scenes of `tests/ui/scenes.py`, in the Chromium of the system.
+"""
+
+import argparse
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from PIL import Image  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
+from tests.api.inference import inference  # noqa: E402
+from tests.api.stage import Stage  # noqa: E402
+from tests.ui import scenes  # noqa: E402
+from tests.ui.server import ARGS, Site  # noqa: E402
+
+OUT = ROOT / "docs/images/dashboard"
+SIZES = {"phone": (390, 844), "laptop": (1280, 860), "wall": (2560, 1440)}
+THEMES = ("light", "dark")
+PAGES = {
+    "rollout": ("trial", "/"),
+    "held": ("held", "/"),
+    "empty": ("empty", "/"),
+    "versions": ("trial", "/versions"),
+    "version": ("trial", "/versions/2"),
+    "compare": ("trial", "/versions/compare?a=1&b=2"),
+    "history": ("trial", "/history"),
+    "replay": ("trial", "/rollouts/1"),
+    "disagreements": ("trial", "/disagreements"),
+    "settings": ("trial", "/settings"),
+    "training": ("trial", "/training"),
+}
+_HIGHEST = 2600
+_MS = 20_000
+
+
+def _empty(stage: Stage) -> None:
+    assert stage.store.state().seq == 0
+
+
+def _trial(stage: Stage) -> None:
+    scenes.on_trial(stage)
+    scenes.disagreements(stage)
+
+
+SCENES = {"empty": _empty, "held": scenes.held, "trial": _trial}
+
+
+def main() -> None:
+    """Writes what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", metavar="PAGE")
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    wanted = given.pages or list(PAGES)
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
+        for name, make in SCENES.items():
+            pages = [page for page in wanted if PAGES[page][0] == name]
+            if not pages:
+                continue
+            stage = Stage(Path(place) / name, inference=inference())
+            make(stage)
+            site = Site(stage)
+            for page in pages:
+                for size, (width, height) in SIZES.items():
+                    for theme in THEMES:
+                        tab = browser.new_page(
+                            viewport={"width": width, "height": height},
+                            color_scheme=theme,
+                            reduced_motion="reduce",
+                        )
+                        tab.set_default_timeout(_MS)
+                        tab.goto(site.url + PAGES[page][1])
+                        tab.locator("#link.on").wait_for()
+                        if tab.locator(".chart").count():
+                            tab.locator("#chart-rates canvas").wait_for()
+                        long = tab.evaluate("document.documentElement.scrollHeight")
+                        tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
+                        tab.wait_for_timeout(400)
+                        _write(tab.screenshot(timeout=_MS), given.out / f"{page}-{size}-{theme}.png")
+                        tab.close()
+            site.stop()
+            stage.end_jobs()
+        browser.close()
+
+
+def _write(png: bytes, path: Path) -> None:
+    """With at most 256 colours and 1280 pixels wide: enough to read it, and small."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if picture.width > 1280:
+        picture = picture.resize(
+            (1280, round(picture.height * 1280 / picture.width)), Image.Resampling.LANCZOS
+        )
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    sys.stderr.write(f"{path.name}: {path.stat().st_size // 1000} kB\n")
+
+
+if __name__ == "__main__":
+    main()
