@@ -63,7 +63,7 @@ def test_more_than_the_queue_holds_is_told_to_come_back_and_nobody_who_waits_is_
     tmp_path: Path,
 ) -> None:
     with (
-        server(tmp_path, predict_seconds=PATIENT, queue_size=2, max_requests=5) as made,
+        server(tmp_path, predict_seconds=PATIENT, queue_size=2, max_requests=5, batch_wait_seconds=0) as made,
         ExitStack() as stack,
     ):
         with stopped(*made.workers()):
@@ -225,6 +225,16 @@ def test_the_places_of_clients_that_left_are_free(tmp_path: Path) -> None:
         assert metric(made, ok) == 1
         errors = [line for line in made.log() if line["level"] in ("error", "warning")]
         assert {line["message"] for line in errors} <= {"The service is busy."}
+
+
+def test_a_refusal_before_the_body_was_read_is_not_reset(tmp_path: Path) -> None:
+    body = form() + bytes(400_000)
+    with server(tmp_path, predict_seconds=PATIENT, max_requests=1) as made, Wire(made.url) as first:
+        first.send(predict_head(bytes(LIMIT_BYTES)) + body[:100])
+        wait_for(lambda: ask_busy(made) == 503, "the place to be taken")
+        with Wire(made.url) as wire:
+            assert wire.send(predict_head(body, "Connection: close") + body).reply().status == 503
+            assert wire.socket.recv(1) == b"", "the end, and no reset"
 
 
 def test_who_leaves_in_the_middle_of_a_body_frees_the_place(tmp_path: Path) -> None:

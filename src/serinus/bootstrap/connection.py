@@ -10,6 +10,7 @@ a second.
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import h11
@@ -32,6 +33,15 @@ MOST_CONNECTIONS = 1000
 MOST_REFUSED = 100
 """So many at once are told so; more are cut off, for each takes a descriptor as long as it is told."""
 _LINGER_SECONDS = 1.0
+
+
+class _Ending:
+    """uvicorn's view of a transport, whose `close` asks the connection first."""
+
+    def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = end
 
 
 class Connection(Reading):
@@ -60,6 +70,12 @@ class Connection(Reading):
         self._came += len(data)
         super().data_received(data)
         self._note_phase()
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self.cycle.transport = cast(asyncio.Transport, _Ending(self.transport, self._end))
 
     def note_bytes(self, count: int) -> None:
         self._came += count
@@ -115,8 +131,22 @@ class Connection(Reading):
         else:
             self.transport.close()
 
+    def _end(self) -> None:
+        """The answer was the last one here."""
+        if self.cycle.more_body and not self.transport.is_closing():
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Closes a moment later: what still comes of the request would reset the answer on its way."""
+        self.transport.write_eof()
+        self._over = True
+        self.flow.resume_reading()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
     def _refuse(self, kind: Kind, words: str, more: str = "") -> None:
-        """Answers without the app, and closes: a moment later, since what still comes would reset it."""
+        """Answers without the app, and closes."""
         document = {
             "type": f"/errors/{kind.slug}",
             "title": kind.title,
@@ -132,9 +162,7 @@ class Connection(Reading):
             f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
         )
         self.transport.write((head + body).encode("ascii"))
-        self.transport.write_eof()
-        self._over = True
-        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        self._linger()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
