@@ -63,7 +63,7 @@ def test_more_than_the_queue_holds_is_told_to_come_back_and_nobody_who_waits_is_
     tmp_path: Path,
 ) -> None:
     with (
-        server(tmp_path, predict_seconds=PATIENT, queue_size=2, max_requests=5, batch_wait_seconds=0) as made,
+        server(tmp_path, predict_seconds=PATIENT, queue_size=2, max_requests=5) as made,
         ExitStack() as stack,
     ):
         with stopped(*made.workers()):
