@@ -14,17 +14,31 @@ from serinus.store import Sign, Store
 
 
 def publish_directory(store: Store, directory: Path, *, note: str, actor: str, sign: Sign) -> Version:
-    """Publishes a draft as it is; one without a model card is copied first and gets it, since a directory
-    that somebody names is not written to. Raises InvalidInput for a bad draft.
+    """Publishes a draft as it is; one without a model card gets it in a folder beside, since a directory that
+    somebody names is not written to. Raises InvalidInput for a bad draft.
     """
     if (directory / CARD).exists() or directory.is_symlink():
         return store.publish(directory, note=note, actor=actor, sign=sign)
     read_draft(directory)  # before anything is copied
     with tempfile.TemporaryDirectory(prefix="serinus-publish-") as folder:
         draft = Path(folder) / "draft"
-        shutil.copytree(directory, draft)
+        draft.mkdir()
+        for source in sorted(directory.rglob("*")):
+            target = draft / source.relative_to(directory)
+            if source.is_dir():
+                target.mkdir()
+            else:
+                _share(source, target)
         write_card(draft)
         return store.publish(draft, note=note, actor=actor, sign=sign)
+
+
+def _share(source: Path, target: Path) -> None:
+    """The same file under a second name; a copy where that cannot be."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def publish_graph(
