@@ -74,8 +74,12 @@ def world(tmp_path: Path) -> Trained:
     return Trained(tmp_path)
 
 
-def data_set(folder: Path, *, seed: int = 0, tested: int = TESTED, pictures: int = 9) -> Dataset:
-    """A data set whose truth is what a healthy version of `seed` finds."""
+def data_set(
+    folder: Path, *, seed: int = 0, tested: int = TESTED, pictures: int = 9, rare: int = 10**6
+) -> Dataset:
+    """A data set whose truth is what a healthy version of `seed` finds; minor and major damage only in its
+    first `rare` pairs.
+    """
     images = models.golden_images(pairs=tested + TRAINED, seed=pictures)
     answers = models.run(models.healthy_graph(seed), images)
     scratch = folder / "new"
@@ -88,6 +92,8 @@ def data_set(folder: Path, *, seed: int = 0, tested: int = TESTED, pictures: int
             names.append(hashlib.sha256(data).hexdigest())
             (scratch / "images" / f"{names[-1]}.png").write_bytes(data)
         rows = found[found[:, 4] > 0]
+        if index >= rare:
+            rows = rows[(rows[:, 5] == 0) | (rows[:, 5] == 3)]
         pairs.append(
             Pair(
                 key=f"synth_{index:08d}",
@@ -169,6 +175,35 @@ def test_few_pairs_hold_against_no_version_that_is_as_good(world: Trained) -> No
         models.healthy(world.folder / "next", seed=LIKE_BASE), data_set(world.datasets, tested=1)
     )
     assert check.vouches is True
+
+
+@pytest.mark.parametrize("tested", [2, 4])
+def test_few_pairs_do_not_speak_for_a_version_that_shows_nothing(world: Trained, tested: int) -> None:
+    data = data_set(world.datasets, tested=tested)
+    check = world.measured(models.empty(world.folder / "next", seed=2), data)
+    assert (check.failed, check.vouches) == (None, False)
+    assert "they do not vouch for other answers" in check.words
+
+
+def test_nor_for_swapped_classes_of_which_one_is_rare(world: Trained) -> None:
+    """A resample without the few pairs that show it finds no loss, so none is certain."""
+    data = data_set(world.datasets, tested=14, rare=3)
+    check = world.measured(models.calling(world.folder / "next", (0, 2, 1, 3), seed=LIKE_BASE), data)
+    assert check.vouches is False
+    assert "not clearly worse, but it found" in check.words
+
+
+def test_nor_where_neither_version_finds_anything(world: Trained) -> None:
+    data = data_set(world.datasets)
+    lost = world.publish(models.calling(world.folder / "lost", (3, 2, 1, 0), seed=LIKE_BASE))
+    also = world.publish_trained(
+        models.calling(world.folder / "also", (1, 2, 3, 0), seed=LIKE_BASE), data, None
+    )
+    settings = ControllerSettings(datasets=world.datasets)
+    digests = [world.state.versions[one].digest for one in (also, lost)]
+    check = held_out.check(QualityGate(world.store, settings), world.store, *digests, settings)
+    assert check.vouches is False
+    assert "it finds nothing there" in check.words
 
 
 def missing(data: Dataset) -> None:

@@ -47,6 +47,29 @@ def clearly_worse(made: Sequence[Gate]) -> bool:
     return lost or not all(gate.passed for gate in rest)
 
 
+def doubt(compared: Comparison, made: Sequence[Gate]) -> str:
+    """Why pairs on which nothing is certain still do not speak for the candidate; empty when they do.
+
+    That no loss is proven is no ground to believe other answers: the figures themselves must be about as good
+    as current's. By `judge_itself`, and by what is shown at the version's own threshold, whatever the class.
+    """
+    mean = made[0]
+    if mean.candidate <= 0.0:
+        return "it finds nothing there"
+    if mean.difference < -mean.margin:
+        return f"it found {-mean.difference:.3f} less there"
+    bounds = [
+        (support.objects, compared.recall(label, _SHOWN_LOST.confidence))
+        for label, support in enumerate(compared.support)
+        if support.objects
+    ]
+    shown = sum(objects * bound.b for objects, bound in bounds)
+    by_current = sum(objects * bound.a for objects, bound in bounds)
+    if shown < (1.0 - _SHOWN_LOST.margin) * by_current:
+        return f"it shows {round(shown)} of them, current {round(by_current)}"
+    return ""
+
+
 def words_of(gates: Sequence[Gate]) -> str:
     """A paragraph: what failed, class by class; else what all classes kept; what was not judged."""
     mean, rest = gates[0], gates[1:]

@@ -64,16 +64,19 @@ def check(
         return _nothing(name, str(error) or type(error).__name__)
     classes = manifests[0].contract.classes
     made = gates.judge_itself(compared, classes)
-    vouches = not gates.clearly_worse(made)
+    certain = gates.clearly_worse(made)
+    doubt = gates.doubt(compared, made)
     # Recall passes where AP is judged as well: told only where it does not.
     told = [gate for gate in made if gate.metric != ClassMetric.RECALL or not gate.passed]
-    end = "not clearly worse" if vouches else "clearly worse: they do not vouch for other answers"
+    end = "clearly worse" if certain else f"not clearly worse, but {doubt}" if doubt else "not clearly worse"
+    if certain or doubt:
+        end += ": they do not vouch for other answers"
     return Check(
         name=HELD_OUT + name,
         words=f"On held-out pairs of its data set {name}: {gates.words_of(told)} That is {end}.",
         numbers=numbers_of(made[0]),
         gates=made,
-        vouches=vouches,
+        vouches=not (certain or doubt),
     )
 
 

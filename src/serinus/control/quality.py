@@ -98,7 +98,10 @@ class QualityGate:
             return Check(name=name, words=f"This set measures nothing: {error}", vouches=False)
         made = gates.judge(compared, classes, policy)
         # A policy may let pass what is worse. That is its right, but no reason to believe other answers.
-        against = [gate for gate in gates.judge_itself(compared, classes) if not gate.passed]
+        itself = gates.judge_itself(compared, classes)
+        against = [gate.words for gate in itself if not gate.passed]
+        if doubt := gates.doubt(compared, itself):
+            against.append(f"{doubt[0].upper()}{doubt[1:]}.")
         return _checked(name, made, against)
 
     def answers(
@@ -202,13 +205,14 @@ def numbers_of(mean: Gate) -> dict[str, float]:
     }
 
 
-def _checked(name: str, made: tuple[Gate, ...], against: Sequence[Gate]) -> Check:
-    """`against`: what the measurement itself says against the candidate."""
+def _checked(name: str, made: tuple[Gate, ...], against: Sequence[str]) -> Check:
+    """`against`: what the measurement itself says against the candidate, in sentences."""
     passed = all(gate.passed for gate in made)
     words = gates.words_of(made)
     if passed and against:
-        reasons = " ".join(gate.words for gate in against)
-        words += f" The policy lets it pass; but this set does not vouch for other answers: {reasons}"
+        words += (
+            f" The policy lets it pass; but this set does not vouch for other answers: {' '.join(against)}"
+        )
     return Check(
         name=name,
         failed=None if passed else ReasonCode.QUALITY_GATE,
