@@ -22,6 +22,7 @@ from serinus.artifact.manifest import Contract, Lineage
 from serinus.control.ledger import standing
 from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
 from serinus.core.ids import Version
+from serinus.data.report import Report, Verdict
 from serinus.evidence.analysis import observe
 from serinus.evidence.counts import Categories, Cell, latency_bin
 from serinus.jobs.local import LocalJobs
@@ -260,6 +261,17 @@ class Stage:
         """A prepared data set, as far as the control app reads it. `source`: sha256 of its archive."""
         folder = self.data / "datasets" / name
         folder.mkdir(parents=True)
-        report = {"dataset_id": name, "pairs_usable": pairs, "splits": {"train": pairs}}
+        report = Report(
+            dataset_id=name,
+            sha256=source,
+            verdict=Verdict.OK,
+            pairs_found=pairs,
+            pairs_usable=pairs,
+            splits={"train": pairs},
+            per_class={},
+            per_disaster={},
+            issues=(),
+            issues_total=0,
+        )
         (folder / "report.json").write_bytes(msgspec.json.encode(report))
         (folder / "manifest.json").write_bytes(msgspec.json.encode({"source_sha256": source}))

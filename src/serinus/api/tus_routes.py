@@ -132,6 +132,7 @@ def router(resumables: Resumables, uploads: Uploads) -> APIRouter:
             summary=words,
             openapi_extra=_takes(*(_INSTEAD if path and method == "POST" else _TAKES[method])),
             status_code=status,
+            response_class=Response,  # no body, so none is documented
             responses={status: _NO_BODY} | found | _problems(_OTHER_VERSION, _OTHER_TYPE, _MISMATCH),
         )
 
