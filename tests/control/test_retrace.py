@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from serinus.control import commands
-from serinus.control.retrace import Retraced, recorded_policy, retrace
+from serinus.control.ledger import Ledger
+from serinus.control.retrace import Retraced, retrace
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, InvalidInput, NotFound
-from serinus.evidence.analysis import Params
-from serinus.rollout.events import Held, RolloutStarted
-from serinus.rollout.policy import LITERAL, OnInsufficient, Policy
+from serinus.rollout.events import Held, RolloutStarted, Verified
+from serinus.rollout.policy import LITERAL, ByHeader, OnInsufficient, Policy
 from serinus.store import Replica
 from tests import models
 from tests.control.world import WINDOW, World
@@ -158,8 +158,6 @@ def test_a_rollout_that_goes_on_has_decided_nothing_yet(world: World) -> None:
 def test_what_cannot_be_retraced_is_refused(world: World) -> None:
     with pytest.raises(NotFound):
         again(world)
-    with pytest.raises(NotFound):
-        recorded_policy(world.store, 1)
     version = world.publish(models.healthy(world.folder / "next", seed=1))
     start = RolloutStarted(rollout=1, version=version, policy=world.policy)
     world.store.append(start, actor="controller", reason="the next that was published")
@@ -167,8 +165,8 @@ def test_what_cannot_be_retraced_is_refused(world: World) -> None:
         again(world)
     with pytest.raises(InvalidInput, match="max_error_rate"):
         again(world, Policy(max_error_rate=2.0))
-    assert recorded_policy(world.store, 1) == world.policy
-    assert Params().judge_latency is recorded_policy(world.store, 1).judge_latency is True
+    with pytest.raises(InvalidInput, match="window"):
+        retrace(world.store, 1, window=-1.0)
 
 
 def test_a_rollout_in_steps_with_another_policy_on_the_way_is_retraced(tmp_path: Path) -> None:
@@ -191,3 +189,131 @@ def test_the_literal_policy_is_retraced_and_asked_about(world: World) -> None:
     world.until_over(users=20, seconds=20)
     assert faithful(world).decision == "rollback"
     assert again(world, Policy(window_seconds=WINDOW)).decision == "extend", "both versions fail"
+
+
+def change(world: World, **fields: object) -> None:
+    policy = msgspec.structs.replace(world.rollout.policy, **fields)
+    commands.change_policy(world.store, policy=policy, actor="alice", reason="an older camera")
+
+
+def limit_good(world: World) -> float:
+    return world.events[-1].body.numbers["limit_good"]  # type: ignore[union-attr]
+
+
+def test_two_changes_between_two_slices_restart_the_evidence_once(world: World) -> None:
+    world.canary()
+    world.step(users=20, seconds=5)
+    change(world, max_error_rate=0.04)
+    change(world, max_error_rate=0.03)
+    world.until_over(users=20, seconds=200)
+    found = faithful(world)
+    assert (found.decision, found.numbers["limit_good"]) == ("promote", limit_good(world))
+
+
+def test_a_change_before_the_first_slice_restarts_nothing(world: World) -> None:
+    world.canary()
+    change(world, max_error_rate=0.03)
+    world.replica.errors[Arm.CANARY] = 0.5
+    world.until_over(users=3, seconds=60)
+    found = faithful(world)
+    assert (found.decision, found.numbers["limit_good"]) == ("rollback", limit_good(world))
+
+
+@pytest.mark.parametrize("ahead", [10.0, -10.0])
+def test_a_change_stands_where_it_stood_whatever_its_authors_clock(world: World, ahead: float) -> None:
+    world.canary()
+    world.step(users=20, seconds=12)
+    world.clock.now += ahead
+    change(world, max_error_rate=0.6)
+    world.clock.now -= ahead
+    world.replica.errors[Arm.CANARY] = 0.4
+    world.until_over(users=20, seconds=100)
+    found = faithful(world)
+    assert found.decision == "promote"
+    assert found.numbers["canary_requests"] == world.events[-1].body.numbers["canary_requests"]  # type: ignore[union-attr]
+
+
+def test_a_slice_that_was_frozen_before_the_change_was_read_counts_before_it(world: World) -> None:
+    world.canary()
+    world.step(users=20, seconds=5)
+    before = world.rollout
+    world.replica.errors[Arm.CANARY] = 0.5
+    world.clock.now += 1.0
+    world.replica.work(20)
+    change(world, max_error_rate=0.04)
+    other = Ledger(world.store, clock=world.clock, clamp=5.0, clock_slice=5.0)
+    late = other.turn(before, now=world.clock(), running=True, in_flight=0)
+    assert late.last is not None and late.last.analysis.epochs < world.rollout.epoch
+    world.until_over(users=4, seconds=60)
+    found = faithful(world)
+    assert found.decision == "rollback"
+    recorded = world.events[-1].body.numbers  # type: ignore[union-attr]
+    assert {name: recorded[name] for name in found.numbers} == found.numbers
+
+
+def test_a_pause_stands_where_it_stood_whatever_the_clock_of_who_paused(tmp_path: Path) -> None:
+    world = World(tmp_path, probes=False)
+    world.canary()
+    world.step(users=2, seconds=40)
+    world.clock.now += 60.0
+    commands.pause(world.store, actor="alice", reason="lunch", expect=None)
+    world.clock.now -= 60.0
+    world.step(users=20, seconds=30)
+    commands.resume(world.store, actor="alice", reason="back", expect=None)
+    world.until_over(users=20, seconds=200)
+    assert faithful(world).decision == "promote"
+
+
+def test_a_pause_is_possible_when_the_evidence_is_damaged(world: World) -> None:
+    world.canary()
+    world.step(users=5, seconds=3)
+    for file in (world.store.root / "evidence").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"?")
+    commands.pause(world.store, actor="alice", reason="what is this?", expect=None)
+    assert world.rollout.phase is RolloutPhase.PAUSED
+
+
+@pytest.mark.parametrize("ahead", [15.0, -15.0])
+def test_a_resumed_hold_goes_on_where_it_did_whatever_the_clock_of_who_resumed(
+    world: World, ahead: float
+) -> None:
+    world.canary()
+    world.replica.coin = 0.2
+    world.step(users=20, seconds=10)
+    assert world.rollout.code is ReasonCode.ASSIGNMENT
+    world.replica.coin = None
+    world.step(users=20, seconds=5)
+    world.clock.now += ahead
+    commands.resume(world.store, actor="alice", reason="the proxy is repaired", expect=None)
+    world.clock.now -= ahead
+    world.until_over(users=20, seconds=100)
+    assert [step.code for step in faithful(world).steps] == [ReasonCode.ASSIGNMENT, ReasonCode.EVIDENCE_GOOD]
+
+
+def test_what_if_asks_of_its_policy_alone_also_where_it_was_changed_before_traffic(world: World) -> None:
+    version = world.publish(models.healthy(world.folder / "next", seed=1))
+    world.replica.beat(world.state)
+    start = RolloutStarted(rollout=1, version=version, policy=world.policy)
+    world.store.append(start, actor="controller", reason="the next that was published")
+    change(world, max_error_rate=0.6)
+    verified = Verified(rollout=1, share=0.5, measured=True)
+    world.store.append(verified, actor="controller", reason="All checks passed.")
+    world.replica.errors[Arm.CANARY] = 0.2
+    world.until_over(users=20, seconds=60)
+    assert faithful(world).decision == "promote"
+    found = again(world, Policy(window_seconds=WINDOW))
+    assert (found.decision, found.policy.max_error_rate) == ("rollback", 0.05)
+
+
+def test_what_if_the_window_alone_had_been_another_one(world: World) -> None:
+    world.canary()
+    world.step(users=20, seconds=10)
+    change(world, sticky=ByHeader(name="X-User"))
+    world.until_over(users=20, seconds=100)
+    recorded = faithful(world)
+    alike = retrace(world.store, 1, window=WINDOW)
+    assert (alike.same, alike.policy) == (True, recorded.policy)
+    longer = retrace(world.store, 1, window=1e6)
+    assert (longer.decision, longer.policy.window_seconds) == ("extend", 1e6)
+    assert longer.policy.sticky == recorded.policy.sticky

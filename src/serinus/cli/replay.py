@@ -106,20 +106,19 @@ def _replay_rollout(
     number: int, name_or_file: str | None, window: float | None, where: Where, output: Output
 ) -> None:
     from serinus.bootstrap.wiring import look_at_store
-    from serinus.control.retrace import recorded_policy, retrace
+    from serinus.control.retrace import retrace
 
     store = look_at_store(where.settings())
-    policy = None
-    if name_or_file is not None:
-        policy = _policy(name_or_file, window, where)
-    elif window is not None:
-        policy = msgspec.structs.replace(recorded_policy(store, number), window_seconds=window)
-    found = retrace(store, number, policy)
-    emit(found, output, lambda console: _show_rollout(console, found, what_if=policy is not None))
+    policy = None if name_or_file is None else _policy(name_or_file, None, where)
+    kind = "its own policy" if policy is None else "another policy"
+    if window is not None:
+        kind += f" with a window of {window:g} s"
+    found = retrace(store, number, policy, window=window)
+    emit(found, output, lambda console: _show_rollout(console, found, kind))
 
 
-def _show_rollout(console: Console, found: "Retraced", *, what_if: bool) -> None:
-    kind = "another policy" if what_if else "its own policy"
+def _show_rollout(console: Console, found: "Retraced", kind: str) -> None:
+    """`kind`: which policy it obeyed, in words."""
     console.print(
         f"Rollout {found.rollout} by {kind}: {found.decision}. {found.words}", highlight=False, markup=False
     )

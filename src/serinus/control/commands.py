@@ -16,7 +16,7 @@ from serinus.control.ledger import Standing, standing
 from serinus.control.outcomes import numbers_of
 from serinus.control.trust import NOTHING_REQUIRED, Trust, insist
 from serinus.core.enums import ReasonCode, RolloutPhase
-from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from serinus.core.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Digest, Version
 from serinus.evidence.verdict import Verdict
 from serinus.rollout.decide import steps_left
@@ -177,7 +177,14 @@ def pause(store: Store, *, actor: str, reason: str = "", expect: int | None = No
     """Freezes the window's clock and promotion; rollback stays armed."""
 
     def draft(state: State) -> _Draft:
-        return _Draft(Paused(rollout=_active(state, "pause").number), _words(reason))
+        number = _active(state, "pause").number
+        k: int | None = None
+        try:
+            last = store.last_frozen(number)
+            k = -1 if last is None else last.k
+        except Corrupt:
+            pass  # a pause is for trouble: damaged evidence does not stand in its way
+        return _Draft(Paused(rollout=number, k=k), _words(reason))
 
     return _decide(store, draft, actor, expect)
 
@@ -187,7 +194,8 @@ def resume(store: Store, *, actor: str, reason: str = "", expect: int | None = N
 
     def draft(state: State) -> _Draft:
         rollout = _active(state, "resume")
-        body = Resumed(rollout=rollout.number, clock=standing(store, rollout).clock)
+        at = standing(store, rollout)
+        body = Resumed(rollout=rollout.number, clock=at.clock, k=at.k)
         return _Draft(body, _words(reason))
 
     return _decide(store, draft, actor, expect)

@@ -9,14 +9,16 @@ from typing import TypeAlias
 
 import msgspec
 
-from serinus.control.ledger import Standing, begun, params_of, with_pairs
+from serinus.control.ledger import Standing, going_on, params_of, with_pairs
 from serinus.control.outcomes import body_of
+from serinus.control.placed import Placed
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.evidence import steps
-from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, restart_split
+from serinus.evidence.analysis import Analysis, Params, begin, observe
 from serinus.evidence.outage import Aftermath
 from serinus.evidence.pairs import PairEvidence
 from serinus.evidence.replay import ReplayDecision
+from serinus.evidence.steps import StepProof
 from serinus.rollout.decide import Situation, decide
 from serinus.rollout.events import Body, Event, Held, Promoted, Resumed, RolledBack, RolloutStarted
 from serinus.rollout.feedback import FeedbackStanding, vouched
@@ -53,7 +55,7 @@ class Course:
         self,
         state: State,
         *,
-        outside: Sequence[Event] = (),
+        outside: Sequence[Placed] = (),
         promoted: Mapping[str, float] | None = None,
         feedback: Judged | None = None,
     ) -> None:
@@ -68,8 +70,12 @@ class Course:
         assert state.rollout is not None
         self._policy = state.rollout.policy
         self._window_from = state.rollout.window_from
-        self._analysis = self._step_began = begun(state.rollout)
-        self._shadow: PairEvidence | None = None
+        self._analysis: Analysis
+        self._shadow: PairEvidence | None
+        self._frozen: Analysis | None = None
+        self._frozen_shadow: PairEvidence | None = None
+        self._step_began: Analysis | None = None
+        self._go_on(state.rollout)
         self._aftermath = Aftermath()
         self.counted = 0
         self._last: FrozenSlice | None = None
@@ -82,22 +88,35 @@ class Course:
 
     def turn(self, frozen: FrozenSlice) -> None:
         """One more slice, after what happened before it was frozen."""
-        while self._outside and self._outside[0].time < frozen.time:
+        while not self.over and self._outside and self._outside[0].before(frozen):
             self._happened(self._outside.pop(0))
         if self._state.rollout is None:
             return
+        self._observe(frozen, self._state.rollout)
+        while not self.over and self._outside and self._outside[0].missed_by(frozen):
+            self._happened(self._outside.pop(0))
+        if not self.over:
+            self._decide(frozen)
+
+    def _observe(self, frozen: FrozenSlice, rollout: Rollout) -> None:
+        self._go_on(rollout)
         self._last = frozen
         self.counted += sum(cell.successes + cell.failures for cell in frozen.slice)
         self._analysis = observe(self._analysis, frozen.slice, self._params)
         self._shadow = with_pairs(self._shadow, frozen.pairs, self._policy)
-        if self._state.rollout.phase is RolloutPhase.HELD:
+        self._frozen, self._frozen_shadow = self._analysis, self._shadow
+        if rollout.phase is RolloutPhase.HELD:
             self._aftermath.add(frozen.slice)
-        self._decide(frozen)
+
+    def _go_on(self, rollout: Rollout) -> None:
+        """The evidence after the newest slice and what followed, as `ledger.standing` has it."""
+        self._analysis = going_on(self._frozen, rollout)
+        self._shadow = with_pairs(self._frozen_shadow, None, rollout.policy)
 
     def finish(self) -> None:
         """The recording ends: what happened after its last slice."""
         while self._outside and not self.over:
-            self._happened(self._outside.pop(0))
+            self._happened(self._outside.pop(0), ended=True)
 
     @property
     def policy(self) -> Policy:
@@ -152,9 +171,7 @@ class Course:
             tripped=frozen.tripped and noted is None,
             outage_over=self._aftermath.over(rollout.policy.max_error_rate),
             vouched=vouched(rollout, judged),
-            step=steps.proof(self._analysis, self._step_began, self._params, in_flight)
-            if rollout.policy.steps
-            else None,
+            step=self._step(in_flight) if rollout.policy.steps else None,
             disagreement="" if self._shadow is None else self._shadow.objection,
             feedback=judged,
         )
@@ -166,9 +183,17 @@ class Course:
             self.decisions.append(step)
         self._apply(body, time=frozen.time, reason=decision.reason)
 
-    def _happened(self, event: Event) -> None:
-        """Somebody did something; a what-if may be where it makes no sense, and passes over it."""
-        body = event.body
+    def _step(self, in_flight: int) -> StepProof:
+        began = begin(self._params) if self._step_began is None else self._step_began
+        return steps.proof(self._analysis, began, self._params, in_flight)
+
+    def _happened(self, one: Placed, *, ended: bool = False) -> None:
+        """Somebody did something; a what-if may be where it makes no sense, and passes over it.
+
+        The next look of a controller decides: on a slice more if there is news, else on the newest again.
+        `ended`: no slice comes any more.
+        """
+        event, body = one.event, one.event.body
         assert self._state.rollout is not None
         if isinstance(body, RolloutStarted):
             return  # another version took its place: the slices end here
@@ -176,7 +201,9 @@ class Course:
             self._apply(body, time=event.time, reason=event.reason)
         except IllegalTransition:
             return
-        if isinstance(body, Resumed) and self._last is not None:
+        if self._last is None or self.over:
+            return
+        if one.decided == self._last.k or (ended and isinstance(body, Resumed)):
             self._decide(self._last)
 
     def _apply(self, body: Body, *, time: float, reason: str) -> None:
@@ -195,18 +222,10 @@ class Course:
             self._aftermath = Aftermath()
         if before is not None and self._state.rollout is not None:
             if self._state.rollout.step_after != before.step_after:
-                self._step_began = self._analysis
+                self._step_began = self._frozen
             self._policy = self._state.rollout.policy
             self._window_from = self._state.rollout.window_from
-            self._analysis = _carried(self._analysis, before, self._state.rollout)
-            self._shadow = with_pairs(self._shadow, None, self._policy)
-
-
-def _carried(analysis: Analysis, before: Rollout, after: Rollout) -> Analysis:
-    """The evidence with which a rollout goes on after an event (as `ledger.standing` has it)."""
-    if after.epoch > before.epoch:
-        analysis = reset_epoch(analysis, params_of(after.policy))
-    return restart_split(analysis, after.split_restarts)
+            self._go_on(self._state.rollout)
 
 
 def step_of(body: Body, k: int, reason: str) -> Step | None:

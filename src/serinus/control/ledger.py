@@ -98,20 +98,19 @@ def standing(store: Store, rollout: Rollout) -> Standing:
     """Reads where the evidence of `rollout` stands. Raises Corrupt, naming a damaged file."""
     params = params_of(rollout.policy)
     last = store.last_frozen(rollout.number)
-    if last is None:
-        return Standing(
-            None, _of_epoch(begun(rollout), rollout), params, rollout.policy, window_from=rollout.window_from
-        )
-    shadow = with_pairs(last.shadow, None, rollout.policy)
-    return Standing(last, at_slice(last, rollout), params, rollout.policy, shadow, rollout.window_from)
+    analysis = going_on(None if last is None else last.analysis, rollout)
+    shadow = with_pairs(None if last is None else last.shadow, None, rollout.policy)
+    return Standing(last, analysis, params, rollout.policy, shadow, rollout.window_from)
 
 
-def at_slice(frozen: FrozenSlice, rollout: Rollout) -> Analysis:
-    """The analysis after a slice, as `rollout` goes on from it.
+def going_on(analysis: Analysis | None, rollout: Rollout) -> Analysis:
+    """The analysis after the newest slice, None where there is none yet, as `rollout` goes on from it.
 
-    A restart of the evidence is an event, not a slice: whoever goes on first after it applies it.
+    A restart of the evidence is an event, not a slice: whoever goes on first after it applies it. However
+    many came since the slice, what it observed is dropped once; where nothing was observed, nothing is.
     """
-    analysis = frozen.analysis
+    if analysis is None:
+        return _of_epoch(begun(rollout), rollout)
     if analysis.epochs < rollout.epoch:
         analysis = _of_epoch(reset_epoch(analysis, params_of(rollout.policy)), rollout)
     return restart_split(analysis, rollout.split_restarts)

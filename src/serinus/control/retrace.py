@@ -8,12 +8,13 @@ tell what traffic another policy would have brought: a what-if decides on the re
 may run out of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from serinus.control.course import Course, Step, step_of
 from serinus.control.judged import FeedbackWatch
+from serinus.control.placed import placed
 from serinus.core.enums import ReasonCode
 from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.evidence.replay import ReplayDecision
@@ -74,23 +75,36 @@ class Retraced(msgspec.Struct, frozen=True, kw_only=True):
     """Whether both decide alike at the same slice; None where it was not the evidence that decided."""
 
 
-def retrace(store: Store, number: int, policy: Policy | None = None) -> Retraced:
-    """Judges rollout `number` again. `policy`: None for the recorded one.
+def retrace(
+    store: Store, number: int, policy: Policy | None = None, *, window: float | None = None
+) -> Retraced:
+    """Judges rollout `number` again.
+
+    `policy`: from its start to its end, in place of the recorded ones; None for those, each from where it was
+    in force. `window`: seconds, in place of that of each policy.
 
     Raises NotFound when there was no such rollout, Conflict when its version never had traffic, InvalidInput
     for a policy that cannot be obeyed, Corrupt naming a damaged file.
     """
-    if policy is not None and (problems := policy.problems()):
-        raise InvalidInput(f"The policy {policy.name!r} cannot be obeyed: {'; '.join(problems)}.")
-    state, later = _begun(store, number, policy)
-    if policy is not None:  # whoever asks what that one would do asks of no other
-        later = [event for event in later if not isinstance(event.body, PolicyChanged)]
+
+    def supposed(recorded: Policy) -> Policy:
+        obeyed = recorded if policy is None else policy
+        if window is not None:
+            obeyed = msgspec.structs.replace(obeyed, window_seconds=window)
+        if problems := obeyed.problems():
+            raise InvalidInput(f"The policy {obeyed.name!r} cannot be obeyed: {'; '.join(problems)}.")
+        return obeyed
+
+    state, later = _begun(store, number, supposed)
+    assert state.rollout is not None
     noted = {
         event.body.evidence: event.body.numbers.get("in_flight", 0.0)
         for event in later
         if isinstance(event.body, Promoted) and _by_evidence(event)
     }
-    outside = [event for event in later if not _by_evidence(event)]
+    outside = [one for one in placed(later, state.rollout.epoch) if not _by_evidence(one.event)]
+    if policy is not None:  # whoever asks what that one would do asks of no other
+        outside = [one for one in outside if not isinstance(one.event.body, PolicyChanged)]
     watch = FeedbackWatch(store)
     course = Course(
         state,
@@ -105,14 +119,6 @@ def retrace(store: Store, number: int, policy: Policy | None = None) -> Retraced
         course.turn(frozen)
     course.finish()
     return _result(number, course, _recorded(store, number, later))
-
-
-def recorded_policy(store: Store, number: int) -> Policy:
-    """The policy of rollout `number`. Raises NotFound."""
-    for event in store.events():
-        if isinstance(event.body, RolloutStarted) and event.body.rollout == number:
-            return event.body.policy
-    raise _no_such(number)
 
 
 def _result(number: int, course: Course, recorded: Step | None) -> Retraced:
@@ -134,21 +140,22 @@ def _result(number: int, course: Course, recorded: Step | None) -> Retraced:
     )
 
 
-def _begun(store: Store, number: int, policy: Policy | None) -> tuple[State, list[Event]]:
+def _begun(store: Store, number: int, supposed: Callable[[Policy], Policy]) -> tuple[State, list[Event]]:
     """The state when the rollout's canary got its traffic, and what happened to it later."""
     events = list(store.events())
     digests = [event.prev for event in events[1:]] + [""]
     state, verified = State(), False
     later: list[Event] = []
-    for event, digest in zip(events, digests, strict=True):
-        body = event.body
+    for recorded, digest in zip(events, digests, strict=True):
+        event, body = recorded, recorded.body
+        if isinstance(body, RolloutStarted | PolicyChanged) and body.rollout == number:
+            body = msgspec.structs.replace(body, policy=supposed(body.policy))
+            event = msgspec.structs.replace(event, body=body)
         if verified:
             if _rollout_of(body) == number:
                 later.append(event)
             continue
-        if isinstance(body, RolloutStarted) and body.rollout == number and policy is not None:
-            body = msgspec.structs.replace(body, policy=policy)
-        state = apply(state, msgspec.structs.replace(event, body=body), digest)
+        state = apply(state, event, digest)
         verified = isinstance(body, Verified) and body.rollout == number
     if verified:
         return state, later

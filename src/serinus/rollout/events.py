@@ -76,6 +76,8 @@ class Paused(_Body, frozen=True, kw_only=True, tag="paused"):
     """Freezes the window's clock and promotion; rollback stays armed."""
 
     rollout: int
+    k: int | None = None
+    """The newest frozen slice then, -1 for none yet; None where nobody noted it."""
 
 
 class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
@@ -87,6 +89,8 @@ class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
 
     rollout: int
     clock: float = 0.0
+    k: int | None = None
+    """As in `Paused`."""
 
 
 class Held(_Body, frozen=True, kw_only=True, tag="held"):
