@@ -17,7 +17,7 @@ from serinus.evidence.analysis import Analysis, Params, observe, reset_epoch, re
 from serinus.evidence.outage import Aftermath
 from serinus.evidence.pairs import PairEvidence
 from serinus.evidence.replay import ReplayDecision
-from serinus.rollout.decide import Situation, decide
+from serinus.rollout.decide import Promote, Situation, decide
 from serinus.rollout.events import Body, Event, Held, Promoted, Resumed, RolledBack, RolloutStarted
 from serinus.rollout.feedback import FeedbackStanding, vouched
 from serinus.rollout.policy import Policy
@@ -159,6 +159,8 @@ class Course:
             feedback=judged,
         )
         decision = decide(self._state, situation)
+        if isinstance(decision, Promote) and self._withheld(at.digest):
+            return
         body = body_of(decision, rollout, at, self.verdict, step=situation.step, feedback=situation.feedback)
         if body is None:
             return
@@ -166,10 +168,16 @@ class Course:
             self.decisions.append(step)
         self._apply(body, time=frozen.time, reason=decision.reason)
 
+    def _withheld(self, digest: str) -> bool:
+        """Whether a promotion on this slice was due, and the settings stood in its way."""
+        following = self._outside[0].body if self._outside else None
+        return isinstance(following, Held) and following.evidence == digest
+
     def _happened(self, event: Event) -> None:
         """Somebody did something; a what-if may be where it makes no sense, and passes over it."""
         body = event.body
         assert self._state.rollout is not None
+        waited = self._state.rollout.code is ReasonCode.SIGNATURE
         if isinstance(body, RolloutStarted):
             return  # another version took its place: the slices end here
         try:
@@ -177,6 +185,8 @@ class Course:
         except IllegalTransition:
             return
         if isinstance(body, Resumed) and self._last is not None:
+            if waited and self._last.digest not in self._promoted:
+                return  # promoted later, or held again: that rests on what was counted until then
             self._decide(self._last)
 
     def _apply(self, body: Body, *, time: float, reason: str) -> None:

@@ -91,6 +91,8 @@ def retrace(store: Store, number: int, policy: Policy | None = None) -> Retraced
         if isinstance(event.body, Promoted) and _by_evidence(event)
     }
     outside = [event for event in later if not _by_evidence(event)]
+    if policy is not None:  # nor of the settings for which a promotion had to wait
+        outside = [event for event in outside if not isinstance(event.body, Held)]
     watch = FeedbackWatch(store)
     course = Course(
         state,
