@@ -55,3 +55,17 @@ async def test_an_unsigned_version_does_not_come_back_by_undo_where_one_is_requi
         detail = (await client.get("/api/versions/3")).json()
     assert done.status_code == 200
     assert (detail["signature"]["standing"], detail["signature"]["name"]) == ("trusted", "alice")
+
+
+async def test_a_promotion_by_hand_whose_signature_cannot_be_checked_is_a_conflict_with_the_remedy(
+    stage: Stage,
+) -> None:
+    stage.base()
+    stage.canary("second", require_signature=True)
+    anyway = {"reason": "now", "confirm": True}
+    async with stage.client() as client:
+        refused = await client.post("/api/rollout/promote", json=anyway)
+    assert refused.status_code == 409
+    assert "no key is trusted here. The settings are to blame" in refused.json()["detail"]
+    assert "TRUSTED_KEYS" in refused.json()["remedy"]
+    assert stage.store.state().current == 1

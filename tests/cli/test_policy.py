@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from serinus.cli.app import run
 from serinus.cli.exits import Exit
 from serinus.rollout.events import PolicyChanged, RolloutStarted, Verified
-from serinus.rollout.policy import Policy
+from serinus.rollout.policy import ByHeader, Policy, same_null
 from serinus.store import Store
 from tests import models
 from tests.cli.test_commands import said, store
@@ -112,3 +113,23 @@ def test_a_rollout_is_explained_and_drawn(
     assert "Version 2 was rolled back" in told and "all checks passed" in told
     assert run(["rollout", "explain", "--plot", str(tmp_path / "rollout.gif")]) == Exit.USAGE
     assert run(["rollout", "explain", "7"]) == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"max_error_rate": 0.2},
+        {"max_invalid_rate": 0.2},
+        {"max_empty_rate": 0.4},
+        {"judge_latency": False},
+        {"latency_floor_seconds": 2.0},
+        {"sticky": ByHeader("X-User-Id")},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_the_help_names_what_starts_the_evidence_afresh(
+    changed: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not same_null(Policy(), msgspec.structs.replace(Policy(), **changed))
+    assert run(["rollout", "policy", "--help"]) == Exit.DONE
+    assert next(iter(changed)) in capsys.readouterr().out

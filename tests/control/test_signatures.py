@@ -12,11 +12,12 @@ from serinus.control import commands
 from serinus.control.countersign import sign_version
 from serinus.control.history import history
 from serinus.control.registry import version_detail, versions
+from serinus.control.retrace import retrace
 from serinus.control.trust import Trust
 from serinus.core.enums import ReasonCode, RolloutPhase, SignatureStanding
-from serinus.core.errors import Conflict, InvalidInput, Misconfigured, NotFound
+from serinus.core.errors import Conflict, InvalidInput, NotFound
 from serinus.core.ids import Version
-from serinus.rollout.events import Published, Rejected, Undone, Verified
+from serinus.rollout.events import Held, Published, Rejected, Undone, Verified
 from serinus.rollout.policy import Policy
 from serinus.store import Sign
 from tests import models
@@ -203,11 +204,53 @@ def test_a_key_that_lost_its_trust_meanwhile_ends_the_rollout(strict: Signed) ->
     assert strict.state.current == 1
 
 
+@pytest.mark.parametrize("fault", ["no key", "broken key"])
+def test_a_promotion_whose_signature_cannot_be_checked_waits_for_a_person(
+    lenient: Signed, fault: str
+) -> None:
+    """The policy asks for a signature when the canary has its traffic already."""
+    version = lenient.offer(lenient.alice)
+    lenient.verify()
+    public = lenient.keys / "alice.pem"
+    data = public.read_bytes()
+    if fault == "no key":
+        public.unlink()
+    else:
+        public.write_text("no key")
+    strict = msgspec.structs.replace(lenient.policy, require_signature=True)
+    commands.change_policy(lenient.store, policy=strict, actor="alice", reason="from now on")
+
+    def holds() -> list[str]:
+        return [event.reason for event in lenient.store.events() if isinstance(event.body, Held)]
+
+    for times in (1, 2):
+        for _ in range(60):
+            if len(holds()) == times:
+                break
+            lenient.step(USERS)
+        lenient.step(USERS, seconds=5)
+        assert len(holds()) == times, lenient.story()
+        assert (lenient.rollout.phase, lenient.rollout.code) == (RolloutPhase.HELD, ReasonCode.SIGNATURE)
+        assert lenient.state.current == 1
+        words = holds()[-1]
+        assert ("no key is trusted here" if fault == "no key" else "holds no public key") in words
+        assert "The settings are to blame, not the version: mend them, then resume" in words
+        if times == 1:
+            commands.resume(lenient.store, actor="alice", reason="nothing is mended yet")
+    public.write_bytes(data)
+    commands.resume(lenient.store, actor="alice", reason="mended")
+    last = lenient.until_over(users=USERS, seconds=60)
+    assert (last.phase, last.code) == (RolloutPhase.PROMOTED, ReasonCode.EVIDENCE_GOOD)
+    assert lenient.state.current == version
+    again = retrace(lenient.store, 1)
+    assert again.same, (again.steps, again.recorded, lenient.story())
+
+
 def test_promotion_by_hand_needs_keys_where_the_rollout_requires_them(strict: Signed) -> None:
     strict.offer(strict.alice)
     strict.verify()
     strict.step(USERS)
-    with pytest.raises(Misconfigured, match="TRUSTED_KEYS"):
+    with pytest.raises(Conflict, match="TRUSTED_KEYS"):
         commands.promote(strict.store, actor="alice", reason="now", confirm=True)
     commands.promote(strict.store, actor="alice", reason="now", confirm=True, trust=strict.trust)
     assert strict.state.current == 2

@@ -7,7 +7,7 @@ import pytest
 
 from serinus.control import commands
 from serinus.control.explain import explain, in_words
-from serinus.control.ledger import standing
+from serinus.control.ledger import standing, step_proof
 from serinus.control.overview import overview
 from serinus.control.retrace import retrace
 from serinus.core.enums import Arm, ReasonCode, RolloutPhase
@@ -233,6 +233,33 @@ def test_a_change_to_steps_goes_on_at_the_step_that_was_reached(world: World) ->
     world.step(users=20, seconds=2)
     commands.change_policy(world.store, policy=Policy(steps=(0.1, 0.3, 0.9)), actor=ALICE)
     assert (world.rollout.share, world.rollout.step) == (0.3, 1)
+
+
+def test_a_change_of_share_is_taken_back_to_the_step_that_it_left(tmp_path: Path) -> None:
+    world = stepped(tmp_path)
+    while not shares(world):
+        world.step(users=100)
+    before = world.rollout
+    assert before.step == 1
+    commands.change_share(world.store, 0.04, actor=ALICE, reason="less")
+    world.step(users=100, seconds=2)
+    with pytest.raises(InvalidInput, match="has no step 3"):
+        commands.change_policy(world.store, policy=before.policy, step=3, actor=ALICE)
+    commands.change_policy(world.store, policy=before.policy, step=1, actor=ALICE)
+    after = world.rollout
+    assert (after.policy, after.step, after.share, after.epoch) == (before.policy, 1, 0.25, before.epoch)
+    last = world.until_over(users=100, seconds=400)
+    assert last.phase is RolloutPhase.PROMOTED
+    assert shares(world) == [0.25, 0.5]
+
+
+def test_another_step_of_the_same_ladder_takes_evidence_of_its_own(tmp_path: Path) -> None:
+    world = stepped(tmp_path)
+    world.step(users=100, seconds=3)
+    commands.change_policy(world.store, policy=world.policy, step=1, actor=ALICE)
+    proof = step_proof(world.store, world.rollout, standing(world.store, world.rollout), 0)
+    assert proof is not None
+    assert (world.rollout.share, proof.requests) == (0.25, 0)
 
 
 def literal(tmp_path: Path) -> World:

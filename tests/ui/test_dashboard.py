@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from serinus.rollout.policy import ByHeader
 from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.ui import scenes
@@ -217,11 +218,43 @@ def test_two_operators_agree_and_the_slower_one_is_refused(
     assert site.stage.store.state().rollout is not None
     see(alice, "#toast-words", "obeys another policy")
     alice.click("#toast-undo")
-    assert alice.input_value("[name=share]") == "50"
+    see(alice, "#decide-what", "The canary gets 50 % again")
     alice.fill("[name=reason]", "a mistake")
     alice.keyboard.press("Enter")
     for page in (alice, bob):
         see(page, "#arm-canary .share", "50 %")
+
+
+def test_a_share_that_is_taken_back_brings_the_policy_back_with_its_steps(
+    site: Site, page: playwright.Page
+) -> None:
+    site.stage.base()
+    site.stage.canary(
+        share=0.1,
+        steps=(0.1, 0.3, 0.5),
+        name="careful",
+        description='it\'s "careful" & <slow>',
+        max_error_rate=0.00001,
+        sticky=ByHeader(name="X-User-Id"),
+    )
+    site.stage.traffic((12, 0), (12, 0), seconds=30)
+    before = site.stage.store.state().rollout
+    assert before is not None
+    page.goto(site.url)
+    see(page, "#link", "live")
+    page.click("#act-share")
+    page.fill("[name=share]", "40")
+    page.fill("[name=reason]", "more of it")
+    page.keyboard.press("Enter")
+    see(page, "#arm-canary .share", "40 %")
+    page.click("#toast-undo")
+    page.fill("[name=reason]", "a mistake")
+    page.keyboard.press("Enter")
+    see(page, "#arm-canary .share", "10 %")
+    after = site.stage.store.state().rollout
+    assert after is not None
+    assert (after.policy, after.share, after.step) == (before.policy, 0.1, 0)
+    assert after.epoch == before.epoch, "the evidence goes on"
 
 
 def test_a_version_is_started_again_from_its_own_page(site: Site, page: playwright.Page) -> None:

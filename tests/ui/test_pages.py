@@ -74,6 +74,12 @@ async def page(stage: Stage, path: str = "/") -> Page:
     return Page(reply.text)
 
 
+def resumption(home: Page) -> str:
+    """What the dialog says that a resumption does."""
+    (resume,) = [a for _, a in home.tags if a.get("data-action") == "resume"]
+    return str(resume["data-what"])
+
+
 async def test_empty_teaches(stage: Stage) -> None:
     home = await page(stage)
     assert "No version yet" in home.text
@@ -137,6 +143,14 @@ async def test_a_promotion_against_the_evidence_is_told_before_it_is_made(stage:
     assert promote["data-override"] == ""
 
 
+async def test_what_a_resumption_does_is_told_as_it_is(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    stage.traffic((2, 0), (3, 0), seconds=20)
+    stage.decide("hold", "both versions fail")
+    assert resumption(await page(stage)) == "The clock goes on from where it stopped."
+
+
 async def test_held(stage: Stage) -> None:
     stage.base()
     stage.canary()
@@ -146,6 +160,7 @@ async def test_held(stage: Stage) -> None:
     assert "Version 2 is held: there is too little evidence" in home.text
     assert "Only 2 canary requests in five windows" in home.text
     assert home.actions == {"promote", "rollback", "resume", "share"}
+    assert resumption(home).startswith("The longest evaluation starts anew.")
     assert "A person is asked" in home.text
     assert "Nothing: a person is asked" in home.text
 

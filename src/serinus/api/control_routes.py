@@ -138,6 +138,7 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         return commands.change_policy(
             store,
             policy=policy_routes.policy_of(deps, command),
+            step=command.step,
             actor=actor,
             reason=command.reason,
             expect=command.expect,

@@ -57,6 +57,8 @@ class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Of a policy that is there."""
     document: dict[str, Any] | None = None
     """A policy, see /api/policies/schema; with `name` beside it, under that name."""
+    step: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """On which of its steps it begins, from 0. None: on the one that the present share has reached."""
 
 
 class SetPolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):

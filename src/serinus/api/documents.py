@@ -99,6 +99,8 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Version | None
     phase: RolloutPhase
     share: float
+    step: int
+    """Which of the policy's steps the share is, from 0."""
     started_at: float
     canary_at: float | None = None
     ended_at: float | None = None

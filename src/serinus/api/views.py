@@ -85,6 +85,7 @@ def rollout_view(rollout: Rollout, at: Standing | None, routes: Routes | None) -
         baseline=rollout.baseline,
         phase=rollout.phase,
         share=rollout.share,
+        step=rollout.step,
         started_at=rollout.started_at,
         canary_at=rollout.canary_at,
         ended_at=rollout.ended_at,

@@ -85,7 +85,10 @@ CODES: dict[ReasonCode, str] = {
     ReasonCode.INITIAL: "first start",
 }
 
-_HELD = {ReasonCode.SIGNALS: "its answers differ from current's"}
+_HELD = {
+    ReasonCode.SIGNALS: "its answers differ from current's",
+    ReasonCode.SIGNATURE: "its signature cannot be checked",
+}
 """Where the reason of a hold is another one than that of a rollback with the same code."""
 
 
@@ -247,8 +250,10 @@ def _active(rollout: Rollout, clock: float) -> Headline:
         case Mode.HELD:
             why = f": {_HELD.get(rollout.code, CODES[rollout.code])}" if rollout.code is not None else ""
             title = f"{name} is held{why}"
-            detail = f"{rollout.reason.rstrip('.')}. " if rollout.reason else ""
-            detail += "The evidence cannot decide. Promote it, roll it back, or resume."
+            detail = f"{rollout.reason.rstrip('.')}." if rollout.reason else ""
+            if rollout.code is not ReasonCode.SIGNATURE:  # which asks for other settings, not for a decision
+                detail += " The evidence cannot decide. Promote it, roll it back, or resume."
+            detail = detail.strip()
         case _:
             title = f"{name} is on trial"
             detail = f"{share} of the requests go to the canary. "

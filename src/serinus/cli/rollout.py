@@ -175,8 +175,9 @@ def policy_(
 ) -> None:
     """Let the active rollout obey another policy from now on.
 
-    The evidence goes on, unless the new policy tests something else (another max_error_rate, judge_latency or
-    sticky): then it starts afresh, with limits doubled.
+    The evidence goes on, unless the new policy tests something else: another max_error_rate,
+    max_invalid_rate, max_empty_rate, judge_latency, latency_floor_seconds or sticky. Then it starts afresh,
+    with limits doubled.
 
     Parameters
     ----------

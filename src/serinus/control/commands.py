@@ -232,29 +232,42 @@ def start(
 
 
 def change_policy(
-    store: Store, *, policy: Policy, actor: str, reason: str = "", expect: int | None = None
+    store: Store,
+    *,
+    policy: Policy,
+    step: int | None = None,
+    actor: str,
+    reason: str = "",
+    expect: int | None = None,
 ) -> Event:
     """Lets the active rollout obey another policy from now on.
 
     The evidence goes on where its null hypotheses stay the same, else it starts afresh; the share is the new
-    policy's, on the step that the present share has reached. Gates before traffic hold for what is verified
-    from then on. Raises InvalidInput for a policy that no rollout can obey.
+    policy's, on its `step` (from 0; None: the one that the present share has reached). Gates before traffic
+    hold for what is verified from then on. Raises InvalidInput for a policy that no rollout can obey, and for
+    a step that it does not have.
     """
 
     def draft(state: State) -> _Draft:
         rollout = _active(state, "change")
         if problems := policy.problems():
             raise InvalidInput(f"No rollout can obey this policy: {'; '.join(problems)}.")
+        if step is not None and not 0 <= step < len(policy.shares):
+            raise InvalidInput(
+                f"The policy {policy.name!r} has no step {step}.",
+                remedy=f"Steps count from 0; its last one is {len(policy.shares) - 1}.",
+            )
         at = standing(store, rollout)
         same_ladder = rollout.policy.shares == policy.shares
-        step = rollout.step if same_ladder else step_of(policy, rollout.share)
+        reached = rollout.step if same_ladder else step_of(policy, rollout.share)
+        begins = reached if step is None else step
         fresh = not same_null(rollout.policy, policy)
         kept = rollout.share == 0 or rollout.sequential
         body = PolicyChanged(
             rollout=rollout.number,
             policy=policy,
-            share=rollout.share if kept else share_of_step(policy, rollout.baseline, step),
-            step=step,
+            share=rollout.share if kept else share_of_step(policy, rollout.baseline, begins),
+            step=begins,
             fresh=fresh,
             k=at.k,
             clock=at.clock,

@@ -26,10 +26,10 @@ from serinus.control.trust import judge
 from serinus.control.upkeep import Upkeep
 from serinus.control.verify import Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
-from serinus.core.errors import Conflict, Corrupt, NotFound, Unavailable
+from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
 from serinus.evidence.counts import Categories
-from serinus.rollout.decide import Promote, RollBack, decide, next_start
+from serinus.rollout.decide import Promote, RollBack, Suspend, decide, next_start
 from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
 from serinus.rollout.policy import share_of_step
 from serinus.rollout.state import Rollout, State
@@ -241,17 +241,24 @@ class Controller:
             return Tick(seq=state.seq, words=decision.reason)
         return self._append(state, body, decision.reason)
 
-    def _unfit(self, digest: Digest, rollout: Rollout) -> RollBack | None:
+    def _unfit(self, digest: Digest, rollout: Rollout) -> RollBack | Suspend | None:
         """Workers hold what they loaded; what the next start would load may have been damaged since.
 
-        And a key that signed it may have lost its trust.
+        And a key that signed it may have lost its trust. Where that cannot be told, a person is asked.
         """
         try:
             self._store.verify(digest)
         except (Corrupt, NotFound) as error:
             return RollBack(ReasonCode.LOAD_FAILURE, error.message)
         required = rollout.policy.require_signature
-        made = judge(self._store, digest, self._settings.trust, required=required)
+        try:
+            made = judge(self._store, digest, self._settings.trust, required=required)
+        except Misconfigured as error:
+            return Suspend(
+                ReasonCode.SIGNATURE,
+                f"it would be promoted now, but its signature cannot be checked: {error} The settings are to "
+                "blame, not the version: mend them, then resume",
+            )
         return RollBack(ReasonCode.SIGNATURE, made.words) if made.refused else None
 
     def _probe(self, state: State, rollout: Rollout, at: Standing) -> None:

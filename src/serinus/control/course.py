@@ -19,7 +19,7 @@ from serinus.evidence.outage import Aftermath
 from serinus.evidence.pairs import PairEvidence
 from serinus.evidence.replay import ReplayDecision
 from serinus.evidence.steps import StepProof
-from serinus.rollout.decide import Situation, decide
+from serinus.rollout.decide import Promote, Situation, decide
 from serinus.rollout.events import Body, Event, Held, Promoted, Resumed, RolledBack, RolloutStarted
 from serinus.rollout.feedback import FeedbackStanding, vouched
 from serinus.rollout.policy import Policy
@@ -176,6 +176,8 @@ class Course:
             feedback=judged,
         )
         decision = decide(self._state, situation)
+        if isinstance(decision, Promote) and self._withheld(at.digest):
+            return
         body = body_of(decision, rollout, at, self.verdict, step=situation.step, feedback=situation.feedback)
         if body is None:
             return
@@ -187,6 +189,11 @@ class Course:
         began = begin(self._params) if self._step_began is None else self._step_began
         return steps.proof(self._analysis, began, self._params, in_flight)
 
+    def _withheld(self, digest: str) -> bool:
+        """Whether a promotion on this slice was due, and the settings stood in its way."""
+        following = self._outside[0].event.body if self._outside else None
+        return isinstance(following, Held) and following.evidence == digest
+
     def _happened(self, one: Placed, *, ended: bool = False) -> None:
         """Somebody did something; a what-if may be where it makes no sense, and passes over it.
 
@@ -195,6 +202,7 @@ class Course:
         """
         event, body = one.event, one.event.body
         assert self._state.rollout is not None
+        waited = self._state.rollout.code is ReasonCode.SIGNATURE
         if isinstance(body, RolloutStarted):
             return  # another version took its place: the slices end here
         try:
@@ -203,7 +211,9 @@ class Course:
             return
         if self._last is None or self.over:
             return
-        if one.decided == self._last.k or (ended and isinstance(body, Resumed)):
+        # A promotion that had to wait for the settings rests on what was counted until then.
+        again = ended and isinstance(body, Resumed) and (not waited or self._last.digest in self._promoted)
+        if one.decided == self._last.k or again:
             self._decide(self._last)
 
     def _apply(self, body: Body, *, time: float, reason: str) -> None:

@@ -103,8 +103,8 @@ def retrace(
         if isinstance(event.body, Promoted) and _by_evidence(event)
     }
     outside = [one for one in placed(later, state.rollout.epoch) if not _by_evidence(one.event)]
-    if policy is not None:  # whoever asks what that one would do asks of no other
-        outside = [one for one in outside if not isinstance(one.event.body, PolicyChanged)]
+    if policy is not None:  # it asks of no other, nor of the settings for which a promotion had to wait
+        outside = [one for one in outside if not isinstance(one.event.body, PolicyChanged | Held)]
     watch = FeedbackWatch(store)
     course = Course(
         state,

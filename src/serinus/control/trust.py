@@ -82,8 +82,15 @@ def judge(store: Store, digest: Digest, trust: Trust, *, required: bool) -> Judg
 
 
 def insist(store: Store, digest: Digest, trust: Trust, *, required: bool) -> None:
-    """Raises Conflict, for a decision by hand, when `judge` refuses; else as `judge` does."""
-    made = judge(store, digest, trust, required=required)
+    """Raises Conflict, for a decision by hand, when `judge` refuses or cannot tell; else as `judge` does."""
+    try:
+        made = judge(store, digest, trust, required=required)
+    except Misconfigured as error:
+        raise Conflict(
+            f"That version may not serve while its signature cannot be checked. {error.message} The settings "
+            "are to blame, not the version.",
+            remedy=error.remedy or "Let TRUSTED_KEYS name public keys that can be read.",
+        ) from error
     if made.refused:
         lenient = not judge(store, digest, Trust(keys=trust.keys), required=required).refused
         raise Conflict(

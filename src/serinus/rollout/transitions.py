@@ -290,13 +290,13 @@ def _with_share(rollout: Rollout, body: ShareChanged, event: Event) -> Rollout:
 
 def _under_policy(rollout: Rollout, body: PolicyChanged) -> Rollout:
     _check_policy(body.policy, "Cannot change the policy")
-    known = rollout.policy.shares == body.policy.shares
+    known = (rollout.policy.shares, rollout.step) == (body.policy.shares, body.step)
     changed = msgspec.structs.replace(
         rollout,
         policy=body.policy,
         share=_share(body.share),
         step=body.step,
-        # Another ladder is climbed anew; on the same one the step's evidence goes on.
+        # Another ladder, or another step of it, is climbed anew; else the step's evidence goes on.
         step_after=rollout.step_after if known else body.k,
     )
     if not body.fresh:

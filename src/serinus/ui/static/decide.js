@@ -9,7 +9,10 @@ const INVERSE = {
   promote: () => ({ action: "undo", title: "Undo the promotion?", what: "The previous version answers every request again." }),
   pause: () => ({ action: "resume", title: "Resume the rollout?", what: "The clock goes on from where it stopped." }),
   resume: () => ({ action: "pause", title: "Pause the rollout?", what: "The clock stops and it is not promoted." }),
-  share: (was) => ({ action: "share", value: was.value, title: "Take the old share again?", what: `The canary gets ${was.value} % again.` }),
+  share: (was) => ({
+    action: "policy", policy: was.policy, step: was.step, title: "Take the old share again?",
+    what: `The canary gets ${was.value} % again, and obeys the policy that it had, with its steps.`,
+  }),
   start: () => ({ action: "rollback", title: "Stop this rollout?", what: "It gets no more requests." }),
   rollback: (was) =>
     was.version && { action: "start", version: was.version, title: `Start version ${was.version} again?`, what: "Its checks begin anew, then its trial." },
@@ -47,11 +50,17 @@ function ask(what) {
   (asked.action === "share" ? form.elements.share : form.elements.reason).focus();
 }
 
+/** A policy as a document, which has either a share or steps. */
+function written({ share, steps, ...policy }) {
+  return steps.length ? { ...policy, steps } : { ...policy, share };
+}
+
 function body() {
   const { reason, actor, confirm, share, policy } = form.elements;
   const said = { reason: reason.value.trim(), expect: Number(asked.expect), actor: actor.value.trim() };
   if (asked.action === "share") return { ...said, share: Number(share.value) / 100 };
   if (asked.action === "start") return { ...said, version: Number(asked.version), policy: policy.value };
+  if (asked.action === "policy") return { ...said, document: written(JSON.parse(asked.policy)), step: Number(asked.step) };
   return { ...said, confirm: confirm.checked };
 }
 
