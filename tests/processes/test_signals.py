@@ -46,7 +46,8 @@ def test_other_classes_are_held_and_with_a_golden_set_promoted(place: Installati
 
         write_golden(tmp_path / "golden", turned=1)
         place.store.add_golden("coast", tmp_path / "golden", actor="test")
-        version = place.publish(models.other_classes(place.root / "v3", seed=3), note="the same, vouched for")
+        # Of this seed the boxes are those of the golden truth, so that something is found there.
+        version = place.publish(models.other_classes(place.root / "v3", seed=20), note="vouched for")
         ended = place.wait_ended(version)
     assert ended.phase is RolloutPhase.PROMOTED, ended.reason
     assert not failures(seen)
