@@ -3,19 +3,14 @@
 A directory with `golden.json` and PNG files named by their hashes.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from serinus.core.errors import Corrupt, InvalidInput
-from serinus.data.dataset import Dataset, Split, load_image
+from serinus.core.errors import InvalidInput
+from serinus.data.dataset import Dataset, Split
 
 GOLDEN = "golden.json"
-MAX_PIXELS = 100_000_000
-"""Of a stored picture; what an import lets through is less."""
 
 
 class GoldenEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,21 +34,6 @@ class GoldenIndex(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     """Id of the data set that it was taken from."""
     pairs: tuple[GoldenEntry, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoldenPair:
-    """One pair in memory."""
-
-    key: str
-    sha256: str
-    pre: NDArray[np.uint8]
-    """RGB [H, W, 3]."""
-    post: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    """[M, 4]: x1, y1, x2, y2 in pixels."""
-    classes: NDArray[np.int64]
-    """[M]"""
 
 
 def export_golden(
@@ -89,33 +69,6 @@ def export_golden(
     index = GoldenIndex(dataset=dataset.id, pairs=tuple(entries))
     _write(out_dir / GOLDEN, msgspec.json.format(msgspec.json.encode(index), indent=1))
     return index
-
-
-def read_index(path: Path) -> GoldenIndex:
-    """`golden.json` of the golden set in the folder `path`. Raises Corrupt."""
-    try:
-        return msgspec.json.decode((path / GOLDEN).read_bytes(), type=GoldenIndex)
-    except (msgspec.MsgspecError, OSError) as error:
-        raise Corrupt(f"{path / GOLDEN} cannot be read: {error}.") from error
-
-
-def load_golden(path: Path) -> list[GoldenPair]:
-    """All pairs of the golden set in the folder `path`. Raises Corrupt for a file that its hash denies."""
-    pairs = []
-    for entry in read_index(path).pairs:
-        if any(Path(name).name != name for name in (entry.pre, entry.post)):
-            raise Corrupt(f"{path / GOLDEN} names a file outside its folder.")
-        pairs.append(
-            GoldenPair(
-                key=entry.key,
-                sha256=entry.sha256,
-                pre=load_image(path / entry.pre, entry.sha256_pre, MAX_PIXELS),
-                post=load_image(path / entry.post, entry.sha256, MAX_PIXELS),
-                boxes=np.asarray(entry.boxes, np.float32).reshape(-1, 4),
-                classes=np.asarray(entry.classes, np.int64),
-            )
-        )
-    return pairs
 
 
 def _write(path: Path, data: bytes) -> None:
