@@ -1,8 +1,7 @@
 """`/api`: the state, the history, decisions by hand, and what the pages need besides."""
 
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Request, Response
@@ -16,7 +15,7 @@ from serinus.api.documents import JobView, StateView, VersionDetail, VersionsPag
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
 from serinus.api.reading import read_command
-from serinus.api.schema import answers, answers_words, json_response, takes, takes_form
+from serinus.api.schema import answers, answers_words, json_response, live_response, takes, takes_form
 from serinus.api.views import job_view
 from serinus.control import commands, policies
 from serinus.core.errors import Conflict, ModelFault, NotFound, Unavailable
@@ -71,20 +70,7 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
     )
     async def events() -> StreamingResponse:
         """Follows the state. Any number of followers share one reader."""
-        stream = board.stream()
-        first = await anext(stream)  # refuses here, while a status can still be sent
-
-        async def body() -> AsyncIterator[bytes]:
-            async with aclosing(stream):
-                yield first
-                async for message in stream:
-                    yield message
-
-        return StreamingResponse(
-            body(),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return await live_response(board.stream())
 
     def decision(name: str, words: str, kind: type[_C], act: Callable[[Store, _C, str], Event]) -> None:
         @routes.post(

@@ -71,7 +71,7 @@ class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preparing(msgspec.Struct, frozen=True, kw_only=True):
-    """An import was queued."""
+    """A job on a data set or an upload was queued."""
 
     status: str = "started"
     message: str

@@ -3,8 +3,7 @@
 import asyncio
 import re
 from asyncio import to_thread
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from serinus.api.documents import JobView
 from serinus.api.errors import responses
 from serinus.api.job_documents import Confirmation, JobDetail, JobsPage, LogLines
 from serinus.api.pages import PAGE_HEADERS, REPORT_HEADERS
-from serinus.api.schema import answers, answers_words, json_response
+from serinus.api.schema import answers, answers_words, json_response, live_response
 from serinus.api.views import job_view
 from serinus.core.enums import JobState
 from serinus.core.errors import NotFound, Unavailable
@@ -120,20 +119,7 @@ def router(deps: ControlDeps, closing: asyncio.Event) -> APIRouter:
         job: str, last_event_id: Annotated[str, Header(description="Where to go on")] = ""
     ) -> StreamingResponse:
         """Follows one job live: progress, training curves and log."""
-        stream = followers.follow(job, last_event_id)
-        first = await anext(stream)  # refuses here, while a status can still be sent
-
-        async def body() -> AsyncIterator[bytes]:
-            async with aclosing(stream):
-                yield first
-                async for message in stream:
-                    yield message
-
-        return StreamingResponse(
-            body(),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return await live_response(followers.follow(job, last_event_id))
 
     @routes.get(
         "/{job}/report.html",

@@ -1,9 +1,12 @@
 """Puts msgspec documents into OpenAPI, so that `/docs` is complete without a second set of models."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Response
+from fastapi.responses import StreamingResponse
 
 _REF = "#/components/schemas/{name}"
 
@@ -15,6 +18,23 @@ def json_response(value: object, *, status: int = 200) -> Response:
         status_code=status,
         media_type="application/json",
         headers={"Cache-Control": "no-store"},
+    )
+
+
+async def live_response(messages: AsyncGenerator[bytes, None]) -> StreamingResponse:
+    """`messages` as server-sent events. Raises what the first of them raises: a status can still be sent."""
+    first = await anext(messages)
+
+    async def body() -> AsyncIterator[bytes]:
+        async with aclosing(messages):
+            yield first
+            async for message in messages:
+                yield message
+
+    return StreamingResponse(
+        body(),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
