@@ -35,6 +35,7 @@ from serinus.api.control_deps import ControlDeps, ControlSettings
 from serinus.api.infer_proxy import Infer
 from serinus.api.resumable import Resumables
 from serinus.api.schema import describe
+from serinus.api.trainers import Trainers
 from serinus.api.uploads import Uploads
 
 __all__ = ["ControlDeps", "ControlSettings", "build_control_app"]
@@ -65,6 +66,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         new_id=deps.new_id,
     )
     board = Board(deps, uploads)
+    trainers = Trainers(deps.trainers)
     infer = Infer(settings.infer_url, timeout_seconds=settings.infer_timeout_seconds, transport=transport)
 
     @contextlib.asynccontextmanager
@@ -86,14 +88,14 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         lifespan=lifespan,
     )
     app.state.board = board
-    app.include_router(compat_routes.router(deps, uploads, infer))
-    app.include_router(trigger_routes.router(deps, uploads))
+    app.include_router(compat_routes.router(deps, uploads, infer, trainers))
+    app.include_router(trigger_routes.router(deps, uploads, trainers))
     app.include_router(control_routes.router(deps, board, infer))
     app.include_router(history_routes.router(board.chronicle))
     app.include_router(version_routes.router(deps))
     app.include_router(job_routes.router(deps, board.closing))
     app.include_router(dataset_routes.router(deps))
-    app.include_router(tus_routes.router(resumables, uploads))
+    app.include_router(tus_routes.router(resumables, uploads, deps))
     app.include_router(policy_routes.router(deps))
     app.include_router(explain_routes.router(deps))
     app.include_router(disagreement_routes.router(deps))
@@ -102,6 +104,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         [
             *compat_routes.DOCUMENTS,
             *control_routes.DOCUMENTS,
+            *trigger_routes.DOCUMENTS,
             *history_routes.DOCUMENTS,
             *version_routes.DOCUMENTS,
             *job_routes.DOCUMENTS,

@@ -64,3 +64,5 @@ class ControlDeps:
     new_id: NewId
     simulate: tuple[str, ...] = ()
     """What starts `serinus simulate`, for previews of policies; empty: no previews."""
+    trainers: tuple[str, ...] = ()
+    """What lists the trainers as JSON; empty: they are not listed."""

@@ -40,9 +40,16 @@ def build(settings: Settings) -> FastAPI:
         clock=edge.now,
         new_id=edge.new_id,
         simulate=(sys.executable, "-m", "serinus", "simulate"),
+        trainers=(sys.executable, "-m", "serinus", "trainers", "list", "--json"),
     )
     app = build_control_app(deps)
-    install_pages(app, app.state.board, Defaults(epochs=settings.epochs, batch=settings.batch))
+    defaults = Defaults(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        img_size=settings.img_size,
+        trainer=settings.trainer,
+    )
+    install_pages(app, app.state.board, defaults)
     return app
 
 

@@ -151,6 +151,10 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     BATCH = "batch"
+    DEMO = "demo"
+    """Makes the demo data and imports it."""
+    BROKEN = "broken"
+    """Publishes a version that is broken on purpose, and sends it the pictures that show it."""
 
 
 class JobState(StrEnum):

@@ -28,9 +28,10 @@ _OUTCOMES = {"promoted": "good", "rolled_back": "bad", "rejected": "bad", "super
 _PAGES = (
     ("/", "Rollout"),
     ("/versions", "Versions"),
+    ("/data", "Data"),
+    ("/training", "Training"),
     ("/history", "History"),
     ("/disagreements", "Disagreements"),
-    ("/training", "Training"),
     ("/inference", "Inference"),
     ("/settings", "Settings"),
     ("/docs", "API"),
@@ -60,6 +61,8 @@ class Defaults(NamedTuple):
 
     epochs: int = 10
     batch: int = 8
+    img_size: int = 640
+    trainer: str = "compact"
 
 
 class Site:
