@@ -24,7 +24,7 @@ function clock(seconds) {
 function draw() {
   if (!boxes.loss || !points.length) return;
   curves(boxes, points, epochs);
-  const told = Object.entries(points.at(-1).metrics).map(([name, value]) => `${name.replaceAll("_", " ")} ${value.toFixed(3)}`);
+  const told = Object.entries(points.at(-1).metrics).map(([name, value]) => `${name === "map50" ? "mAP50" : name.replaceAll("_", " ")} ${value.toFixed(3)}`);
   $("#curve-words").textContent = `Last: ${told.join(", ")}, in epoch ${points.at(-1).step}.`;
 }
 

@@ -27,6 +27,7 @@ async def jobs_of(site: Site, kinds: Set[JobKind]) -> list[dict[str, Any]]:
     for job in sorted(active, key=lambda one: (one["created"], one["id"])):
         if job["state"] == JobState.QUEUED:
             job["place"] = waiting[job["kind"]] = waiting.get(job["kind"], 0) + 1
+    active.sort(key=lambda one: (one.get("place", 0), one["created"]))
     return active + [job for job in found if job not in active][:_SHOWN]
 
 
