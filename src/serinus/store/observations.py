@@ -84,12 +84,14 @@ class Reported(Generic[_T]):
     def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, _T]]:
         """Slices of a rollout with n above `seen[replica]` (all, where a replica is not in it), in order."""
         folder = self._of(rollout)
-        return [
-            (replica, n, slice_)
-            for replica in sorted(self._backend.names(folder))
-            for n in self._complete_numbers(f"{folder}/{replica}", above=seen.get(replica, -1))
-            if (slice_ := self._read(f"{folder}/{replica}/{_file(n)}")) is not None
-        ]
+
+        def of(replica: str) -> list[tuple[str, int, _T]]:
+            place = f"{folder}/{replica}"
+            numbers = self._complete_numbers(place, above=seen.get(replica, -1))
+            found = ((n, self._read(f"{place}/{_file(n)}")) for n in numbers)
+            return [(replica, n, slice_) for n, slice_ in found if slice_ is not None]
+
+        return [one for some in self._backend.each(of, sorted(self._backend.names(folder))) for one in some]
 
     def forget(self, *, keep: int | None, before: float) -> None:
         """Removes what was reported of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
