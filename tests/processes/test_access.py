@@ -144,6 +144,42 @@ def test_bytes_that_two_parsers_read_otherwise_change_nothing(tmp_path: Path) ->
                 assert 409 not in answers, (headers, answers)
 
 
+SPELLINGS = (
+    "//api/rollout/pause",
+    "/api//rollout/pause",
+    "/./api/rollout/pause",
+    "/api/rollout/pause/",
+    "/api/rollout/pause%0a",
+    "/api/rollout/pause%00",
+    "/api/rollout%2fpause",
+    "/%61pi/rollout/pause",
+    "/static/../api/rollout/pause",
+    "/static/%2e%2e/api/rollout/pause",
+    "/login/../api/rollout/pause",
+    "/login%0a",
+    "/login?/api/rollout/pause",
+    "/api/predict/..%2frollout/pause",
+    "/api/predict;/../rollout/pause",
+    "/api/rollout/pause;/login",
+    "/api/rollout/pause#/login",
+    "http://localhost/api/rollout/pause",
+    "http://localhost/login",
+    "/healthz/../api/rollout/pause",
+    "*",
+)
+
+
+def test_no_spelling_of_a_path_gets_past_the_real_server(tmp_path: Path) -> None:
+    with dashboard(tmp_path, TRUST_LOOPBACK="false") as url:
+        found = {path: status(url, path=path) for path in SPELLINGS}
+        found |= {
+            f"{path} overridden": status(url, "X-HTTP-Method-Override: GET", path=path) for path in SPELLINGS
+        }
+    assert found.pop("/login?/api/rollout/pause") in (303, 400, 422)
+    assert found.pop("/login?/api/rollout/pause overridden") in (303, 400, 422)
+    assert set(found.values()) <= {400, 401}, found
+
+
 def test_probes_and_prometheus_ask_by_address_without_a_token(tmp_path: Path) -> None:
     with dashboard(tmp_path, TRUST_LOOPBACK="false", ANONYMOUS_READ="false") as url:
         for path in ("/healthz", "/metrics"):
