@@ -40,6 +40,7 @@ class Replica:
             settings.slice_seconds, monotonic, deadline_seconds=settings.deadline_seconds
         )
         self.residency = Residency(store, settings, clock=clock)
+        self.metrics.waiting.set_function(lambda: self.residency.waiting)
         self.predictor = Predictor(self.residency, self.counters, self.metrics, settings, coin=coin)
         boot = new_id()[:12]
         self.recorder = Recorder(

@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     # Intervals
     tick_seconds: Seconds = 1.0
     """How often the controller looks, seconds."""
+    sign_of_life: Path | None = None
+    """File that the controller touches each time it has looked, for a liveness probe. Default: none."""
     poll_seconds: Seconds = 0.5
     """How often a replica reads the journal, seconds."""
     slice_seconds: Seconds = 1.0

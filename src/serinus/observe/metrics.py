@@ -96,6 +96,11 @@ class Metrics:
             _LABELS,
             registry=self.registry,
         )
+        self.waiting = Gauge(
+            "serinus_requests_waiting",
+            "Requests that wait for a worker: what an autoscaler can go by.",
+            registry=self.registry,
+        )
         self.journal = Gauge(
             "serinus_journal_seq", "Journal event that this replica obeys.", registry=self.registry
         )
