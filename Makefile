@@ -65,6 +65,12 @@ bench-serve: $(if $(BENCH_PYTHON),,$(VENV)/.ready) ## what serving costs beside 
 bench-start: $(VENV)/.ready ## what a start of the inference service costs, and its memory (BENCH_ARGS="--quick --install")
 	$(BIN)/python bench/start.py $(BENCH_ARGS)
 
+bench-scale: $(VENV)/.ready ## what 1 to 1,000 replicas cost in the store, simulated (BENCH_ARGS="--s3 --json FILE")
+	$(BIN)/python bench/scale.py $(BENCH_ARGS)
+
+bench-capacity: $(VENV)/.ready ## requests a second and memory of one core by model size (BENCH_ARGS="--json FILE")
+	$(BIN)/python bench/capacity.py $(BENCH_ARGS)
+
 bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
 	$(BIN)/python -m bench.swap $(BENCH_ARGS)
 

@@ -35,7 +35,7 @@ class Replica:
         self.settings = settings
         self.store = store
         self.new_id = new_id
-        self.metrics = Metrics()
+        self.metrics = Metrics({"models": store.root, "outputs": settings.outputs})
         self.counters = Counters(
             settings.slice_seconds, monotonic, deadline_seconds=settings.deadline_seconds
         )
