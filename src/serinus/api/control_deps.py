@@ -5,6 +5,7 @@ from pathlib import Path
 
 from serinus.control.trust import Trust
 from serinus.core.ids import Clock, NewId
+from serinus.jobs.cluster import ClusterQueue
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.policy import Policy
 from serinus.store import Store
@@ -62,5 +63,7 @@ class ControlDeps:
     settings: ControlSettings
     clock: Clock
     new_id: NewId
+    cluster: ClusterQueue | None = None
+    """Who runs trainings and imports in a cluster; None: they run here."""
     simulate: tuple[str, ...] = ()
     """What starts `serinus simulate`, for previews of policies; empty: no previews."""
