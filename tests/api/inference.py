@@ -71,8 +71,11 @@ def inference() -> FastAPI:
                 "damaged_pct": 71.4,
                 "request_id": request.headers.get("x-request-id", ""),
                 "timing_ms": {"total": 84.2},
-                "image_size": [256, 192],
+                "image_size": {"width": 256, "height": 192},
+                "fallback": False,
+                "notice": "Decision support, verify on the ground.",
                 "overlay": request.query_params.get("overlay", "png"),
+                "asked": dict(request.query_params),
                 "warnings": ["The pictures are smaller than what the model was trained on."],
             }
         )

@@ -73,8 +73,13 @@ class Stage:
         inference: Any = None,
         bucket: Address | None = None,
         simulate: tuple[str, ...] = (),
+        command: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
+        """`command`: what starts `serinus` for jobs, in the environment `env`; else a child that pretends to
+        train. `inference`: an app; else INFER_URL is a setting.
+        """
         self.now = NOON
         self._ids = 0
         self.root = root
@@ -83,8 +88,8 @@ class Stage:
         child.write_text(CHILD)
         self.jobs = LocalJobs(
             root / "data" / "jobs",
-            (sys.executable, str(child)),
-            env={"PATH": "/usr/bin:/bin"},
+            command or (sys.executable, str(child)),
+            env={"PATH": "/usr/bin:/bin"} if env is None else env,
             clock=self.clock,
             new_id=self.new_id,
         )

@@ -1,4 +1,4 @@
-"""Training, inference, and the API's own page."""
+"""Training, and the API's own page."""
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -8,13 +8,10 @@ from serinus.ui.site import Site
 
 
 def install(site: Site) -> None:
-    """`/training`, `/inference` and `/docs`."""
+    """`/training` and `/docs`."""
 
     async def training() -> HTMLResponse:
         return await site.page("training.html", "/training")
-
-    async def inference() -> HTMLResponse:
-        return site.still("inference.html", "/inference")
 
     async def docs(request: Request) -> HTMLResponse:
         api = request.app.openapi()
@@ -22,5 +19,4 @@ def install(site: Site) -> None:
         return site.still("docs.html", "/docs", **found)
 
     site.add("/training", training, "/training")
-    site.add("/inference", inference, "/inference")
     site.add("/docs", docs, "/docs")
