@@ -41,7 +41,6 @@ PAGES = {
     "nobody": ("empty", "/inference"),
     "asking": ("asked", "/inference"),
     "inference": ("asked", "/inference"),
-    "answer": ("asked", "/inference"),
 }
 _HIGHEST = 2600
 _MS = 20_000
@@ -80,14 +79,12 @@ def scene(name: str, root: Path) -> Iterator[Site]:
     stage.end_jobs()
 
 
-def _ask(tab: Page, version: str, least: str = "") -> None:
+def _ask(tab: Page, version: str) -> None:
     tab.locator("button.example").first.click()
     tab.locator("#drops img").last.wait_for()
     tab.select_option("#who", version)
     tab.locator("#ask").click()
     tab.locator(".sight g").first.wait_for(state="attached")
-    if least:
-        tab.locator("#least").fill(least)
 
 
 def _chosen(tab: Page) -> None:
@@ -98,7 +95,6 @@ def _chosen(tab: Page) -> None:
 ACTIONS: dict[str, Callable[[Page], None]] = {
     "asking": _chosen,
     "inference": lambda tab: _ask(tab, "1,2"),
-    "answer": lambda tab: _ask(tab, "1", "0.5"),
 }
 """What is done on a page before it is pictured."""
 

@@ -39,7 +39,7 @@ async def _batches(site: Site) -> list[dict[str, Any]]:
 
 def who(asking: dict[str, Any] | None) -> list[tuple[str, str]]:
     """Who may be asked: (versions, comma between two; words)."""
-    choices = [("", "As a user is: a coin decides while a canary is on trial")]
+    choices = [("", "As a user is: a coin may decide")]
     if asking is None:
         return choices
     if asking["beside"]:
