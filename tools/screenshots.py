@@ -37,7 +37,14 @@ PAGES = {
     "replay": ("trial", "/rollouts/1"),
     "disagreements": ("trial", "/disagreements"),
     "settings": ("trial", "/settings"),
-    "training": ("trial", "/training"),
+    "training": ("work", "/training"),
+    "data": ("work", "/data"),
+    "dataset": ("work", "/data/{dataset}"),
+    "pairs": ("work", "/data/{dataset}/pairs"),
+    "job": ("work", "/jobs/{running}"),
+    "question": ("work", "/jobs/{asking}"),
+    "data-empty": ("empty", "/data"),
+    "training-empty": ("empty", "/training"),
     "nobody": ("empty", "/inference"),
     "asking": ("asked", "/inference"),
     "inference": ("asked", "/inference"),
@@ -46,22 +53,35 @@ _HIGHEST = 2600
 _MS = 20_000
 
 
-def _empty(stage: Stage) -> None:
+def _empty(stage: Stage) -> dict[str, str]:
     assert stage.store.state().seq == 0
+    return {}
 
 
-def _trial(stage: Stage) -> None:
+def _held(stage: Stage) -> dict[str, str]:
+    scenes.held(stage)
+    return {}
+
+
+def _work(stage: Stage) -> dict[str, str]:
+    scenes.past(stage)
+    return scenes.workshop(stage)
+
+
+def _trial(stage: Stage) -> dict[str, str]:
     scenes.on_trial(stage)
     scenes.disagreements(stage)
+    return {}
 
 
-_STORES = {"empty": _empty, "held": scenes.held, "trial": _trial}
+_STORES = {"empty": _empty, "held": _held, "trial": _trial, "work": _work}
+"""Name -> what makes it, and gives the names that addresses of its pages have."""
 SCENES = (*_STORES, "asked")
 
 
 @contextmanager
-def scene(name: str, root: Path) -> Iterator[Site]:
-    """The dashboard in that scene."""
+def scene(name: str, root: Path) -> Iterator[tuple[Site, dict[str, str]]]:
+    """The dashboard in that scene, and the names that addresses of its pages have."""
     if name == "asked":
         base, other = ROOT / "src/serinus/base", root / "other"
         root.mkdir()
@@ -69,12 +89,12 @@ def scene(name: str, root: Path) -> Iterator[Site]:
         contract = other / "contract.json"
         contract.write_text(contract.read_text().replace('"score_threshold":0.3', '"score_threshold":0.55'))
         with asked(root, first=base, second=other) as (site, _):
-            yield site
+            yield site, {}
         return
     stage = Stage(root, inference=inference())
-    _STORES[name](stage)
+    names = _STORES[name](stage)
     site = Site(stage)
-    yield site
+    yield site, names
     site.stop()
     stage.end_jobs()
 
@@ -113,7 +133,7 @@ def main() -> None:
             pages = [page for page in wanted if PAGES[page][0] == name]
             if not pages:
                 continue
-            with scene(name, Path(place) / name) as site:
+            with scene(name, Path(place) / name) as (site, names):
                 for page in pages:
                     for size, (width, height) in SIZES.items():
                         for theme in THEMES:
@@ -122,7 +142,12 @@ def main() -> None:
                                 color_scheme=theme,
                                 reduced_motion="reduce",
                             )
-                            _picture(tab, site.url, page, given.out / f"{page}-{size}-{theme}.png")
+                            _picture(
+                                tab,
+                                site.url + PAGES[page][1].format(**names),
+                                page,
+                                given.out / f"{page}-{size}-{theme}.png",
+                            )
                             tab.close()
         browser.close()
 
@@ -131,12 +156,12 @@ def _picture(tab: Page, url: str, page: str, path: Path) -> None:
     assert tab.viewport_size is not None
     width, height = tab.viewport_size["width"], tab.viewport_size["height"]
     tab.set_default_timeout(_MS)
-    tab.goto(url + PAGES[page][1])
+    tab.goto(url)
     tab.locator("#link.on").wait_for()
     if page in ACTIONS:
         ACTIONS[page](tab)
     if tab.locator(".chart").count():
-        tab.locator("#chart-rates canvas").wait_for()
+        tab.locator(".chart canvas").last.wait_for()
     long = tab.evaluate("document.documentElement.scrollHeight")
     tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
     tab.evaluate("scrollTo(0, 0)")

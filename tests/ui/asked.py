@@ -1,7 +1,5 @@
 """A dashboard before a real inference service: for what is asked about pairs and batches."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +21,7 @@ def asked(
         if canary:
             made.start_canary(second or models.healthy(root / "second", 2))
         (root / "models").symlink_to(root / "store")  # one store for both
-        paths = {"MODEL_DIR": str(root / "models"), "DATA_DIR": str(root / "data")}
-        stage = Stage(
-            root,
-            command=(sys.executable, "-m", "serinus"),
-            env=os.environ | paths | {"INFER_URL": made.url},
-            infer_url=made.url,
-            max_predict_bytes=LIMIT_BYTES,
-        )
+        stage = Stage(root, real_jobs=True, infer_url=made.url, max_predict_bytes=LIMIT_BYTES)
         digests = {record.digest for record in stage.store.state().versions.values()}
 
         def loaded() -> bool:

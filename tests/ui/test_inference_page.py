@@ -306,6 +306,7 @@ def test_a_long_batch_shows_its_pairs_survives_a_reload_and_is_cancelled(
     page.reload()
     playwright.expect(job).to_contain_text(re.compile(r"[1-9]\d* of 600 pairs"), timeout=20_000)
     page.locator("#batches [data-cancel]").click()
+    page.click("#confirm-yes")
     playwright.expect(job).to_contain_text("cancelled", timeout=20_000)
     assert both.stage.deps.jobs.list()[-1].state is JobState.CANCELLED
 

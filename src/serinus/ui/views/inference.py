@@ -19,13 +19,19 @@ def install(site: Site) -> None:
         try:
             asking = await site.get("/api/asking")
             return await site.page(
-                "inference.html", "/inference", asking=asking, who=who(asking), batches=batches
+                "inference.html", "/inference", asking=asking, choices=choices(asking), batches=batches
             )
         except Unavailable:
             # Replicas go on answering while the store is away, so the page goes on asking.
             latest = max((job["ended"] or job["created"] for job in batches), default=0.0)
             return site.still(
-                "inference.html", "/inference", asking=None, who=who(None), batches=batches, now=latest, seq=0
+                "inference.html",
+                "/inference",
+                asking=None,
+                choices=choices(None),
+                batches=batches,
+                now=latest,
+                seq=0,
             )
 
     site.add("/inference", inference, "/inference")
@@ -37,17 +43,17 @@ async def _batches(site: Site) -> list[dict[str, Any]]:
     return [job for job in found if job["kind"] == "batch"][:_BATCHES]
 
 
-def who(asking: dict[str, Any] | None) -> list[tuple[str, str]]:
+def choices(asking: dict[str, Any] | None) -> list[tuple[str, str]]:
     """Who may be asked: (versions, comma between two; words)."""
-    choices = [("", "As a user is: a coin may decide")]
+    found = [("", "As a user is: a coin may decide")]
     if asking is None:
-        return choices
+        return found
     if asking["beside"]:
         versions = asking["beside"]
-        choices.append(
+        found.append(
             (",".join(map(str, versions)), "Both: versions {} and {}, side by side".format(*versions))
         )
     for one in asking["versions"]:
         role = one["role"] or "stands by"
-        choices.append((str(one["version"]), f"Version {one['version']} ({role})"))
-    return choices
+        found.append((str(one["version"]), f"Version {one['version']} ({role})"))
+    return found
