@@ -15,7 +15,7 @@ from serinus.api.infer_proxy import Infer
 from serinus.api.job_documents import JobLogs, JobStatus, Preparing, Training, TrainingConfig, Uploaded
 from serinus.api.schema import answers, answers_words, json_response, takes_form
 from serinus.api.trainers import Trainers
-from serinus.api.training_data import newest_data
+from serinus.api.training_data import newest_data, of_batches
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.data.sources import imported
@@ -195,6 +195,7 @@ def _training_data(deps: ControlDeps, uploads: Uploads, wanted: str) -> tuple[st
         known,
         imported=imported(folder),
         golden={one.dataset for one in deps.store.golden_sets()},
+        batched=of_batches(deps.jobs.list()),
     )
     if newest is None:
         raise InvalidInput(
