@@ -25,11 +25,14 @@ from serinus.api import (
     guards,
     history_routes,
     job_routes,
+    login_routes,
+    metrics_routes,
     policy_routes,
     trigger_routes,
     tus_routes,
     version_routes,
 )
+from serinus.api.access import Access, to_control
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
 from serinus.api.infer_proxy import Infer
@@ -99,6 +102,8 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.include_router(policy_routes.router(deps))
     app.include_router(explain_routes.router(deps))
     app.include_router(disagreement_routes.router(deps))
+    app.include_router(login_routes.router(settings.tokens))
+    app.include_router(metrics_routes.router(deps))
     describe(
         app,
         [
@@ -130,8 +135,12 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
             limit_settings=dict.fromkeys(
                 ("/upload-dataset", tus_routes.PATH, f"{tus_routes.PATH}/"), "MAX_UPLOAD_MB"
             ),
-            token_needed=True,
-            token=settings.token,
+            access=Access(
+                needed=to_control(anonymous_read=settings.anonymous_read),
+                tokens=settings.tokens,
+                trust_loopback=settings.trust_loopback,
+                login=True,
+            ),
         ),
         deps.new_id,
     )
@@ -143,6 +152,8 @@ async def _tend(deps: ControlDeps, resumables: Resumables) -> None:
     for turn in count():
         try:
             await asyncio.to_thread(deps.jobs.advance)
+            if deps.cluster is not None:
+                await asyncio.to_thread(deps.cluster.turn)
             if turn % _EXPIRE_TURNS == 0:
                 await asyncio.to_thread(resumables.expire)
         except Exception:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serinus.api.tokens import Tokens
 from serinus.control.trust import Trust
 from serinus.core.ids import Clock, NewId
+from serinus.jobs.cluster import ClusterQueue
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.policy import Policy
 from serinus.store import Store
@@ -41,8 +43,12 @@ class ControlSettings:
     """How long the inference service may take to answer."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names beside loopback ones that requests may name."""
-    token: str = ""
-    """What a change from beyond loopback must bring; empty: no such change."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """What a change from beyond loopback must bring; none: no such change."""
+    anonymous_read: bool = True
+    """Whether everybody may look."""
+    trust_loopback: bool = True
+    """Whether who connects from this machine may do everything without a token."""
     poll_seconds: float = 0.5
     """How often the state is read while somebody watches."""
     max_streams: int = 200
@@ -62,6 +68,8 @@ class ControlDeps:
     settings: ControlSettings
     clock: Clock
     new_id: NewId
+    cluster: ClusterQueue | None = None
+    """Who runs trainings and imports in a cluster; None: they run here."""
     simulate: tuple[str, ...] = ()
     """What starts `serinus simulate`, for previews of policies; empty: no previews."""
     trainers: tuple[str, ...] = ()

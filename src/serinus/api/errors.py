@@ -60,8 +60,8 @@ TABLE: dict[type[SerinusError], Kind] = {
         403,
         "forbidden",
         "Not allowed from here",
-        "Changes are taken from the program's own pages and from tools, not from foreign web sites, and "
-        "only for host names listed in ALLOWED_HOSTS.",
+        "Changes are taken from the program's own pages and from tools, not from foreign web sites, only for "
+        "host names listed in ALLOWED_HOSTS, and not with the token of a viewer.",
     ),
     NotFound: Kind(
         404, "not-found", "No such thing", "The version, data set, job, file or page does not exist."
@@ -111,8 +111,8 @@ UNAUTHENTICATED = Kind(
     401,
     "unauthenticated",
     "A token is needed",
-    "Changes from another machine need the control token: `Authorization: Bearer TOKEN`, or the token as "
-    "password when the browser asks.",
+    "From another machine this needs a token of the right role: `Authorization: Bearer TOKEN`, or log in at "
+    "/login. `serinus token create` makes one.",
 )
 
 TOO_SLOW = Kind(

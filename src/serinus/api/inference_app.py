@@ -5,7 +5,7 @@ import base64
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 
 from serinus import __version__
 from serinus.api import errors, guards, oip_documents, oip_routes
+from serinus.api.access import HEALTH, Access, to_infer
 from serinus.api.admission import body_bytes
 from serinus.api.batch import Batch, draw, result_path
 from serinus.api.departure import for_as_long_as_asked
@@ -38,15 +39,16 @@ from serinus.api.model_status import model_status
 from serinus.api.reading import read_json
 from serinus.api.replica import Replica, stratum_of
 from serinus.api.schema import answers, answers_words, describe, json_response, takes, takes_form
+from serinus.api.tokens import Tokens
 from serinus.core.enums import Stratum
-from serinus.core.errors import InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
+from serinus.core.errors import Forbidden, InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
 from serinus.imagery.decode import Data
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE
 from serinus.serving.assignment import Caller
 from serinus.serving.feedback import GroundTruth, Taken, take
 from serinus.serving.prediction import Prediction
-from serinus.store import Routes, Store
+from serinus.store import Routes
 
 DOCUMENTS: list[type] = [
     BatchReply,
@@ -76,11 +78,11 @@ _EXAMPLES = {
 }
 
 
-def build_app(replica: Replica) -> FastAPI:
+def build_app(replica: Replica, tokens: Tokens | None = None, *, trust_loopback: bool = True) -> FastAPI:
     """The app. Its lifespan starts the replica's loop (which loads the versions), if it does not run yet, and
     ends the workers.
 
-    `app.state.replica` holds the parts.
+    `app.state.replica` holds the parts. `tokens`: of who may send ground truth from beyond this machine.
     """
     settings = replica.settings
 
@@ -124,7 +126,8 @@ def build_app(replica: Replica) -> FastAPI:
                 "/feedback": min(_FEEDBACK_BYTES, settings.max_body_bytes),
             },
             limit_settings={"/batch_predict": "MAX_UPLOAD_MB", "/feedback": ""},
-            health_paths=frozenset({"/healthz", "/readyz", oip_routes.LIVE, oip_routes.READY}),
+            access=Access(needed=to_infer, tokens=tokens or Tokens(), trust_loopback=trust_loopback),
+            health_paths=HEALTH | {oip_routes.LIVE, oip_routes.READY},
         ),
         replica.new_id,
     )
@@ -203,6 +206,8 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     )
     async def feedback(request: Request) -> Response:
         """Counts in the version's precision, recall and mAP on real traffic; newer truth replaces older."""
+        if not settings.take_feedback:
+            raise Forbidden("Ground truth is not taken here.", remedy="See TAKE_FEEDBACK.")
         truth = read_json(await request.body(), GroundTruth, what="ground truth", remedy=_GROUND_TRUTH_REMEDY)
 
         def keep() -> Taken:
@@ -295,6 +300,7 @@ def _shadow(replica: Replica, prediction: Prediction, pre: Data, post: Data) -> 
 
 def _add_status(app: FastAPI, replica: Replica) -> None:
     settings = replica.settings
+    hint = _Hint(replica)
 
     @app.get(
         "/model-status",
@@ -306,9 +312,10 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
             model_status(
                 replica.agent.state,
                 replica.residency.snapshot,
-                _routes(replica.store),
+                hint.read(),
                 failed=replica.residency.failed,
                 store_reachable=replica.agent.store_reachable,
+                state_age_seconds=replica.agent.state_age_seconds,
                 replica=replica.agent.name,
                 device=settings.device,
                 seats=replica.residency.seats(),
@@ -325,10 +332,14 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         responses=answers(Readiness, "Ready.") | answers(Readiness, "Not ready.", status=503),
     )
     async def readyz() -> Response:
-        if not replica.is_ready:
-            return json_response(Readiness(ready=False), status=503)
-        serving = replica.serving
-        return json_response(Readiness(ready=True, version=serving.version if serving else None))
+        ready, serving, agent = replica.is_ready, replica.serving, replica.agent
+        found = Readiness(
+            ready=ready,
+            version=serving.version if ready and serving else None,
+            store_reachable=agent.store_reachable,
+            state_age_seconds=round(agent.state_age_seconds, 3),
+        )
+        return json_response(found, status=200 if ready else 503)
 
     @app.get(
         "/metrics",
@@ -336,6 +347,7 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         responses=answers_words("Text exposition.", "text/plain"),
     )
     def metrics() -> Response:
+        replica.metrics.ready.set(replica.is_ready)
         return Response(replica.metrics.text(), media_type=CONTENT_TYPE)
 
 
@@ -360,8 +372,16 @@ def _drawn(prediction: Prediction, choice: OverlayChoice) -> str:
     return base64.b64encode(draw(prediction, choice)).decode("ascii")
 
 
-def _routes(store: Store) -> Routes | None:
-    try:
-        return store.routes()
-    except (OSError, SerinusError):
-        return None  # a hint
+class _Hint:
+    """What the controller last wrote of the window's clock."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._last: Routes | None = None
+
+    def read(self) -> Routes | None:
+        """As it is now, or was before the store went away: whoever asks must not wait for that."""
+        if self._replica.agent.store_reachable:
+            with suppress(OSError, SerinusError):
+                self._last = self._replica.store.routes()
+        return self._last

@@ -1,13 +1,15 @@
 """The controller process: verifies, judges, promotes, rolls back."""
 
 import logging
+import socket
 
 from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import die_with_parent, stop_event
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.tracking import start_teller
-from serinus.bootstrap.wiring import ensure_base, open_for_loop
+from serinus.bootstrap.wiring import cluster_api, ensure_base, open_for_loop
 from serinus.control.controller import Controller
+from serinus.control.leadership import Leadership
 from serinus.control.probes import HttpProber
 from serinus.control.settings import ControllerSettings
 from serinus.control.trust import Trust, judge
@@ -24,6 +26,16 @@ def _tell(event: Event) -> None:
     level = logging.WARNING if isinstance(event.body, Held) else logging.INFO  # a person is asked
     kind = type(event.body).__name__
     log.log(level, "#%d %s", event.seq, event.reason, extra=logs.fields(kind=kind))
+
+
+def _alive(settings: Settings) -> None:
+    """Says to a liveness probe that the loop turns."""
+    if settings.sign_of_life is None:
+        return
+    try:
+        settings.sign_of_life.touch()
+    except OSError as error:  # decisions do not depend on it; the probe says the rest
+        log.warning("SIGN_OF_LIFE cannot be written: %s", error)
 
 
 def _has_base(store: Store, settings: Settings) -> bool:
@@ -53,6 +65,13 @@ def _warn_of_current(store: Store, trust: Trust) -> None:
         )
 
 
+def _leadership(settings: Settings) -> Leadership | None:
+    if not settings.controller_lease:
+        return None
+    holder = f"{socket.gethostname()}-{edge.new_id()[:8]}"
+    return Leadership(cluster_api(), name=settings.controller_lease, holder=holder, clock=edge.now)
+
+
 def run(settings: Settings, parent: int | None = None) -> None:
     """Tick until SIGTERM."""
     die_with_parent(parent)
@@ -62,11 +81,13 @@ def run(settings: Settings, parent: int | None = None) -> None:
     trust = signing.trust(settings)
     trust.keys()  # a key that cannot be read is said now, not at the first version
     while not _has_base(store, settings):
+        _alive(settings)
         if stop.wait(_LOOK_SECONDS):
             return
     _warn_of_current(store, trust)
     start_teller(store, settings, stop)
-    Controller(
+    leadership = _leadership(settings)
+    controller = Controller(
         store,
         ControllerSettings(
             policy=settings.default_policy,
@@ -84,4 +105,10 @@ def run(settings: Settings, parent: int | None = None) -> None:
         clock=edge.now,
         prober=HttpProber(settings.infer),
         notify=_tell,
-    ).run(stop)
+        works=lambda: leadership is None or leadership.works,
+    )
+    if leadership is not None:
+        leadership.start()
+    controller.run(stop, lambda: _alive(settings))
+    if leadership is not None:
+        leadership.stop()

@@ -10,16 +10,19 @@ from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
-from serinus.bootstrap.wiring import open_for_loop, open_jobs
+from serinus.bootstrap.tokens import known_tokens
+from serinus.bootstrap.wiring import open_cluster_queue, open_for_loop, open_jobs
 from serinus.observe import logs
 from serinus.ui.pages import Defaults, install_pages
 
 
 def build(settings: Settings) -> FastAPI:
     """The app with its pages."""
+    jobs = open_jobs(settings)
     deps = ControlDeps(
         store=open_for_loop(settings),
-        jobs=open_jobs(settings),
+        jobs=jobs,
+        cluster=open_cluster_queue(settings, jobs),
         settings=ControlSettings(
             infer_url=settings.infer,
             data_dir=settings.data_dir,
@@ -34,7 +37,9 @@ def build(settings: Settings) -> FastAPI:
             uploads_keep_seconds=settings.uploads_keep_days * 24 * 3600,
             max_predict_bytes=int(settings.max_body_mb * MEGABYTE),
             allowed_hosts=settings.allowed_hosts,
-            token=settings.token,
+            tokens=known_tokens(settings),
+            anonymous_read=settings.anonymous_read,
+            trust_loopback=settings.trust_loopback,
             poll_seconds=settings.poll_seconds,
         ),
         clock=edge.now,

@@ -90,6 +90,15 @@ class ReasonCode(StrEnum):
     INITIAL = "initial"
 
 
+class Role(StrEnum):
+    """What whoever brings a token may do."""
+
+    VIEWER = "viewer"
+    """Look, and ask for predictions."""
+    OPERATOR = "operator"
+    """Change things, too."""
+
+
 class ShadowDrop(StrEnum):
     """Why a picture that was to be asked of both versions was not."""
 

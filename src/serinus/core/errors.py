@@ -62,7 +62,7 @@ class Conflict(SerinusError):
 
 
 class Forbidden(SerinusError):
-    """A foreign origin or host, or a change from beyond loopback without a token."""
+    """A foreign origin or host, or a change with a token that may only look."""
 
     fault = Fault.CALLER
 

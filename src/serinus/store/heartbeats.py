@@ -63,6 +63,9 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     current: Served | None = None
     canary: Served | None = None
+    candidate: Served | None = None
+    """Passed its checks, and becomes the canary once every ready replica has it loaded; no request is for it
+    before."""
     rollout: int | None = None
     phase: RolloutPhase | None = None
     share: float = 0.0
@@ -85,7 +88,7 @@ class Heartbeats:
     def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
         names = sorted(name for name in self._backend.names(_FOLDER) if name.endswith(".json"))
-        found = (self._read(f"{_FOLDER}/{name}", Replica) for name in names)
+        found = self._backend.each(lambda name: self._read(f"{_FOLDER}/{name}", Replica), names)
         return [replica for replica in found if replica is not None and replica.time > newer_than]
 
     def unreadable(self) -> list[str]:

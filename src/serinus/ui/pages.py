@@ -10,6 +10,7 @@ from serinus.ui.views import (
     disagreements,
     history,
     jobs,
+    login,
     others,
     replay,
     rollout,
@@ -25,7 +26,7 @@ _DEFAULTS = Defaults()
 def install_pages(app: FastAPI, board: Board, defaults: Defaults = _DEFAULTS) -> None:
     """Adds the pages, `/static` and the security headers."""
     site = Site(app, board, defaults)
-    for view in (rollout, versions, data, jobs, history, replay, disagreements, settings, others):
+    for view in (rollout, versions, data, jobs, history, replay, disagreements, settings, login, others):
         view.install(site)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(SecurityHeaders)
