@@ -103,6 +103,9 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         ] = "",
         size: Annotated[Literal["n", "s", "m"], Form(description="Of the network")] = "n",
         base: Annotated[int, Form(ge=0, description="Version to start from; 0: the current one")] = 0,
+        baseline: Annotated[
+            bool, Form(description="Train on the post picture alone as well, and compare")
+        ] = False,
     ) -> Response:
         """Trains a version and publishes it, as a job. Imports the newest upload first where needed."""
         dataset, upload = await to_thread(_training_data, deps, uploads, data.strip())
@@ -118,6 +121,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
             trainer=trainer,
             size="" if size == "n" else size,
             base=str(base) if base else "",
+            baseline=baseline,
         )
         job = await to_thread(deps.jobs.submit, spec)
         return json_response(
