@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serinus.api.tokens import Tokens
 from serinus.control.trust import Trust
 from serinus.core.ids import Clock, NewId
 from serinus.jobs.local import LocalJobs
@@ -41,8 +42,12 @@ class ControlSettings:
     """How long the inference service may take to answer."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names beside loopback ones that requests may name."""
-    token: str = ""
-    """What a change from beyond loopback must bring; empty: no such change."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """What a change from beyond loopback must bring; none: no such change."""
+    anonymous_read: bool = True
+    """Whether everybody may look."""
+    trust_loopback: bool = True
+    """Whether who connects from this machine may do everything without a token."""
     poll_seconds: float = 0.5
     """How often the state is read while somebody watches."""
     max_streams: int = 200
@@ -64,3 +69,5 @@ class ControlDeps:
     new_id: NewId
     simulate: tuple[str, ...] = ()
     """What starts `serinus simulate`, for previews of policies; empty: no previews."""
+    trainers: tuple[str, ...] = ()
+    """What lists the trainers as JSON; empty: they are not listed."""
