@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine (Debian with python3, python3-venv, make, gcc):
 #   make demo   the main job: data -> training -> canary -> promotion -> rollback, on real processes
 #   make test   all checks
+#   make deploy-cpu, wait, url ...   on Kubernetes (docs/kubernetes.md)
 # Variables: PYTHON (interpreter for the virtual environment), VENV, TORCH_INDEX (an index of CPU wheels of
 # PyTorch for machines where the plain wheel is the CUDA build), DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS, FUZZ_SECONDS.
 
@@ -14,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)."; exit 1; }
@@ -64,6 +65,12 @@ bench-serve: $(if $(BENCH_PYTHON),,$(VENV)/.ready) ## what serving costs beside 
 bench-start: $(VENV)/.ready ## what a start of the inference service costs, and its memory (BENCH_ARGS="--quick --install")
 	$(BIN)/python bench/start.py $(BENCH_ARGS)
 
+bench-scale: $(VENV)/.ready ## what 1 to 1,000 replicas cost in the store, simulated (BENCH_ARGS="--s3 --json FILE")
+	$(BIN)/python bench/scale.py $(BENCH_ARGS)
+
+bench-capacity: $(VENV)/.ready ## requests a second and memory of one core by model size (BENCH_ARGS="--json FILE")
+	$(BIN)/python bench/capacity.py $(BENCH_ARGS)
+
 bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
 	$(BIN)/python -m bench.swap $(BENCH_ARGS)
 
@@ -94,6 +101,47 @@ docs: $(VENV)/.ready ## generate the references in docs/
 
 base: $(VENV)/.ready ## train the packaged base model anew
 	$(BIN)/python -m serinus.training.base src/serinus/base
+
+# Kubernetes: tools/cluster.sh says what each needs, and what is missing.
+
+images: ## build the images serve and train with docker, podman or buildah (TAG, PREFIX, GPU=1, TORCH_INDEX)
+	tools/images.sh
+
+manifests: $(VENV)/.ready ## build the Job templates of k8s/ anew
+	$(BIN)/python tools/manifests.py
+
+up: ## start a local cluster: minikube or kind (CLUSTER=...)
+	tools/cluster.sh up
+
+addons: ## ingress and metrics-server, where minikube brings them
+	tools/cluster.sh addons
+
+build-cpu: ## build the images and load them into the local cluster
+	tools/cluster.sh build
+
+deploy-cpu: ## Serinus into namespace xview, on one node (k8s/overlays/cpu)
+	tools/cluster.sh deploy
+
+undeploy: ## take Serinus away again; volumes, Jobs and the token stay
+	tools/cluster.sh undeploy
+
+wait: ## until infer, ui and controller are ready
+	tools/cluster.sh wait
+
+url: ## where it is reached
+	tools/cluster.sh url
+
+logs: ## follow the logs of all of it
+	tools/cluster.sh logs
+
+scale-infer: ## so many replicas of infer: make scale-infer n=3
+	n='$(n)' tools/cluster.sh scale
+
+job-train: ## train on the newest upload, as the dashboard does (EPOCHS=5 BATCH=4)
+	tools/cluster.sh job-train
+
+nuke: ## delete the namespace with all models and data, after asking (YES=1; CLUSTER=minikube|kind: the cluster, too)
+	tools/cluster.sh nuke
 
 clean: ## remove the virtual environment and what the demo made
 	rm -rf $(VENV) demo

@@ -34,22 +34,42 @@ PAGES = {
     "replay": ("trial", "/rollouts/1"),
     "disagreements": ("trial", "/disagreements"),
     "settings": ("trial", "/settings"),
-    "training": ("trial", "/training"),
+    "training": ("work", "/training"),
+    "data": ("work", "/data"),
+    "dataset": ("work", "/data/{dataset}"),
+    "pairs": ("work", "/data/{dataset}/pairs"),
+    "job": ("work", "/jobs/{running}"),
+    "question": ("work", "/jobs/{asking}"),
+    "data-empty": ("empty", "/data"),
+    "training-empty": ("empty", "/training"),
 }
 _HIGHEST = 2600
 _MS = 20_000
 
 
-def _empty(stage: Stage) -> None:
+def _empty(stage: Stage) -> dict[str, str]:
     assert stage.store.state().seq == 0
+    return {}
 
 
-def _trial(stage: Stage) -> None:
+def _held(stage: Stage) -> dict[str, str]:
+    scenes.held(stage)
+    return {}
+
+
+def _work(stage: Stage) -> dict[str, str]:
+    scenes.past(stage)
+    return scenes.workshop(stage)
+
+
+def _trial(stage: Stage) -> dict[str, str]:
     scenes.on_trial(stage)
     scenes.disagreements(stage)
+    return {}
 
 
-SCENES = {"empty": _empty, "held": scenes.held, "trial": _trial}
+SCENES = {"empty": _empty, "held": _held, "trial": _trial, "work": _work}
+"""Name -> what makes it, and gives the names that addresses of its pages have."""
 
 
 def main() -> None:
@@ -67,7 +87,7 @@ def main() -> None:
             if not pages:
                 continue
             stage = Stage(Path(place) / name, inference=inference())
-            make(stage)
+            names = make(stage)
             site = Site(stage)
             for page in pages:
                 for size, (width, height) in SIZES.items():
@@ -78,10 +98,10 @@ def main() -> None:
                             reduced_motion="reduce",
                         )
                         tab.set_default_timeout(_MS)
-                        tab.goto(site.url + PAGES[page][1])
+                        tab.goto(site.url + PAGES[page][1].format(**names))
                         tab.locator("#link.on").wait_for()
                         if tab.locator(".chart").count():
-                            tab.locator("#chart-rates canvas").wait_for()
+                            tab.locator(".chart canvas").last.wait_for()
                         long = tab.evaluate("document.documentElement.scrollHeight")
                         tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
                         tab.wait_for_timeout(400)

@@ -11,8 +11,8 @@ class Damage(litserve.LitAPI):
     def setup(self, _device: str) -> None:
         self.run = Pipeline()
 
-    async def decode_request(self, request: Request):
-        return (await request["pre_disaster"].read(), await request["post_disaster"].read())
+    def decode_request(self, request: Request):
+        return tuple(request[name].file.read() for name in ("pre_disaster", "post_disaster"))
 
     def predict(self, pair):
         return self.run(*pair)

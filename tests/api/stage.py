@@ -6,6 +6,7 @@ The versions are drafts without a real model: the control app never opens one.
 import asyncio
 import hashlib
 import io
+import os
 import sys
 import time
 import zipfile
@@ -48,6 +49,11 @@ while not report.cancel_requested():
 report.cancel()
 """
 
+TRAINERS = """[
+ {"name": "compact", "licence": "Apache-2.0", "summary": "ours", "source": "serinus", "problem": ""},
+ {"name": "ultralytics", "licence": "AGPL-3.0", "summary": "YOLO", "source": "serinus", "problem": ""},
+ {"name": "odd", "licence": "", "summary": "", "source": "odd 1", "problem": "odd is not installed"}]"""
+
 
 def _latency(successes: int, spread: Callable[[int], Mapping[int, int]] | None) -> dict[int, int]:
     if not successes:
@@ -73,18 +79,30 @@ class Stage:
         inference: Any = None,
         bucket: Address | None = None,
         simulate: tuple[str, ...] = (),
+        child: str = CHILD,
+        real_jobs: bool = False,
         **settings: Any,
     ) -> None:
+        """`child`: the script that plays every job; `real_jobs`: none does, they are `serinus` commands."""
+        self.options = {"simulate": simulate, "child": child, "real_jobs": real_jobs} | settings
+        """For a stage on the same folder, after a restart."""
+        self.held: list[int] = []
+        """Locks of jobs that this process plays, as descriptors."""
         self.now = NOON
         self._ids = 0
         self.root = root
         self.store = Store.open(root / "models", clock=self.clock, new_id=self.new_id, bucket=bucket)
-        child = root / "child.py"
-        child.write_text(CHILD)
+        script = root / "child.py"
+        script.write_text(child)
         self.jobs = LocalJobs(
             root / "data" / "jobs",
-            (sys.executable, str(child)),
-            env={"PATH": "/usr/bin:/bin"},
+            (sys.executable, "-m", "serinus") if real_jobs else (sys.executable, str(script)),
+            env={
+                "PATH": "/usr/bin:/bin",
+                "MODEL_DIR": str(root / "models"),
+                "DATA_DIR": str(root / "data"),
+                "OMP_NUM_THREADS": "1",
+            },
             clock=self.clock,
             new_id=self.new_id,
         )
@@ -99,6 +117,7 @@ class Stage:
             clock=self.clock,
             new_id=self.new_id,
             simulate=simulate,
+            trainers=(sys.executable, "-c", f"print({TRAINERS!r})"),
         )
         self.app: FastAPI = build_control_app(self.deps, transport=transport)
         install_pages(self.app, self.app.state.board)
@@ -250,6 +269,8 @@ class Stage:
 
     def end_jobs(self) -> None:
         """Ends what still runs, and waits for it."""
+        while self.held:
+            os.close(self.held.pop())
         for job in self.jobs.list():
             if job.active:
                 self.jobs.cancel(job.id)

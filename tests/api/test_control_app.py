@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from serinus.api.tokens import Tokens
 from serinus.core.enums import ImportRefusal, JobState, RolloutPhase
 from serinus.core.errors import Unavailable
 from serinus.jobs.model import PrepareJob, TrainJob
@@ -611,7 +612,7 @@ async def test_a_rebound_name_reads_nothing(stage: Stage) -> None:
 
 
 async def test_a_change_from_beyond_loopback_needs_the_token(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, token="s3cret", allowed_hosts=("serinus.lan",))
+    stage = Stage(tmp_path, tokens=Tokens(operator="s3cret"), allowed_hosts=("serinus.lan",))
     stage.base()
     stage.canary()
     async with stage.client("192.0.2.7", "serinus.lan") as client:

@@ -182,7 +182,8 @@ async def test_an_evaluation_is_started_and_its_page_is_shown(stage: Stage) -> N
 
 async def test_a_training_takes_a_trainer_a_size_and_a_base(stage: Stage) -> None:
     stage.dataset("ds-0123456789ab")
-    form = {"data": "ds-0123456789ab", "trainer": "ultralytics", "size": "s", "base": "3"}
+    stage.base()
+    form = {"data": "ds-0123456789ab", "trainer": "ultralytics", "size": "s", "base": "1"}
     async with stage.client() as client:
         reply = await client.post("/trigger-train", data=form)
         wrong = [
@@ -191,7 +192,7 @@ async def test_a_training_takes_a_trainer_a_size_and_a_base(stage: Stage) -> Non
         ]
     assert reply.json()["config"]["model"] == "ultralytics"
     spec = stage.jobs.describe(reply.json()["job"]).spec
-    assert spec == TrainJob(dataset="ds-0123456789ab", trainer="ultralytics", size="s", base="3")
+    assert spec == TrainJob(dataset="ds-0123456789ab", trainer="ultralytics", size="s", base="1")
     assert {one.status_code for one in wrong} == {400}
 
 

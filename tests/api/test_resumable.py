@@ -322,7 +322,9 @@ def test_an_upload_is_thrown_away_when_asked(house: House) -> None:
     assert house.client.delete(place, headers=TUS).status_code == 404
     whole = house.begin(len(ARCHIVE))
     house.add(whole, 0, ARCHIVE)
-    assert house.client.delete(whole, headers=TUS).status_code == 409
+    assert house.client.delete(whole, headers=TUS).status_code == 204
+    assert house.client.head(whole, headers=TUS).status_code == 404
+    assert whole.rpartition("/")[2] not in house.client.get("/api/uploads").text
 
 
 def test_other_protocols_are_told(house: House) -> None:

@@ -45,7 +45,7 @@ def shadow_workers(made: Server) -> list[int]:
     found = []
     for pid in made.workers():
         words = psutil.Process(pid).cmdline()
-        if "serinus.serving.worker" in words and '"background":true' in words[-1].replace(" ", ""):
+        if "serinus.serving.worker_entry" in words and '"background":true' in words[-1].replace(" ", ""):
             found.append(pid)
     return found
 

@@ -7,6 +7,8 @@ import pytest
 from serinus.core.enums import JobKind, JobState
 from serinus.jobs import (
     BatchJob,
+    BrokenJob,
+    DemoJob,
     EvaluateJob,
     JobRecord,
     JobReporter,
@@ -54,6 +56,12 @@ def test_the_other_commands() -> None:
     )  # fmt: skip
     assert render(BatchJob(archive="/a.zip"), Path("/j")).argv == (
         "batch", "/a.zip", "--out", "/j/result.zip", "--job", "/j",
+    )  # fmt: skip
+    assert render(DemoJob(pairs=20, seed=3), Path("/j")).argv == (
+        "data", "demo", "--pairs", "20", "--seed", "3", "--job", "/j",
+    )  # fmt: skip
+    assert render(BrokenJob(actor="--alice"), Path("/j")).argv == (
+        "publish-broken", "--actor=--alice", "--job", "/j",
     )  # fmt: skip
 
 

@@ -159,7 +159,7 @@ class House:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "serinus.serving.worker" in process.cmdline()
+        return "serinus.serving.worker_entry" in process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 

@@ -12,7 +12,7 @@ from serinus.control import commands
 from serinus.core.errors import Cancelled, Corrupt, Unavailable
 from serinus.core.ids import Version
 from serinus.rollout.events import ShareChanged
-from serinus.store import Address, Store
+from serinus.store import Address, Replica, Store
 from serinus.store.transfers import PART
 from tests.store.drafts import frozen_slice, names, new_id, start_canary, write_draft
 from tests.store.places import open_store
@@ -53,6 +53,23 @@ def direct(tmp_path: Path, url: str, proxy: Proxy, s3: S3Server, monkeypatch: py
         way.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3.port}")
         assert proxy.port != s3.port
         return open_store(tmp_path / "direct", url)
+
+
+def test_many_replicas_are_heard_at_once(store: Store, proxy: Proxy) -> None:
+    """One after the other, hundreds would take longer than the time between two looks."""
+    for number in range(8):
+        store.put_replica(Replica(replica=f"infer-{number}", time=float(number), seq=1))
+        store.put_observation(1, f"infer-{number}", 0, ())
+    together = threading.Barrier(4)
+
+    def rule(request: Request) -> Fault:
+        if request.method == "GET" and ("/replicas/infer" in request.path or "0000.json" in request.path):
+            together.wait(30)  # one alone waits in vain
+        return FINE
+
+    proxy.rule = rule
+    assert [one.replica for one in store.replicas()] == [f"infer-{number}" for number in range(8)]
+    assert [one[0] for one in store.new_observations(1, {})] == [f"infer-{number}" for number in range(8)]
 
 
 @pytest.fixture

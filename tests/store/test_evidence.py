@@ -143,7 +143,7 @@ def test_new_observations_per_replica(store: Store) -> None:
 
 
 class LaggingDisk(Disk):
-    """A listing that runs while slices 1 and 2 appear: it misses the older and shows the newer one."""
+    """A listing that runs while slices 2 and 3 appear: it misses the older and shows the newer one."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, new_id)
@@ -153,16 +153,34 @@ class LaggingDisk(Disk):
         found = super().names(folder)
         if folder.name == "infer-0-ab" and self.lag:
             self.lag = False
-            return [name for name in found if name not in ("0000000001.json", "0000000003.json")]
+            return [name for name in found if name not in ("0000000002.json", "0000000004.json")]
         return found
 
 
 def test_no_observation_is_lost_to_a_listing_that_lags(store: Store) -> None:
-    for n in range(4):
+    for n in (0, 2, 3, 4):  # a power cut took 1
         store.put_observation(1, "infer-0-ab", n, some_slice(n + 1))
     lagging = Store(store.root, clock=Ticks(), new_id=new_id, disk=LaggingDisk(store.root))
-    assert [n for _, n, _ in lagging.new_observations(1, {"infer-0-ab": 0})] == [1, 2]
-    assert [n for _, n, _ in lagging.new_observations(1, {"infer-0-ab": 2})] == [3]
+    assert [n for _, n, _ in lagging.new_observations(1, {"infer-0-ab": 0})] == [2, 3]
+    assert [n for _, n, _ in lagging.new_observations(1, {"infer-0-ab": 3})] == [4]
+
+
+class NoListing(Disk):
+    """Slices are not listed."""
+
+    def names(self, folder: Path) -> list[str]:
+        assert folder.name != "infer-0-ab"
+        return super().names(folder)
+
+
+def test_slices_in_a_row_are_found_by_their_names(store: Store) -> None:
+    """A listing of all slices each second would cost more with every one of them."""
+    for n in range(4):
+        store.put_observation(1, "infer-0-ab", n, some_slice(n + 1))
+    reader = Store(store.root, clock=Ticks(), new_id=new_id, disk=NoListing(store.root, new_id))
+    assert [n for _, n, _ in reader.new_observations(1, {"infer-0-ab": 0})] == [1, 2, 3]
+    with pytest.raises(AssertionError):
+        reader.new_observations(1, {"infer-0-ab": 3})
 
 
 def test_a_torn_observation_is_skipped_and_said(store: Store, caplog: pytest.LogCaptureFixture) -> None:

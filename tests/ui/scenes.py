@@ -6,12 +6,26 @@ from pathlib import Path
 
 import msgspec
 
+from serinus.api.resumable import Announced
+from serinus.api.uploads import Upload
 from serinus.control.ledger import standing
-from serinus.core.enums import Arm, ReasonCode, Signal
+from serinus.core.enums import Arm, JobState, ReasonCode, Signal
 from serinus.core.ids import Version
+from serinus.data.importing import import_archive
+from serinus.data.synth import SynthSet, write_sets
 from serinus.data.synth.scenery import Disaster
 from serinus.data.synth.tile import synth_tile
 from serinus.evidence.counts import Categories, latency_bin
+from serinus.jobs.folder import Created, Folder, Launched
+from serinus.jobs.model import (
+    JobSpec,
+    Point,
+    PrepareJob,
+    PrepareOutput,
+    Progress,
+    Result,
+    TrainJob,
+)
 from serinus.rollout.events import Held, Noted, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.store import GalleryFile, Store
@@ -156,6 +170,80 @@ def _overlays(count: int) -> Iterator[tuple[bytes, bytes]]:
             found = np.hstack([boxes, labels])[kept].astype(np.float32)
             sides.append(overlay(pixels, found, classes, format=OverlayFormat.JPEG))
         yield sides[0], sides[1]
+
+
+def workshop(stage: Stage) -> dict[str, str]:
+    """A day of work with data: a real data set, uploads, a training at work and one that waits, others over.
+
+    Gives the ids of the data set, of the running, failed and asking jobs.
+    """
+    archive = stage.root / "two.zip"
+    sets = [SynthSet(disaster=each, pairs=9, size=128, seed=3) for each in Disaster]
+    write_sets(archive, sets)
+    dataset = import_archive(archive, stage.data / "datasets", clock=stage.clock, name="coast-2026.zip")
+    uploads = stage.data / "uploads"
+    uploads.mkdir(exist_ok=True)
+    for number, name in enumerate(("coast-2026.zip", "islands.tar.zst")):
+        upload = Upload(id=f"{number}" * 12, name=name, size=41_000_000 + number, time=stage.now - 900)
+        if not number:
+            upload = msgspec.structs.replace(upload, sha256=dataset.manifest.source_sha256)
+        (uploads / f"{upload.id}.json").write_bytes(msgspec.json.encode(upload))
+        (uploads / f"{upload.id}.zip").write_bytes(b"")
+    rest = Announced(length=812_000_000, name="valley.zip", time=stage.now - 300)
+    (uploads / ("c" * 12 + ".upload")).write_bytes(msgspec.json.encode(rest))
+    with (uploads / ("c" * 12 + ".partial")).open("wb") as file:
+        file.truncate(330_000_000)
+    train = TrainJob(epochs=20, dataset=dataset.id, note="coast of 2026 added", trainer="compact")
+    running = _job(stage, "train-" + "1" * 12, train, Launched(started=stage.now - 95))
+    for step in range(24):
+        fraction = (step + 1) / 40
+        metrics = {"loss": 2.3 / (1 + step * 0.3) + 0.05 * math.sin(step), "map50": 0.72 - 0.5 / (1 + step)}
+        running.add_point(Point(time=stage.now, step=step // 2 + 1, fraction=fraction, metrics=metrics))
+    running.put_progress(
+        Progress(
+            fraction=0.6, message="epoch 12/20, loss 0.412, mAP50 0.698", eta_seconds=64, step=12, steps=20
+        )
+    )
+    lines = [f"epoch {n}/20  loss {2.3 / n:.3f}  mAP50 {0.7 - 0.4 / n:.3f}" for n in range(1, 13)]
+    running.log.write_text("\n".join(["Training on 1 thread.", *lines, ""]))
+    stage.held.append(running.lock_for_child())  # it is at work
+    _job(stage, "train-" + "2" * 12, TrainJob(epochs=10, note="the same, larger network", size="s"))
+    failed = _job(stage, "train-" + "3" * 12, TrainJob(epochs=30), Launched(started=stage.now - 4000))
+    failed.put_result(
+        Result(
+            state=JobState.FAILED,
+            time=stage.now - 3900,
+            reason="Version 3 has no best.pt to start from. Train with --base none, or from another one.",
+        )
+    )
+    asking = _job(
+        stage,
+        "preprocess-" + "4" * 12,
+        PrepareJob(upload=str(uploads / "lost.zip"), name="lost.zip"),
+        Launched(started=stage.now - 700),
+    )
+    output = PrepareOutput(
+        dataset="",
+        splits={},
+        total_images=0,
+        total_polygons=0,
+        pairs_found=40,
+        pairs_usable=31,
+        must_confirm=True,
+    )
+    reason = "9 of 40 pairs cannot be used. Repair the archive, or confirm."
+    asking.put_result(Result(state=JobState.FAILED, time=stage.now - 690, reason=reason, output=output))
+    return {"dataset": dataset.id, "running": running.id, "failed": failed.id, "asking": asking.id}
+
+
+def _job(stage: Stage, name: str, spec: JobSpec, launched: Launched | None = None) -> Folder:
+    folder = Folder(stage.data / "jobs" / name)
+    folder.path.mkdir()
+    created = stage.now - 10 if launched is None else launched.started
+    folder.put_created(Created(spec=spec, time=created))
+    if launched is not None:
+        folder.put_launched(launched)
+    return folder
 
 
 class _Unsynced(Disk):

@@ -23,9 +23,14 @@ class Site:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        self.names: dict[str, str] = {}
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.start(self.socket)
+
+    def at(self, path: str) -> str:
+        """The address of a page; `{...}` in its path is one of `names`."""
+        return self.url + path.format(**self.names)
 
     def start(self, listening: socket.socket) -> None:
         """Serves on that socket."""
@@ -47,6 +52,6 @@ class Site:
     def restart(self) -> None:
         """A new server on the same store and port, after a stop."""
         old = self.stage
-        self.stage = Stage(old.root, inference=inference())
+        self.stage = Stage(old.root, inference=inference(), **old.options)
         self.stage.now, self.stage._ids = old.now, old._ids
         self.start(socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2]))))

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.api.inference import PNG
-from tests.api.stage import zipped
 from tests.ui.server import Site
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -86,24 +85,6 @@ def test_escape_and_cancel_decide_nothing(site: Site, page: playwright.Page) -> 
         leave()
         playwright.expect(page.locator("#decide")).to_be_hidden()
     assert site.stage.store.state().rollout is not None
-
-
-def test_upload_train_and_cancel(site: Site, page: playwright.Page, tmp_path: Path) -> None:
-    site.stage.base()
-    archive = tmp_path / "hurricane.zip"
-    archive.write_bytes(zipped(b"z" * 300_000))
-    page.goto(f"{site.url}/training")
-    page.set_input_files("#upload [name=file]", archive)
-    page.click("#upload button")
-    see(page, "#upload-progress", "Uploaded")
-    see(page, "#newest-upload", "hurricane.zip")
-    page.fill("#train [name=note]", "first try")
-    page.click("#train button")
-    see(page, "#train-status", "Training 10 epochs")
-    see(page, "#jobs", "epoch 4 of 10")
-    page.click("[data-cancel]")
-    see(page, "#jobs", "cancelled")
-    assert page.input_value("#train [name=note]") == "first try"  # typed text survives the updates
 
 
 def test_a_lost_stream_is_told(site: Site, page: playwright.Page) -> None:

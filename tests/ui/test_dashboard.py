@@ -26,10 +26,16 @@ PAGES = [
     "/rollouts/1",
     "/disagreements",
     "/settings",
+    "/data",
+    "/data/{dataset}",
+    "/data/{dataset}/pairs",
     "/training",
+    "/jobs/{running}",
+    "/jobs/{asking}",
     "/inference",
     "/docs",
 ]
+"""Names in braces: see `scenes.workshop`."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     stage = Stage(tmp_path_factory.mktemp("scene"), inference=inference())
     scenes.on_trial(stage, 12)
     scenes.disagreements(stage, 3)
+    names = scenes.workshop(stage)
     site = Site(stage)
+    site.names = names
     yield site
     site.stop()
     stage.end_jobs()
@@ -57,10 +65,10 @@ def findings(page: playwright.Page, path: str, options: str) -> list[tuple[str, 
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_serious_stands_in_anybody_s_way(scene: Site, page: playwright.Page, path: str) -> None:
     page.emulate_media(reduced_motion="reduce", color_scheme="light")
-    page.goto(scene.url + path)
+    page.goto(scene.at(path))
     see(page, "#link", "live")
     if page.locator(".chart").count():
-        page.locator("#chart-rates canvas").wait_for()
+        page.locator(".chart canvas").first.wait_for()
     assert findings(page, path, "{resultTypes: ['violations']}") == []
     page.emulate_media(color_scheme="dark")
     assert findings(page, path, "{resultTypes: ['violations'], runOnly: ['color-contrast']}") == []
@@ -70,7 +78,7 @@ def test_no_page_is_wider_than_a_phone(scene: Site, page: playwright.Page) -> No
     page.set_viewport_size({"width": 360, "height": 800})
     wide = []
     for path in PAGES:
-        page.goto(scene.url + path)
+        page.goto(scene.at(path))
         if page.evaluate("document.documentElement.scrollWidth") > 360:
             wide.append(path)
     assert wide == []

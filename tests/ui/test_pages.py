@@ -26,6 +26,7 @@ EVERY = [
     "/rollouts/1",
     "/disagreements",
     "/settings",
+    "/data",
     "/training",
     "/inference",
     "/docs",
@@ -190,7 +191,7 @@ async def test_after_a_promotion_it_can_be_undone(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/live", "/versions", "/versions/2", "/history", "/rollouts/1", "/training"]
+    "path", ["/", "/live", "/versions", "/versions/2", "/history", "/rollouts/1", "/data", "/training"]
 )
 async def test_what_people_write_never_becomes_markup(stage: Stage, path: str) -> None:
     stage.publish(HOSTILE, initial=True)
@@ -269,8 +270,8 @@ async def test_a_running_job_shows_its_progress(stage: Stage) -> None:
     await stage.until(lambda: stage.jobs.describe(job).progress.step == 4)
     assert "epoch 4 of 10 · about 0:38 left" in (await page(stage)).text
     home = await page(stage, "/training")
-    assert "epoch 4 of 10 · about 0:38 left" in home.text
-    assert "epoch 4/10" in home.text
+    assert "Epoch 4 of 10 · about 0:38 left" in home.text
+    assert "epoch 4/10" in (await page(stage, f"/jobs/{job}")).text
     assert job in {a.get("data-cancel") for _, a in home.tags}
     (bar,) = [a for tag, a in home.tags if tag == "progress" and a.get("value") != "0"]
     assert bar["value"] == "0.4"

@@ -14,6 +14,7 @@ from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
 from serinus.api.job_documents import JobLogs, JobStatus, Preparing, Training, TrainingConfig, Uploaded
 from serinus.api.schema import answers, answers_words, json_response, takes_form
+from serinus.api.trainers import Trainers
 from serinus.api.training_data import newest_data
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
@@ -25,7 +26,7 @@ DOCUMENTS: list[type] = [Alive, JobLogs, JobStatus, Preparing, Training, Uploade
 _LOG_LINES = 2000
 
 
-def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
+def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers) -> APIRouter:
     """The routes that the documents promise."""
     routes = APIRouter()
     settings = deps.settings
@@ -103,13 +104,19 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
         ] = "",
         size: Annotated[Literal["n", "s", "m"], Form(description="Of the network")] = "n",
         base: Annotated[int, Form(ge=0, description="Version to start from; 0: the current one")] = 0,
+        img_size: Annotated[
+            int, Form(ge=32, le=4096, description="Largest side of the pictures in training, pixels")
+        ] = settings.img_size,
     ) -> Response:
         """Trains a version and publishes it, as a job. Imports the newest upload first where needed."""
+        trainers.check(trainer)
+        if base and base not in (await to_thread(deps.store.state)).versions:
+            raise InvalidInput(f"There is no version {base}.", remedy="Choose another one.", field="base")
         dataset, upload = await to_thread(_training_data, deps, uploads, data.strip())
         spec = TrainJob(
             epochs=epochs,
             batch=batch,
-            img_size=settings.img_size,
+            img_size=img_size,
             seed=seed,
             note=note.strip(),
             dataset=dataset,
@@ -126,7 +133,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer) -> APIRouter:
                 config=TrainingConfig(
                     model=trainer or settings.trainer,
                     epochs=epochs,
-                    img_size=settings.img_size,
+                    img_size=img_size,
                     batch=batch,
                 ),
                 job=job,

@@ -25,16 +25,20 @@ from serinus.api import (
     guards,
     history_routes,
     job_routes,
+    login_routes,
+    metrics_routes,
     policy_routes,
     trigger_routes,
     tus_routes,
     version_routes,
 )
+from serinus.api.access import Access, to_control
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps, ControlSettings
 from serinus.api.infer_proxy import Infer
 from serinus.api.resumable import Resumables
 from serinus.api.schema import describe
+from serinus.api.trainers import Trainers
 from serinus.api.uploads import Uploads
 
 __all__ = ["ControlDeps", "ControlSettings", "build_control_app"]
@@ -65,6 +69,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         new_id=deps.new_id,
     )
     board = Board(deps, uploads)
+    trainers = Trainers(deps.trainers)
     infer = Infer(settings.infer_url, timeout_seconds=settings.infer_timeout_seconds, transport=transport)
 
     @contextlib.asynccontextmanager
@@ -86,22 +91,25 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         lifespan=lifespan,
     )
     app.state.board = board
-    app.include_router(compat_routes.router(deps, uploads, infer))
-    app.include_router(trigger_routes.router(deps, uploads))
+    app.include_router(compat_routes.router(deps, uploads, infer, trainers))
+    app.include_router(trigger_routes.router(deps, uploads, trainers))
     app.include_router(control_routes.router(deps, board, infer))
     app.include_router(history_routes.router(board.chronicle))
     app.include_router(version_routes.router(deps))
     app.include_router(job_routes.router(deps, board.closing))
     app.include_router(dataset_routes.router(deps))
-    app.include_router(tus_routes.router(resumables, uploads))
+    app.include_router(tus_routes.router(resumables, uploads, deps))
     app.include_router(policy_routes.router(deps))
     app.include_router(explain_routes.router(deps))
     app.include_router(disagreement_routes.router(deps))
+    app.include_router(login_routes.router(settings.tokens))
+    app.include_router(metrics_routes.router(deps))
     describe(
         app,
         [
             *compat_routes.DOCUMENTS,
             *control_routes.DOCUMENTS,
+            *trigger_routes.DOCUMENTS,
             *history_routes.DOCUMENTS,
             *version_routes.DOCUMENTS,
             *job_routes.DOCUMENTS,
@@ -127,8 +135,12 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
             limit_settings=dict.fromkeys(
                 ("/upload-dataset", tus_routes.PATH, f"{tus_routes.PATH}/"), "MAX_UPLOAD_MB"
             ),
-            token_needed=True,
-            token=settings.token,
+            access=Access(
+                needed=to_control(anonymous_read=settings.anonymous_read),
+                tokens=settings.tokens,
+                trust_loopback=settings.trust_loopback,
+                login=True,
+            ),
         ),
         deps.new_id,
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serinus.api.tokens import Tokens
 from serinus.control.trust import Trust
 from serinus.core.ids import Clock, NewId
 from serinus.jobs.cluster import ClusterQueue
@@ -42,8 +43,12 @@ class ControlSettings:
     """How long the inference service may take to answer."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names beside loopback ones that requests may name."""
-    token: str = ""
-    """What a change from beyond loopback must bring; empty: no such change."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """What a change from beyond loopback must bring; none: no such change."""
+    anonymous_read: bool = True
+    """Whether everybody may look."""
+    trust_loopback: bool = True
+    """Whether who connects from this machine may do everything without a token."""
     poll_seconds: float = 0.5
     """How often the state is read while somebody watches."""
     max_streams: int = 200
@@ -67,3 +72,5 @@ class ControlDeps:
     """Who runs trainings and imports in a cluster; None: they run here."""
     simulate: tuple[str, ...] = ()
     """What starts `serinus simulate`, for previews of policies; empty: no previews."""
+    trainers: tuple[str, ...] = ()
+    """What lists the trainers as JSON; empty: they are not listed."""

@@ -20,6 +20,7 @@ from serinus.api.views import job_view
 from serinus.control import commands, policies
 from serinus.core.errors import Conflict, ModelFault, NotFound, Unavailable
 from serinus.core.ids import Version
+from serinus.observe.principal import acting
 from serinus.rollout.events import Event
 from serinus.store import Store
 
@@ -83,7 +84,7 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         )
         async def decide(request: Request) -> Response:
             command = read_command(await request.body(), kind)
-            actor = f"{command.actor.strip() or 'operator'} via ui"
+            actor = acting(command.actor)
             event = await to_thread(act, deps.store, command, actor)
             return json_response(Decided(seq=event.seq, entry=await board.entry(event.seq)))
 

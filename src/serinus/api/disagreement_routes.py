@@ -20,6 +20,7 @@ from serinus.control.disagreements import (
 )
 from serinus.control.labelling import QueueFormat, queue_archive
 from serinus.core.errors import InvalidInput, NotFound
+from serinus.observe.principal import acting
 from serinus.store import GalleryFile, Mark, Right
 
 
@@ -94,7 +95,7 @@ def router(deps: ControlDeps) -> APIRouter:
         said = Mark(
             dismissed=command.right is None if command.dismissed is None else command.dismissed,
             right=command.right,
-            actor=f"{command.actor.strip() or 'operator'} via ui",
+            actor=acting(command.actor),
             reason=command.reason,
             time=deps.clock(),
         )

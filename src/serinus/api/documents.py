@@ -177,6 +177,8 @@ class UploadView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     size: int
     time: float
+    dataset: str = ""
+    """The newest data set that was made of it; empty: it was not imported yet."""
 
 
 class StateView(msgspec.Struct, frozen=True, kw_only=True):

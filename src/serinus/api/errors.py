@@ -60,8 +60,8 @@ TABLE: dict[type[SerinusError], Kind] = {
         403,
         "forbidden",
         "Not allowed from here",
-        "Changes are taken from the program's own pages and from tools, not from foreign web sites, and "
-        "only for host names listed in ALLOWED_HOSTS.",
+        "Changes are taken from the program's own pages and from tools, not from foreign web sites, only for "
+        "host names listed in ALLOWED_HOSTS, and not with the token of a viewer.",
     ),
     NotFound: Kind(
         404, "not-found", "No such thing", "The version, data set, job, file or page does not exist."
@@ -111,8 +111,8 @@ UNAUTHENTICATED = Kind(
     401,
     "unauthenticated",
     "A token is needed",
-    "Changes from another machine need the control token: `Authorization: Bearer TOKEN`, or the token as "
-    "password when the browser asks.",
+    "From another machine this needs a token of the right role: `Authorization: Bearer TOKEN`, or log in at "
+    "/login. `serinus token create` makes one.",
 )
 
 TOO_SLOW = Kind(
@@ -138,6 +138,11 @@ class Problem(BaseModel):
     )
     request_id: str = Field(examples=["5f0c1e"], description="The same as in the log.")
     error: str = Field(examples=["pre_disaster is not a picture."], description="The same as `detail`.")
+    fields: dict[str, str] = Field(
+        default={},
+        examples=[{"epochs": "Input should be greater than or equal to 1"}],
+        description="Field of the request -> what is wrong with it.",
+    )
 
 
 def kind_of(error: SerinusError) -> Kind:
@@ -152,6 +157,7 @@ def problem(
     remedy: str = "",
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The response for `kind`, with the id of the request being served."""
     body = Problem(
@@ -162,6 +168,7 @@ def problem(
         remedy=remedy,
         request_id=request_id(),
         error=detail,
+        fields=dict(fields or {}),
     )
     return JSONResponse(
         body.model_dump(),
@@ -179,7 +186,9 @@ def problem_of(error: SerinusError, *, headers: Mapping[str, str] | None = None)
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if kind.status >= 500:
         log.warning(error.message, extra=fields(status=kind.status, cause=cause_of(error)))
-    return problem(kind, error.message, remedy=error.remedy, headers=headers)
+    named = error.field if isinstance(error, InvalidInput) else ""
+    at = {named: str(error)} if named else {}
+    return problem(kind, error.message, remedy=error.remedy, headers=headers, fields=at)
 
 
 def internal() -> JSONResponse:
@@ -216,10 +225,11 @@ def install(app: FastAPI) -> None:
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        found = [
-            f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()[:8]
-        ]
-        return problem(TABLE[InvalidInput], "; ".join(found) or "The request is not valid.")
+        found = {
+            ".".join(str(part) for part in each["loc"][1:]): str(each["msg"]) for each in error.errors()[:8]
+        }
+        words = "; ".join(f"{name}: {what}" for name, what in found.items())
+        return problem(TABLE[InvalidInput], words or "The request is not valid.", fields=found)
 
     app.add_exception_handler(SerinusError, expected)
     app.add_exception_handler(HTTPException, http)

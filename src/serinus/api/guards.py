@@ -1,40 +1,47 @@
 """What every request passes before an app sees it, as one ASGI middleware.
 
 In this order: a request id; the Host header (a foreign web page whose name was re-bound to 127.0.0.1 has a
-foreign Host); for methods that change state, where a browser says the request comes from; the control token
-from beyond loopback; the size of the body, counted while it streams. No Origin and no Sec-Fetch-Site, as from
-curl, is fine.
+foreign Host); for methods that change state, where a browser says the request comes from; from beyond
+loopback, a token whose role suffices (`access`); the size of the body, counted while it streams. No Origin
+and no Sec-Fetch-Site, as from curl, is fine, unless the token came in a cookie.
 """
 
-import base64
-import binascii
-import hmac
-import ipaddress
 import logging
 import re
 from collections.abc import Mapping
 from time import monotonic
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serinus.api.access import (
+    HEALTH,
+    HOST,
+    LOGIN,
+    SAFE,
+    Access,
+    Asking,
+    asking,
+    host_allowed,
+    host_name,
+    suffices,
+)
 from serinus.api.departure import ClientLeft
 from serinus.api.errors import UNAUTHENTICATED, internal, problem, problem_of
 from serinus.api.forms import BODY, Intake
 from serinus.core.errors import Forbidden, InvalidInput, SerinusError, TooLarge, Unavailable
 from serinus.core.ids import NewId
 from serinus.observe.logs import fields, request_context
+from serinus.observe.principal import NOBODY, Principal, principal_context
 
 log = logging.getLogger(__name__)
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORT = {"http": "80", "https": "443"}
 _JSON_STARTS = (b"{", b"[", b'"')
 _DRAIN_SECONDS = 10.0
@@ -45,7 +52,8 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     """Who may ask, and how much."""
 
     allowed_hosts: tuple[str, ...] = ()
-    """Names (without port) that Host may hold beside loopback names; `*.example.org` for all below it."""
+    """Names (without port) that Host may hold beside loopback names; `*.example.org` for all below it; an
+    address or a network of addresses."""
     allowed_origins: tuple[str, ...] = ()
     """Origins (`http://localhost:8080`) that may change state beside the app's own."""
     max_body_bytes: int = 64 * 1024 * 1024
@@ -56,12 +64,10 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the setting behind `max_body_bytes`, for the 413 answer."""
     limit_settings: Mapping[str, str] = {}
     """Names of the settings behind `body_limits`, by path."""
-    token_needed: bool = False
-    """Whether changes from beyond loopback need `token` (the control API does)."""
-    token: str = ""
-    """The control token; empty: no change from beyond loopback at all, where a token is needed."""
-    health_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
-    """Exempt from the Host check: probes ask by address."""
+    access: Access | None = None
+    """Who may do what; None: everybody everything."""
+    health_paths: frozenset[str] = HEALTH
+    """Exempt from the Host check: probes and Prometheus ask by address."""
 
 
 class Guards:
@@ -73,22 +79,27 @@ class Guards:
         self.new_id = new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
+        if scope["type"] != "http":
+            return  # nothing here speaks WebSocket; what nobody guards is not let in
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else self.new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         with request_context(request_id):
             body = _Body(scope, receive, send, request_id=request_id, rules=self.rules)
-            refusal = refuse(scope, headers, self.rules)
+            access = self.rules.access
+            asked = Asking(who=NOBODY) if access is None else asking(scope, headers, access)
+            refusal = refuse(scope, headers, self.rules, asked)
             if refusal is not None:
                 await refusal(scope, receive, body.send)
                 return
             body.stand_between()
             try:
-                await self.app(scope, body.receive, body.send)
+                with principal_context(asked.who):
+                    await self.app(scope, body.receive, body.send)
             except _BodyTooLarge:
                 await body.answer_too_large()
             except (ClientLeft, ClientDisconnect):
@@ -117,39 +128,75 @@ def install(app: FastAPI, rules: GuardRules, new_id: NewId) -> None:
     app.add_middleware(Guards, rules=rules, new_id=new_id)
 
 
-def refuse(scope: Scope, headers: Headers, rules: GuardRules) -> JSONResponse | None:
+def refuse(scope: Scope, headers: Headers, rules: GuardRules, asked: Asking) -> Response | None:
     """The refusal of a request by its head alone, or None."""
+    changes = scope["method"] not in SAFE
     try:
         if scope["path"] not in rules.health_paths:
             check_host(headers.getlist("host"), rules.allowed_hosts)
         if "content-length" in headers and "transfer-encoding" in headers:
             both = InvalidInput("The request has both Content-Length and Transfer-Encoding.")
             return problem_of(both, headers=_CLOSE)  # who knows where it ends
-        if scope["method"] not in _SAFE:
+        if changes:
             check_origin(headers, rules.allowed_origins)
+        return None if rules.access is None else _refuse(scope, headers, rules.access, asked)
     except SerinusError as error:
         return problem_of(error)
-    changes = scope["method"] not in _SAFE and rules.token_needed
-    if changes and not is_loopback(scope.get("client")) and not _token_matches(headers, rules.token):
-        remedy = "Send `Authorization: Bearer` with the control token." if rules.token else "Set API_TOKEN."
-        return problem(
-            UNAUTHENTICATED,
-            "A change from another machine needs the control token.",
-            remedy=remedy,
-            headers={"WWW-Authenticate": 'Basic realm="serinus", charset="UTF-8"'},
+
+
+def _refuse(scope: Scope, headers: Headers, access: Access, asked: Asking) -> Response | None:
+    """What is missing in who asks. Raises Forbidden where somebody is known and may not."""
+    method, path, who = scope["method"], scope["path"], asked.who
+    needed = access.needed(method, path)
+    if not suffices(who.role, needed):
+        client = (scope.get("client") or ["unknown"])[0]
+        log.warning(
+            "A request was refused: its token does not suffice.",
+            extra=fields(method=method, path=path, client=client, token=who.name, wrong=asked.wrong),
         )
+        if who.role is not None:
+            raise Forbidden(
+                f"The token {who.name} has the role {who.role}: it may look, not change.",
+                remedy="Use a token of an operator.",
+            )
+        if access.login and method in SAFE and "text/html" in headers.get("accept", ""):
+            return RedirectResponse(f"{LOGIN}?next={quote(path, safe='/')}", status_code=303)
+        return _unknown(access, asked)
+    if method not in SAFE:
+        if asked.by_cookie and "origin" not in headers:
+            raise Forbidden(
+                "A change by a browser that is logged in must say which page makes it (Origin).",
+                remedy="A program sends its token as `Authorization: Bearer`, not as a cookie.",
+            )
+        if needed is not None:
+            log.info("A change was asked for.", extra=fields(method=method, path=path, by=_by(who)))
     return None
+
+
+def _unknown(access: Access, asked: Asking) -> JSONResponse:
+    remedy = "Send a token as `Authorization: Bearer`"
+    remedy += f", or log in at {LOGIN}." if access.login else "."
+    if not access.tokens.any:
+        remedy = "There is none yet: `serinus token create --role operator NAME`, or set API_TOKEN."
+    words = (
+        "The token that was sent is none of ours." if asked.wrong else "This takes a token from elsewhere."
+    )
+    return problem(
+        UNAUTHENTICATED, words, remedy=remedy, headers={"WWW-Authenticate": 'Bearer realm="serinus"'}
+    )
+
+
+def _by(who: Principal) -> str:
+    return who.name or ("this machine" if who.here else "nobody")
 
 
 def check_host(hosts: list[str], allowed: tuple[str, ...]) -> None:
     """Raises Forbidden unless there is one Host header with a loopback or allowed name."""
-    match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    if match is None:
+    name = host_name(hosts[0]) if len(hosts) == 1 else None
+    if name is None:
         raise Forbidden("The Host header is missing or malformed.")
-    name = match.group(1).lower().rstrip(".")
-    if _is_loopback_name(name) or any(_matches(name, pattern.lower()) for pattern in allowed):
-        return
-    raise Forbidden(f"The host name {name} is not served here.", remedy="Add it to ALLOWED_HOSTS.")
+    if not host_allowed(name, allowed):
+        raise Forbidden(f"The host name {name} is not served here.", remedy="Add it to ALLOWED_HOSTS.")
 
 
 def check_origin(headers: Headers, allowed: tuple[str, ...] = ()) -> None:
@@ -167,30 +214,6 @@ def check_origin(headers: Headers, allowed: tuple[str, ...] = ()) -> None:
         )
 
 
-def is_loopback(client: tuple[str, int] | list[object] | None) -> bool:
-    """Whether the peer's address is of this machine; an unknown peer is not."""
-    if not client:
-        return False
-    try:
-        address = ipaddress.ip_address(str(client[0]))
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
-
-
-def _is_loopback_name(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    return is_loopback((name.strip("[]"), 0))
-
-
-def _matches(name: str, pattern: str) -> bool:
-    if pattern.startswith("*."):
-        return name.endswith(pattern[1:])
-    return pattern in ("*", name)
-
-
 def _authority(origin: str) -> str | None:
     """`host:port` of an origin with the port of its scheme filled in; None where there is none (`null`)."""
     parts = urlsplit(origin)
@@ -201,24 +224,11 @@ def _authority(origin: str) -> str | None:
 
 def _plain_authority(host: str, origin: str) -> str:
     """`host:port` in lower case. Behind a proxy that ends TLS the origin's scheme tells the default port."""
-    match = _HOST.fullmatch(host)
+    match = HOST.fullmatch(host)
     if match is None:
         return ""
     port = match.group(2) or _DEFAULT_PORT.get(urlsplit(origin).scheme, "")
     return f"{match.group(1).lower()}:{port}"
-
-
-def _token_matches(headers: Headers, token: str) -> bool:
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    given = value.strip().encode("latin-1")  # the bytes as they came: Starlette decodes headers so
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given, validate=True).partition(b":")[2]
-        except binascii.Error:
-            return False
-    elif scheme.lower() != "bearer":
-        return False
-    return bool(token) and hmac.compare_digest(given, token.encode())
 
 
 class _BodyTooLarge(TooLarge):

@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 
 from serinus import __version__
 from serinus.api import errors, guards, oip_documents, oip_routes
+from serinus.api.access import HEALTH, Access, to_infer
 from serinus.api.admission import body_bytes
 from serinus.api.batch import Batch, draw, result_path
 from serinus.api.departure import for_as_long_as_asked
@@ -38,8 +39,9 @@ from serinus.api.model_status import model_status
 from serinus.api.reading import read_json
 from serinus.api.replica import Replica, stratum_of
 from serinus.api.schema import answers, answers_words, describe, json_response, takes, takes_form
+from serinus.api.tokens import Tokens
 from serinus.core.enums import Stratum
-from serinus.core.errors import InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
+from serinus.core.errors import Forbidden, InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
 from serinus.imagery.decode import Data
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE
@@ -76,11 +78,11 @@ _EXAMPLES = {
 }
 
 
-def build_app(replica: Replica) -> FastAPI:
+def build_app(replica: Replica, tokens: Tokens | None = None, *, trust_loopback: bool = True) -> FastAPI:
     """The app. Its lifespan starts the replica's loop (which loads the versions), if it does not run yet, and
     ends the workers.
 
-    `app.state.replica` holds the parts.
+    `app.state.replica` holds the parts. `tokens`: of who may send ground truth from beyond this machine.
     """
     settings = replica.settings
 
@@ -124,7 +126,8 @@ def build_app(replica: Replica) -> FastAPI:
                 "/feedback": min(_FEEDBACK_BYTES, settings.max_body_bytes),
             },
             limit_settings={"/batch_predict": "MAX_UPLOAD_MB", "/feedback": ""},
-            health_paths=frozenset({"/healthz", "/readyz", oip_routes.LIVE, oip_routes.READY}),
+            access=Access(needed=to_infer, tokens=tokens or Tokens(), trust_loopback=trust_loopback),
+            health_paths=HEALTH | {oip_routes.LIVE, oip_routes.READY},
         ),
         replica.new_id,
     )
@@ -203,6 +206,8 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
     )
     async def feedback(request: Request) -> Response:
         """Counts in the version's precision, recall and mAP on real traffic; newer truth replaces older."""
+        if not settings.take_feedback:
+            raise Forbidden("Ground truth is not taken here.", remedy="See TAKE_FEEDBACK.")
         truth = read_json(await request.body(), GroundTruth, what="ground truth", remedy=_GROUND_TRUTH_REMEDY)
 
         def keep() -> Taken:
@@ -342,6 +347,7 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         responses=answers_words("Text exposition.", "text/plain"),
     )
     def metrics() -> Response:
+        replica.metrics.ready.set(replica.is_ready)
         return Response(replica.metrics.text(), media_type=CONTENT_TYPE)
 
 

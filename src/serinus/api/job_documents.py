@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from serinus.api.documents import DatasetView, JobView, UploadView
+from serinus.api.data_documents import UnfinishedUpload
+from serinus.api.documents import JobView, UploadView
 from serinus.jobs.model import Point
 
 
@@ -38,6 +39,8 @@ class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[Point, ...]
     """Its curves; of many points a thousand, evenly."""
     confirmation: Confirmation | None = None
+    output: Any = None
+    """What came of it, by its kind; None before it is over."""
 
 
 class LogLines(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,16 +49,12 @@ class LogLines(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...]
 
 
-class DatasetsPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Data sets, newest first."""
-
-    datasets: tuple[DatasetView, ...]
-
-
 class UploadsPage(msgspec.Struct, frozen=True, kw_only=True):
-    """All uploads that are whole, newest first."""
+    """All uploads, newest first."""
 
     uploads: tuple[UploadView, ...]
+    unfinished: tuple[UnfinishedUpload, ...] = ()
+    """Those that wait for their rest, newest first."""
 
 
 class Uploaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -172,6 +172,7 @@ def _detail(deps: ControlDeps, job: str) -> JobDetail:
         spec=msgspec.to_builtins(record.spec),
         points=tuple(thinned(points)),
         confirmation=_confirmation(record),
+        output=msgspec.to_builtins(record.output),
     )
 
 

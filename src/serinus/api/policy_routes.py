@@ -14,6 +14,7 @@ from serinus.api.reading import read_command, read_json
 from serinus.api.schema import answers, answers_words, json_response, takes
 from serinus.control import policies, policy_document
 from serinus.core.errors import InvalidInput, Misconfigured, NotFound, Unavailable
+from serinus.observe.principal import acting
 from serinus.rollout.policy import Policy
 
 
@@ -100,7 +101,7 @@ def router(deps: ControlDeps) -> APIRouter:
     async def put(name: _Name, request: Request) -> Response:
         """Sets what a name means from now on; rollouts that were started keep theirs."""
         command = read_command(await request.body(), SetPolicyCommand)
-        actor = f"{command.actor.strip() or 'operator'} via ui"
+        actor = acting(command.actor)
 
         def write() -> PolicyPage:
             if command.document is None:

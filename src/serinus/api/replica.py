@@ -35,11 +35,12 @@ class Replica:
         self.settings = settings
         self.store = store
         self.new_id = new_id
-        self.metrics = Metrics()
+        self.metrics = Metrics({"models": store.root, "outputs": settings.outputs})
         self.counters = Counters(
             settings.slice_seconds, monotonic, deadline_seconds=settings.deadline_seconds
         )
         self.residency = Residency(store, settings, clock=clock)
+        self.metrics.waiting.set_function(lambda: self.residency.waiting)
         self.predictor = Predictor(self.residency, self.counters, self.metrics, settings, coin=coin)
         boot = new_id()[:12]
         self.recorder = Recorder(

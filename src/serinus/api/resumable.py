@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,17 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     """When it began, seconds since 1970-01-01 UTC."""
     checking: int | None = None
     """Offset to fall back to: a piece whose checksum is not known yet is being received."""
+
+
+class Unfinished(NamedTuple):
+    """An upload that waits for its rest."""
+
+    id: str
+    announced: Announced
+    offset: int
+    """Bytes that are here."""
+    expires: float
+    """When they are thrown away, seconds since 1970-01-01 UTC."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,12 +155,22 @@ class Resumables:
                 del self._receiving[upload_id]
 
     async def end(self, upload_id: str) -> None:
-        """Throws an unfinished upload away. Raises NotFound, and Conflict when it is whole."""
+        """Throws an unfinished upload away. Raises NotFound, also for one that is whole."""
         await self._interrupt(upload_id)
         found = await asyncio.to_thread(self._look, upload_id)
         if found.upload is not None:
-            raise Conflict("The upload is whole; it is not taken back here.")
+            raise _unknown(upload_id)
         await asyncio.to_thread(self._forget, upload_id)
+
+    def unfinished(self) -> list[Unfinished]:
+        """Those that wait for their rest, newest first."""
+        found = []
+        for path in self._root.glob("*.partial"):
+            with suppress(NotFound, FileNotFoundError):
+                announced = self._announced(path.stem)
+                offset = path.stat().st_size if announced.checking is None else announced.checking
+                found.append(Unfinished(path.stem, announced, offset, self._expires(path.stem)))
+        return sorted(found, key=lambda one: (-one.announced.time, one.id))
 
     def expire(self) -> int:
         """Throws away what nobody has added to for too long; gives how many uploads that were."""

@@ -9,17 +9,55 @@ from fastapi.responses import Response
 from serinus.api.board import datasets
 from serinus.api.compat_routes import upload_of
 from serinus.api.control_deps import ControlDeps
+from serinus.api.data_documents import Started, TrainersPage
 from serinus.api.errors import responses
 from serinus.api.job_documents import Preparing
 from serinus.api.schema import answers, json_response
+from serinus.api.trainers import Trainers
 from serinus.api.uploads import Uploads
-from serinus.core.errors import NotFound
-from serinus.jobs.model import BatchJob, EvaluateJob
+from serinus.core.errors import Conflict, NotFound, Unavailable
+from serinus.jobs.model import BatchJob, BrokenJob, EvaluateJob
+
+DOCUMENTS: list[type] = [TrainersPage]
 
 
-def router(deps: ControlDeps, uploads: Uploads) -> APIRouter:
+def router(deps: ControlDeps, uploads: Uploads, trainers: Trainers) -> APIRouter:
     """The routes beside those that the documents promise."""
     routes = APIRouter()
+
+    @routes.get(
+        "/api/trainers",
+        tags=["Data and training"],
+        responses=answers(TrainersPage, "The trainers") | responses(Unavailable),
+    )
+    async def all_trainers() -> Response:
+        """Who can train here, each with the licence of what it runs. The first answer takes seconds."""
+        found = await trainers.all()
+        return json_response(TrainersPage(trainers=found, default=deps.settings.trainer))
+
+    @routes.post(
+        "/api/versions/broken",
+        status_code=202,
+        tags=["Data and training"],
+        responses=answers(Started, "Queued", status=202) | responses(Conflict),
+    )
+    async def broken(
+        actor: Annotated[str, Form(max_length=80, description="Who wants it; for the history")] = "",
+    ) -> Response:
+        """Publishes a version that is broken on purpose, as a job, to see it rolled back.
+
+        It is the current version, right on square pictures and failing on others; the job sends both as users
+        would, until it is decided. What it fails is answered by current.
+        """
+        if (await to_thread(deps.store.state)).current is None:
+            raise Conflict(
+                "There is no current version to break.", remedy="Start `serinus up`, or train one."
+            )
+        spec = BrokenJob(actor=f"{actor.strip() or 'operator'} via ui")
+        job = await to_thread(deps.jobs.submit, spec)
+        return json_response(
+            Started(message=f"Publishing a broken version; follow it as job {job}.", job=job), status=202
+        )
 
     @routes.post(
         "/trigger-batch",

@@ -9,16 +9,21 @@ import binascii
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
+from serinus.api.control_deps import ControlDeps
+from serinus.api.data_documents import UnfinishedUpload
 from serinus.api.documents import UploadView
 from serinus.api.errors import Kind, kind_of, problem, problem_of, responses
 from serinus.api.job_documents import UploadsPage
 from serinus.api.resumable import ALGORITHMS, Checksum, Resumables, Standing, WrongChecksum
 from serinus.api.schema import answers, json_response
-from serinus.api.uploads import Uploads
+from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import Conflict, InvalidInput, NotFound, SerinusError, Unavailable, VolumeFull
+from serinus.data.browsing import by_archive
+from serinus.jobs.local import LocalJobs
 
 DOCUMENTS: list[type] = [UploadsPage]
 
@@ -52,18 +57,14 @@ _INSTEAD = ("Tus-Resumable", "Upload-Offset", "X-HTTP-Method-Override")
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def router(resumables: Resumables, uploads: Uploads) -> APIRouter:
+def router(resumables: Resumables, uploads: Uploads, deps: ControlDeps) -> APIRouter:
     """The routes under `/api/uploads`."""
     routes = APIRouter(prefix=PATH, tags=["Data and training"])
 
     @routes.get("", responses=answers(UploadsPage, "All uploads, newest first"))
     async def all_uploads() -> Response:
-        """The archives that are there, whole."""
-        found = await to_thread(uploads.list)
-        views = (
-            UploadView(id=one.id, name=one.name, size=one.size, time=one.time) for one in reversed(found)
-        )
-        return json_response(UploadsPage(uploads=tuple(views)))
+        """The archives that are there, and the uploads that wait for their rest."""
+        return json_response(await to_thread(_page, resumables, uploads, deps.settings.data_dir))
 
     @routes.options("", status_code=204, responses={204: _NO_BODY})
     async def options() -> Response:
@@ -104,7 +105,12 @@ def router(resumables: Resumables, uploads: Uploads) -> APIRouter:
         return _answer(standing, 204, {})
 
     async def end(request: Request) -> Response:
-        await resumables.end(request.path_params["upload"])
+        wanted = request.path_params["upload"]
+        whole = next((one for one in await to_thread(uploads.list) if one.id == wanted), None)
+        if whole is None:
+            await resumables.end(wanted)
+        else:
+            await to_thread(_remove, uploads, whole, deps.jobs)
         return Response(status_code=204, headers=_HEADERS)
 
     overridden = {"PATCH": add, "DELETE": end, "HEAD": look}
@@ -145,9 +151,39 @@ def router(resumables: Resumables, uploads: Uploads) -> APIRouter:
         "Adds a piece (application/offset+octet-stream); the last one makes the upload whole (tus)",
         204,
     )
-    route("DELETE", "/{upload}", end, "Throws an unfinished upload away (tus)", 204)
+    route("DELETE", "/{upload}", end, "Takes an upload away, whole or not (tus)", 204)
     route("POST", "/{upload}", instead, "PATCH or DELETE, for clients that can only POST (tus)", 204)
     return routes
+
+
+def _page(resumables: Resumables, uploads: Uploads, data_dir: Path) -> UploadsPage:
+    made = by_archive(data_dir / "datasets")
+    whole = (
+        UploadView(id=one.id, name=one.name, size=one.size, time=one.time, dataset=made.get(one.sha256, ""))
+        for one in reversed(uploads.list())
+    )
+    rest = (
+        UnfinishedUpload(
+            id=one.id,
+            name=one.announced.name,
+            offset=one.offset,
+            length=one.announced.length,
+            expires=one.expires,
+        )
+        for one in resumables.unfinished()
+    )
+    return UploadsPage(uploads=tuple(whole), unfinished=tuple(rest))
+
+
+def _remove(uploads: Uploads, upload: Upload, jobs: LocalJobs) -> None:
+    """Raises Conflict while a job needs it."""
+    path = str(uploads.path(upload).absolute())
+    for job in jobs.list():
+        if job.active and path in (getattr(job.spec, name, "") for name in ("upload", "archive")):
+            raise Conflict(
+                f"{upload.name or upload.id} is needed by {job.id}.", remedy="Wait for its end, or cancel it."
+            )
+    uploads.remove(upload)
 
 
 async def _obeying(request: Request, endpoint: _Endpoint) -> Response:

@@ -80,6 +80,13 @@ class Uploads:
                 return upload
         raise NotFound(f"There is no upload {wanted[:200]!r}.", remedy="POST /upload-dataset first.")
 
+    def remove(self, upload: Upload) -> None:
+        """Takes an upload away; an equal one under another id keeps its file."""
+        # The archive first: an upload exists as long as that does.
+        self.path(upload).unlink(missing_ok=True)
+        for left in (f"{upload.id}.json", f"{upload.id}.upload"):
+            (self.root / left).unlink(missing_ok=True)
+
     async def receive(self, content_type: str, body: AsyncIterator[bytes]) -> Upload:
         """Takes a multipart form's part `file` as a stream.
 

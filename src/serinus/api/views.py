@@ -18,6 +18,9 @@ from serinus.core.ids import Digest, Version
 from serinus.jobs.model import (
     BatchJob,
     BatchOutput,
+    BrokenJob,
+    BrokenOutput,
+    DemoJob,
     EvaluateJob,
     EvaluateOutput,
     JobRecord,
@@ -191,6 +194,10 @@ def _title(record: JobRecord) -> str:
         return f"Evaluation of version {spec.version} on {spec.dataset}"
     if isinstance(spec, BatchJob):
         return f"Batch {spec.name}".strip()
+    if isinstance(spec, DemoJob):
+        return f"Demo data, {spec.pairs} pairs"
+    if isinstance(spec, BrokenJob):
+        return "Broken version"
     note = f": {spec.note}" if spec.note else ""
     return f"Training, {spec.epochs} epoch{'' if spec.epochs == 1 else 's'}{note}"
 
@@ -198,18 +205,21 @@ def _title(record: JobRecord) -> str:
 def _outcome(record: JobRecord) -> str:
     match record.output:
         case PrepareOutput(dataset="") as output:
-            return f"{output.pairs_usable} of {output.pairs_found} pairs are usable."
+            words = f"{output.pairs_usable} of {output.pairs_found} pairs are usable."
         case PrepareOutput() as output:
             pairs = sum(output.splits.values())
-            return f"Data set {output.dataset}: {pairs} pairs, {output.total_polygons} buildings."
+            words = f"Data set {output.dataset}: {pairs} pairs, {output.total_polygons} buildings."
         case EvaluateOutput() as output:
-            return f"mAP50 {output.metrics.get('map50', 0.0):.3f} on {output.dataset}, {output.split}."
+            words = f"mAP50 {output.metrics.get('map50', 0.0):.3f} on {output.dataset}, {output.split}."
         case BatchOutput() as output:
-            return f"{output.pairs} pairs, {output.failed} of them failed."
+            words = f"{output.pairs} pairs, {output.failed} of them failed."
+        case BrokenOutput() as output:
+            words = output.outcome
         case TrainOutput() as output:
             score = output.best_metrics.get("map50")
-            return f"Published version {output.version}" + (
+            words = f"Published version {output.version}" + (
                 f", mAP50 {score:.3f}." if score is not None else "."
             )
         case _:
-            return ""
+            words = ""
+    return words

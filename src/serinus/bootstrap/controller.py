@@ -28,6 +28,16 @@ def _tell(event: Event) -> None:
     log.log(level, "#%d %s", event.seq, event.reason, extra=logs.fields(kind=kind))
 
 
+def _alive(settings: Settings) -> None:
+    """Says to a liveness probe that the loop turns."""
+    if settings.sign_of_life is None:
+        return
+    try:
+        settings.sign_of_life.touch()
+    except OSError as error:  # decisions do not depend on it; the probe says the rest
+        log.warning("SIGN_OF_LIFE cannot be written: %s", error)
+
+
 def _has_base(store: Store, settings: Settings) -> bool:
     """Whether a first version is there; False while the store is away (which is in the log)."""
     try:
@@ -71,6 +81,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
     trust = signing.trust(settings)
     trust.keys()  # a key that cannot be read is said now, not at the first version
     while not _has_base(store, settings):
+        _alive(settings)
         if stop.wait(_LOOK_SECONDS):
             return
     _warn_of_current(store, trust)
@@ -98,6 +109,6 @@ def run(settings: Settings, parent: int | None = None) -> None:
     )
     if leadership is not None:
         leadership.start()
-    controller.run(stop)
+    controller.run(stop, lambda: _alive(settings))
     if leadership is not None:
         leadership.stop()

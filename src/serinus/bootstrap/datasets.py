@@ -44,7 +44,11 @@ def reporting(job: Path | None) -> Iterator[JobReporter | None]:
     reporter = None if job is None else JobReporter(job, clock=edge.now)
     try:
         yield reporter
-    except (Cancelled, KeyboardInterrupt):
+    except Cancelled as error:
+        if reporter:
+            reporter.cancel(str(error))
+        raise
+    except KeyboardInterrupt:
         if reporter:
             reporter.cancel()
         raise
@@ -79,7 +83,7 @@ def prepare(
 
         def moved(at: At) -> None:
             if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The import was cancelled.")
+                raise Cancelled("The import was cancelled; nothing half-done was kept.")
             progress(at.fraction, 1.0, at.words)
             if reporter:
                 reporter.progress(0.98 * at.fraction, at.words, step=at.pairs, steps=at.of)

@@ -157,7 +157,7 @@ def evaluate_as_job(
 
         def moved(done: float, total: float, words: str) -> None:
             if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The evaluation was cancelled.")
+                raise Cancelled("The evaluation was cancelled; nothing was kept.")
             progress(done, total, words)
             if reporter:
                 fraction = 0.95 * done / max(total, 1)

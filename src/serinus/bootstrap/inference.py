@@ -12,6 +12,7 @@ from serinus.bootstrap import edge, machine
 from serinus.bootstrap.device import device_of
 from serinus.bootstrap.process import die_with_parent, freeze_objects, keep_freed_memory
 from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.tokens import known_tokens
 from serinus.bootstrap.wiring import ensure_base, open_for_loop, open_store
 from serinus.core.enums import Device
 from serinus.core.errors import Unavailable
@@ -52,6 +53,7 @@ def _replica(settings: Settings, store: Store, device: Device) -> Replica:
             max_pixels_held=int(settings.max_held_mp * MEGABYTE),
             max_upload_bytes=int(settings.max_upload_mb * MEGABYTE),
             allowed_hosts=settings.allowed_hosts,
+            take_feedback=settings.take_feedback,
         ),
         store,
         clock=edge.now,
@@ -73,6 +75,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
     keep_freed_memory()
     logs.setup(format=settings.log_format, level=settings.log_level)
     device = device_of(settings)
+    tokens = known_tokens(settings)
     store = open_for_loop(settings)
     try:
         ensure_base(store, settings)
@@ -84,7 +87,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
     from serinus.api.inference_app import build_app
     from serinus.bootstrap.server import serve
 
-    app = build_app(replica)
+    app = build_app(replica, tokens, trust_loopback=settings.trust_loopback)
     freeze_objects()
     serve(
         app,

@@ -93,6 +93,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whose address a header names is not whose the connection is: see api.access
         http=Connection,
         backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=_IDLE_SECONDS,

@@ -93,10 +93,26 @@ class Settings(BaseSettings):
     """Where the dashboard and the controller's probes find the inference service.
     Default: http://127.0.0.1:INFER_PORT."""
     allowed_hosts: Names = ()
-    """Host names, beside loopback ones, that requests may name; separated by commas."""
+    """Host names, beside loopback ones, that requests may name; separated by commas: names (of an Ingress, of
+    a Service), `*.example.org` for all below it, addresses of nodes, networks of them (`192.168.49.0/24`)."""
+    tokens_file: Path | None = None
+    """Tokens of who may change things from beyond loopback, as hashes with a name and a role each: the file
+    that `serinus token` writes, or a mounted Secret. Read again when it changes. Default: DATA_DIR/tokens."""
     api_token: SecretStr | None = None
-    """Whoever changes something from beyond loopback must send it as `Authorization: Bearer`. Without one,
-    such changes are refused."""
+    """One token of an operator beside those of TOKENS_FILE. For `serinus rollout ... --server`: the token
+    to send. With neither, changes from beyond loopback are refused."""
+    anonymous_read: bool = True
+    """Whether the dashboard and its API may be read from beyond loopback without a token; false: that takes
+    a token of a viewer, too. Health, metrics and predictions of the inference service never take one."""
+    trust_loopback: bool = True
+    """Whether who connects from this machine's loopback address may do everything without a token. Set it to
+    false where something on this machine passes on requests of others: a reverse proxy, a sidecar of a
+    service mesh, the port forwarding of a rootless container."""
+    take_feedback: bool = True
+    """Whether the inference service takes ground truth (POST /feedback), the only thing that can be changed
+    there."""
+    server_url: str = ""
+    """Dashboard that `serinus rollout` sends decisions to, instead of writing to the store itself."""
 
     # Signatures
     signing_key: Path | None = None
@@ -146,6 +162,8 @@ class Settings(BaseSettings):
     # Intervals
     tick_seconds: Seconds = 1.0
     """How often the controller looks, seconds."""
+    sign_of_life: Path | None = None
+    """File that the controller touches each time it has looked, for a liveness probe. Default: none."""
     poll_seconds: Seconds = 0.5
     """How often a replica reads the journal, seconds."""
     slice_seconds: Seconds = 1.0
@@ -256,8 +274,13 @@ class Settings(BaseSettings):
         return (self.infer_url or f"http://127.0.0.1:{self.infer_port}").rstrip("/")
 
     @property
+    def tokens(self) -> Path:
+        """The file with the hashes of tokens; it may be missing."""
+        return self.tokens_file or self.data_dir / "tokens"
+
+    @property
     def token(self) -> str:
-        """The control token; empty when there is none."""
+        """The operator's token; empty when there is none."""
         return self.api_token.get_secret_value() if self.api_token else ""
 
     @property

@@ -88,7 +88,7 @@ def train_and_publish(
 
         def importing(at: At) -> None:
             if cancelled():
-                raise Cancelled("The training was cancelled.")
+                raise Cancelled("The training was cancelled; nothing was published.")
             progress(at.fraction, 1.0, at.words)
             if reporter:
                 reporter.progress(0.0, f"importing: {at.words}")

@@ -10,6 +10,7 @@ from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
+from serinus.bootstrap.tokens import known_tokens
 from serinus.bootstrap.wiring import open_cluster_queue, open_for_loop, open_jobs
 from serinus.observe import logs
 from serinus.ui.pages import Defaults, install_pages
@@ -36,15 +37,24 @@ def build(settings: Settings) -> FastAPI:
             uploads_keep_seconds=settings.uploads_keep_days * 24 * 3600,
             max_predict_bytes=int(settings.max_body_mb * MEGABYTE),
             allowed_hosts=settings.allowed_hosts,
-            token=settings.token,
+            tokens=known_tokens(settings),
+            anonymous_read=settings.anonymous_read,
+            trust_loopback=settings.trust_loopback,
             poll_seconds=settings.poll_seconds,
         ),
         clock=edge.now,
         new_id=edge.new_id,
         simulate=(sys.executable, "-m", "serinus", "simulate"),
+        trainers=(sys.executable, "-m", "serinus", "trainers", "list", "--json"),
     )
     app = build_control_app(deps)
-    install_pages(app, app.state.board, Defaults(epochs=settings.epochs, batch=settings.batch))
+    defaults = Defaults(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        img_size=settings.img_size,
+        trainer=settings.trainer,
+    )
+    install_pages(app, app.state.board, defaults)
     return app
 
 

@@ -26,6 +26,7 @@ from serinus.cli import (
     rollout,
     simulate,
     store,
+    tokens,
     train,
     trainers,
     versions,
@@ -53,6 +54,7 @@ app.command(evaluate.evaluate)
 app.command(evaluate.compare)
 app.command(trainers.app, name="trainers")
 app.command(versions.publish)
+app.command(versions.publish_broken)
 app.command(versions.app, name="versions")
 app.command(lineage.lineage)
 app.command(imports.app, name="import")
@@ -63,6 +65,7 @@ app.command(golden.app, name="golden")
 app.command(feedback.app, name="feedback")
 app.command(disagreements.app, name="disagreements")
 app.command(keys.app, name="keys")
+app.command(tokens.app, name="token")
 app.command(jobs.app, name="jobs")
 app.command(replay.replay)
 app.command(simulate.simulate)

@@ -57,6 +57,30 @@ def synth(
     emit({"path": str(out), "pairs": pairs}, output, lambda _: say(f"Wrote {pairs} pairs to {out}."))
 
 
+@app.command
+def demo(
+    *, pairs: int = 150, seed: int = 7, job: Job = None, where: Where = HERE, output: Output = PEOPLE
+) -> None:
+    """Load the demo data: synthetic pairs of a hurricane and a wildfire, imported as a data set.
+
+    Parameters
+    ----------
+    pairs
+        How many pairs of pictures; three of five show the hurricane.
+    seed
+        Another seed gives other places.
+    """
+    from serinus.bootstrap.demo_data import load
+
+    with progress("demo data") as move:
+        dataset = load(where.settings(), pairs=pairs, seed=seed, job=job, progress=move)
+    emit(
+        dataset.report,
+        output,
+        lambda _: say(f"Data set {dataset.id}. `serinus train --data {dataset.id}` trains on it."),
+    )
+
+
 @app.command(name="import")
 def import_(
     archive: Path,

@@ -26,6 +26,25 @@ class Where:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Server:
+    """Which dashboard is told, where the store cannot be reached from here."""
+
+    server: str = ""
+    """Address of a dashboard that takes the decision with the token in API_TOKEN (default: SERVER_URL; empty:
+    it is written to the store)."""
+    token_file: Path | None = None
+    """File with the token, in place of API_TOKEN."""
+
+    def address(self, settings: Settings) -> str:
+        return self.server or settings.server_url
+
+    def token(self, settings: Settings) -> str:
+        """Raises OSError for a file that cannot be read."""
+        return self.token_file.read_text().strip() if self.token_file else settings.token
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Output:
     """How results are printed."""
 
@@ -40,4 +59,5 @@ class Output:
 
 
 HERE = Where()
+FROM_HERE = Server()
 PEOPLE = Output()

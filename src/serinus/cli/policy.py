@@ -145,3 +145,15 @@ def chosen(store: "Callable[[], Store]", settings: "Settings", name_or_file: str
     if path.suffix in (".yaml", ".yml", ".json"):
         return read_file(path)
     return named(store(), name_or_file, settings.default_policy)
+
+
+def in_a_command(name_or_file: str) -> dict[str, object]:
+    """The policy in that file, or of that name, as the control API takes it."""
+    from serinus.control.policy_document import read_file
+
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        return {"name": name_or_file}
+    document = msgspec.to_builtins(read_file(path))
+    document.pop("share" if document["steps"] else "steps")  # a document has one of them
+    return {"document": document, "name": document["name"]}

@@ -2,6 +2,7 @@
 
 import getpass
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,8 @@ from rich.console import Console
 
 from serinus.cli.exits import OF_PHASE, Exit
 from serinus.cli.golden_table import golden_table
-from serinus.cli.options import HERE, PEOPLE, Output, Where
-from serinus.cli.policy import chosen
+from serinus.cli.options import FROM_HERE, HERE, PEOPLE, Output, Server, Where
+from serinus.cli.policy import chosen, in_a_command
 from serinus.cli.show import NO_JOURNAL, emit, say, table, when
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def promote(
     expect: Expect = None,
     confirm: bool = False,
     where: Where = HERE,
+    server: Server = FROM_HERE,
     output: Output = PEOPLE,
 ) -> None:
     """Make the canary current now.
@@ -94,39 +96,71 @@ def promote(
     """
     from serinus.bootstrap.signing import trust
 
-    _act("promote", where, output, reason, expect, confirm=confirm, trust=trust(where.settings()))
+    decision = _Decision("promote", where, server, output, reason, expect)
+    if not decision.sent("promote", confirm=confirm):
+        decision.written(confirm=confirm, trust=trust(where.settings()))
 
 
 @app.command
 def rollback(
-    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    server: Server = FROM_HERE,
+    output: Output = PEOPLE,
 ) -> None:
     """End the rollout; current keeps all traffic."""
-    _act("rollback", where, output, reason, expect)
+    decision = _Decision("rollback", where, server, output, reason, expect)
+    if not decision.sent("rollback"):
+        decision.written()
 
 
 @app.command
-def undo(*, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE) -> None:
+def undo(
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    server: Server = FROM_HERE,
+    output: Output = PEOPLE,
+) -> None:
     """Bring the previous current version back."""
     from serinus.bootstrap.signing import trust
 
-    _act("undo", where, output, reason, expect, trust=trust(where.settings()))
+    decision = _Decision("undo", where, server, output, reason, expect)
+    if not decision.sent("undo"):
+        decision.written(trust=trust(where.settings()))
 
 
 @app.command
 def pause(
-    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    server: Server = FROM_HERE,
+    output: Output = PEOPLE,
 ) -> None:
     """Freeze the window's clock and promotion; rollback stays armed."""
-    _act("pause", where, output, reason, expect)
+    decision = _Decision("pause", where, server, output, reason, expect)
+    if not decision.sent("pause"):
+        decision.written()
 
 
 @app.command
 def resume(
-    *, reason: Reason = "", expect: Expect = None, where: Where = HERE, output: Output = PEOPLE
+    *,
+    reason: Reason = "",
+    expect: Expect = None,
+    where: Where = HERE,
+    server: Server = FROM_HERE,
+    output: Output = PEOPLE,
 ) -> None:
     """End a pause or a hold."""
-    _act("resume", where, output, reason, expect)
+    decision = _Decision("resume", where, server, output, reason, expect)
+    if not decision.sent("resume"):
+        decision.written()
 
 
 @app.command
@@ -138,6 +172,7 @@ def start(
     reason: Reason = "",
     expect: Expect = None,
     where: Where = HERE,
+    server: Server = FROM_HERE,
     output: Output = PEOPLE,
 ) -> None:
     """Start a rollout of a version that is already there; it takes the place of an active one.
@@ -152,15 +187,12 @@ def start(
     from serinus.core.ids import Version
 
     settings = where.settings()
-    _act(
-        "start",
-        where,
-        output,
-        reason,
-        expect,
-        version=Version(version),
-        policy=lambda store: chosen(lambda: store, settings, policy or settings.policy),
-    )
+    decision = _Decision("start", where, server, output, reason, expect)
+    if not decision.sent("start", version=version, policy=policy):
+        decision.written(
+            version=Version(version),
+            policy=lambda store: chosen(lambda: store, settings, policy or settings.policy),
+        )
 
 
 @app.command(name="policy")
@@ -171,6 +203,7 @@ def policy_(
     reason: Reason = "",
     expect: Expect = None,
     where: Where = HERE,
+    server: Server = FROM_HERE,
     output: Output = PEOPLE,
 ) -> None:
     """Let the active rollout obey another policy from now on.
@@ -185,14 +218,9 @@ def policy_(
         Name of the policy, or a YAML or JSON file with one.
     """
     settings = where.settings()
-    _act(
-        "change_policy",
-        where,
-        output,
-        reason,
-        expect,
-        policy=lambda store: chosen(lambda: store, settings, name_or_file),
-    )
+    decision = _Decision("change_policy", where, server, output, reason, expect)
+    if not decision.sent("policy", **in_a_command(name_or_file)):
+        decision.written(policy=lambda store: chosen(lambda: store, settings, name_or_file))
 
 
 @app.command
@@ -203,6 +231,7 @@ def share(
     reason: Reason = "",
     expect: Expect = None,
     where: Where = HERE,
+    server: Server = FROM_HERE,
     output: Output = PEOPLE,
 ) -> None:
     """Give the canary another share of the requests from now on; the evidence goes on.
@@ -212,18 +241,46 @@ def share(
     share
         Above 0 and at most 1. It takes the place of the policy's steps, where it has some.
     """
-    _act("change_share", where, output, reason, expect, share=share)
+    decision = _Decision("change_share", where, server, output, reason, expect)
+    if not decision.sent("share", share=share):
+        decision.written(share=share)
 
 
-def _act(name: str, where: Where, output: Output, reason: str, expect: int | None, **more: Any) -> None:
-    from serinus.bootstrap.wiring import open_store
-    from serinus.control import commands
+@dataclass(frozen=True)
+class _Decision:
+    """A decision on its way: to a dashboard elsewhere, or into the store."""
 
-    store = open_store(where.settings())
-    if "policy" in more:
-        more["policy"] = more["policy"](store)
-    event = getattr(commands, name)(store, actor=_actor(), reason=reason, expect=expect, **more)
-    emit(event, output, lambda _: say(f"#{event.seq} {event.reason}"))
+    name: str
+    """Of the function in `control.commands`."""
+    where: Where
+    server: Server
+    output: Output
+    reason: str
+    expect: int | None
+
+    def sent(self, action: str, **more: Any) -> bool:
+        """Whether a dashboard was to be told; then it was."""
+        from serinus.bootstrap.remote import decide
+
+        settings = self.where.settings()
+        address = self.server.address(settings)
+        if not address:
+            return False
+        said = {"reason": self.reason or "by hand", "expect": self.expect, "actor": getpass.getuser()}
+        reply = decide(address, self.server.token(settings), action, {**said, **more})
+        emit(reply, self.output, lambda _: say(f"#{reply['seq']} {reply['entry']['what']}."))
+        return True
+
+    def written(self, **more: Any) -> None:
+        from serinus.bootstrap.wiring import open_store
+        from serinus.control import commands
+
+        store = open_store(self.where.settings())
+        if "policy" in more:
+            more["policy"] = more["policy"](store)
+        decide = getattr(commands, self.name)
+        event = decide(store, actor=_actor(), reason=self.reason, expect=self.expect, **more)
+        emit(event, self.output, lambda _: say(f"#{event.seq} {event.reason}"))
 
 
 @app.command

@@ -2,11 +2,12 @@
 
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
+from serinus.cli.data import Job
 from serinus.cli.golden_table import golden_table
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import NO_JOURNAL, emit, megabytes, progress, say, table, when
@@ -76,6 +77,26 @@ def publish(
     show_views(store)
     record = store.state().versions[version]
     emit(record, output, lambda _: say(f"Published version {version} ({record.digest[:12]})."))
+
+
+def publish_broken(
+    *,
+    actor: Annotated[str, Parameter(show=False)] = "",
+    job: Job = None,
+    where: Where = HERE,
+    output: Output = PEOPLE,
+) -> None:
+    """Publish a version that is broken on purpose, to see it rolled back.
+
+    It is the current version with a mistake in its export: right on square pictures, an error on all others.
+    Pictures of both kinds are sent as users would until it is decided. Nobody goes without an answer: what
+    the canary fails is answered by current.
+    """
+    from serinus.bootstrap.broken_version import publish_broken as run
+
+    with progress("broken version") as move:
+        done = run(where.settings(), actor=actor or f"{getpass.getuser()} via cli", job=job, progress=move)
+    emit(done, output, lambda _: say(done.outcome))
 
 
 @app.command(name="list")

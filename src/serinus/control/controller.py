@@ -104,10 +104,12 @@ class Controller:
         """Passed its checks and is being loaded by the replicas."""
         self._trouble = ""
 
-    def run(self, stop: threading.Event) -> None:
-        """Ticks until `stop` is set, then lets go of probes, verification and imports."""
+    def run(self, stop: threading.Event, turned: Callable[[], None]) -> None:
+        """Ticks until `stop` is set, then lets go of probes, verification and imports. `turned` is called
+        after each tick, also one in vain."""
         while not stop.is_set():
             self.tick()
+            turned()
             stop.wait(self._settings.tick_seconds)
         self.close()
 

@@ -90,6 +90,15 @@ class ReasonCode(StrEnum):
     INITIAL = "initial"
 
 
+class Role(StrEnum):
+    """What whoever brings a token may do."""
+
+    VIEWER = "viewer"
+    """Look, and ask for predictions."""
+    OPERATOR = "operator"
+    """Change things, too."""
+
+
 class ShadowDrop(StrEnum):
     """Why a picture that was to be asked of both versions was not."""
 
@@ -151,6 +160,10 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     BATCH = "batch"
+    DEMO = "demo"
+    """Makes the demo data and imports it."""
+    BROKEN = "broken"
+    """Publishes a version that is broken on purpose, and sends it the pictures that show it."""
 
 
 class JobState(StrEnum):

@@ -33,9 +33,16 @@ class SerinusError(Exception):
 
 
 class InvalidInput(SerinusError):
-    """The caller's input is wrong: not an image, a bad archive, a bad value."""
+    """The caller's input is wrong: not an image, a bad archive, a bad value.
+
+    `field` names the field of a form that it is about; empty where that is not one.
+    """
 
     fault = Fault.CALLER
+
+    def __init__(self, message: str, *, remedy: str = "", field: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.field = field
 
 
 class TooLarge(InvalidInput):
@@ -55,7 +62,7 @@ class Conflict(SerinusError):
 
 
 class Forbidden(SerinusError):
-    """A foreign origin or host, or a change from beyond loopback without a token."""
+    """A foreign origin or host, or a change with a token that may only look."""
 
     fault = Fault.CALLER
 

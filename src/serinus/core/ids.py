@@ -17,3 +17,7 @@ NewId: TypeAlias = Callable[[], str]
 
 Coin: TypeAlias = Callable[[], float]
 """Gives a uniform random number in [0, 1)."""
+
+INSIDE = "inside"
+"""What stands in place of a peer's address when a process asks its own HTTP app. A server only ever puts an
+address there, so nobody else can be taken for it."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from serinus.core.errors import InvalidInput, TooLarge
 from serinus.imagery.raster import cv2
+from serinus.imagery.stored_png import stored
 
 Data: TypeAlias = bytes | memoryview
 """A picture's file."""
@@ -50,6 +51,7 @@ def decode_measured(data: Data, header: Header) -> NDArray[np.uint8]:
         raise InvalidInput(f"The {name} picture is truncated: its end is missing.", remedy=_TRUNCATED)
     try:
         direct = _is_plain_rgb(name, data)
+        data = stored(data) if name == "PNG" else data
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _STRAIGHT if direct else cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise InvalidInput(f"The {name} picture cannot be decoded.", remedy=_TRUNCATED) from error

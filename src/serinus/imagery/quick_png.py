@@ -1,6 +1,6 @@
-"""PNG of pictures that are only looked at, in less than half the time where `isal` is there (extra `fast`).
+"""PNG of pictures that are only looked at, in less than half the time by ISA-L.
 
-Without it OpenCV writes them. The pixels are the same either way, the bytes are not.
+Where it cannot be installed OpenCV writes them. The pixels are the same either way, the bytes are not.
 """
 
 import zlib

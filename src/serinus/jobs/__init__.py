@@ -5,6 +5,9 @@ from serinus.jobs.local import LocalJobs, Needs
 from serinus.jobs.model import (
     BatchJob,
     BatchOutput,
+    BrokenJob,
+    BrokenOutput,
+    DemoJob,
     EvaluateJob,
     EvaluateOutput,
     JobRecord,
@@ -22,6 +25,9 @@ from serinus.jobs.report import JobReporter
 __all__ = [
     "BatchJob",
     "BatchOutput",
+    "BrokenJob",
+    "BrokenOutput",
+    "DemoJob",
     "EvaluateJob",
     "EvaluateOutput",
     "JobRecord",

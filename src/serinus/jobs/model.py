@@ -66,12 +66,29 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """What the archive is called, for people."""
 
 
-JobSpec: TypeAlias = PrepareJob | TrainJob | EvaluateJob | BatchJob
+class DemoJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="demo"):
+    """Make the demo data and import it."""
+
+    pairs: int = 150
+    seed: int = 7
+    """Another seed gives other places."""
+
+
+class BrokenJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="broken"):
+    """Publish a version that is broken on purpose, and send the pictures that show it until it is decided."""
+
+    actor: str = "operator"
+    """Who wants it, for the history."""
+
+
+JobSpec: TypeAlias = PrepareJob | TrainJob | EvaluateJob | BatchJob | DemoJob | BrokenJob
 _KINDS: dict[type, JobKind] = {
     PrepareJob: JobKind.PREPARE,
     TrainJob: JobKind.TRAIN,
     EvaluateJob: JobKind.EVALUATE,
     BatchJob: JobKind.BATCH,
+    DemoJob: JobKind.DEMO,
+    BrokenJob: JobKind.BROKEN,
 }
 
 
@@ -145,7 +162,19 @@ class BatchOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """Pairs without a result; the result's errors.csv says why."""
 
 
-Output: TypeAlias = PrepareOutput | TrainOutput | EvaluateOutput | BatchOutput
+class BrokenOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="broken"):
+    version: int
+    sent: int
+    """Pictures that were sent as users would, while it was the canary."""
+    fallbacks: int
+    """Of these: answered by current, since the version failed."""
+    failed: int
+    """Of these: without an answer."""
+    outcome: str
+    """What was decided, in words."""
+
+
+Output: TypeAlias = PrepareOutput | TrainOutput | EvaluateOutput | BatchOutput | BrokenOutput
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

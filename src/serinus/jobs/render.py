@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serinus.jobs.model import BatchJob, EvaluateJob, JobSpec, PrepareJob
+from serinus.jobs.model import BatchJob, BrokenJob, DemoJob, EvaluateJob, JobSpec, PrepareJob
 
 
 class Command(NamedTuple):
@@ -34,6 +34,11 @@ def render(spec: JobSpec, job: Path) -> Command:
     if isinstance(spec, EvaluateJob):
         argv = ["evaluate", str(spec.version), f"--data={spec.dataset}", f"--split={spec.split}"]
         return Command((*argv, "--out", str(job / EVALUATION), "--job", str(job)), dict(_ENV))
+    if isinstance(spec, DemoJob):
+        argv = ["data", "demo", "--pairs", str(spec.pairs), "--seed", str(spec.seed), "--job", str(job)]
+        return Command(tuple(argv), dict(_ENV))
+    if isinstance(spec, BrokenJob):
+        return Command(("publish-broken", f"--actor={spec.actor}", "--job", str(job)), dict(_ENV))
     argv = ["train", "--data", spec.dataset or NEWEST]
     if spec.upload:
         argv += ["--upload", spec.upload]

@@ -95,8 +95,8 @@ class JobReporter:
             reason=str(error) if isinstance(error, SerinusError) else f"{type(error).__name__}: {error}",
         )
 
-    def cancel(self) -> None:
-        self._end(JobState.CANCELLED, reason="Cancelled; nothing half-done was kept.")
+    def cancel(self, reason: str = "Cancelled; nothing half-done was kept.") -> None:
+        self._end(JobState.CANCELLED, reason=reason)
 
     def _end(self, state: JobState, *, reason: str = "", output: Output | None = None) -> None:
         self._folder.put_result(Result(state=state, time=self._clock(), reason=reason, output=output))

@@ -4,6 +4,9 @@
 """
 
 import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,6 +19,7 @@ from prometheus_client import (
 
 from serinus.core.enums import Arm, FailureKind
 from serinus.core.ids import Version
+from serinus.observe.volumes import Volumes
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 KEPT_VERSIONS = 16
@@ -29,8 +33,10 @@ _LABELS = ("role", "model_version")
 class Metrics:
     """What a replica tells Prometheus. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Mapping[str, Path] = MappingProxyType({})) -> None:
+        """`folders`: whose volumes are told of, by name."""
         self.registry = CollectorRegistry()
+        self.registry.register(Volumes(folders))
         self._lock = threading.Lock()
         self._versions: list[Version] = []
         self.requests = Counter(
@@ -90,6 +96,11 @@ class Metrics:
             _LABELS,
             registry=self.registry,
         )
+        self.waiting = Gauge(
+            "serinus_requests_waiting",
+            "Requests that wait for a worker: what an autoscaler can go by.",
+            registry=self.registry,
+        )
         self.journal = Gauge(
             "serinus_journal_seq", "Journal event that this replica obeys.", registry=self.registry
         )
@@ -98,6 +109,9 @@ class Metrics:
             "serinus_state_age_seconds",
             "Time since this replica last read the journal to its end.",
             registry=self.registry,
+        )
+        self.ready = Gauge(
+            "serinus_replica_ready", "1 while requests should be sent here.", registry=self.registry
         )
 
     def ok(self, role: Arm, version: Version, seconds: float) -> None:

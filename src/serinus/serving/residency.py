@@ -131,9 +131,14 @@ class Residency:
         return {d: r.pool.restarts for d, r in sorted(self._residents.items()) if r.pool.restarts}
 
     @property
+    def waiting(self) -> int:
+        """How many requests wait for a worker."""
+        return sum(resident.pool.waiting for resident in list(self._residents.values()))
+
+    @property
     def crowded(self) -> bool:
         """A request waits for a worker."""
-        return any(resident.pool.waiting for resident in list(self._residents.values()))
+        return self.waiting > 0
 
     def shadow_pids(self, digest: Digest) -> list[int]:
         """Process ids of a version's worker for shadow pairs."""

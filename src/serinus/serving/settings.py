@@ -74,6 +74,8 @@ class InferenceSettings:
     decode_threads: int = 2
     """Threads that decode, fit and draw pictures."""
 
+    take_feedback: bool = True
+    """Whether ground truth is taken (setting TAKE_FEEDBACK)."""
     max_body_bytes: int = 64 * MEGABYTE
     """Longest body of a request, bytes (setting MAX_BODY_MB)."""
     max_image_pixels: int = 50 * MEGABYTE - 1

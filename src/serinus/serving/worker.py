@@ -1,4 +1,4 @@
-"""The child process of one loaded version: `python -m serinus.serving.worker`; of no use by hand.
+"""The child process of one loaded version, which `worker_entry` starts.
 
 It loads `model.onnx`, runs it once (the first run allocates), says that it is ready, then answers one request
 after the other until its parent is gone. What the model does to this process (crash, leak, hang) it does to
@@ -168,7 +168,3 @@ def _complain(channel: socket.socket, status: wire.Status, words: str, most_mapp
     if any(sign in words for sign in OUT_OF_MEMORY) and _mapped() > most_mapped:
         status = wire.Status.EXHAUSTED
     wire.send_reply(channel, status, wire.words(words))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

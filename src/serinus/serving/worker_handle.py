@@ -77,7 +77,8 @@ class WorkerProcess:
             measures=spec.measures,
             device=spec.device,
         )
-        command = [sys.executable, "-P", "-m", "serinus.serving.worker", msgspec.json.encode(orders).decode()]
+        command = [sys.executable, "-P", "-m", "serinus.serving.worker_entry", str(spec.nice)]
+        command.append(msgspec.json.encode(orders).decode())
         try:
             self._process = subprocess.Popen(  # stdout goes where the log goes
                 command, stdin=subprocess.DEVNULL, stdout=sys.__stderr__, pass_fds=[theirs.fileno()]

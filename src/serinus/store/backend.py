@@ -12,13 +12,15 @@ appear whole and never change, `artifacts/<digest>`). Whatever keeps these promi
 and an index document that is written last.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 Moved: TypeAlias = Callable[[str, int, int], None]
 """Told how a transfer goes: the file, bytes done, bytes in all."""
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
 def ignore(_name: str, _done: int, _total: int) -> None:
@@ -42,6 +44,13 @@ class Backend(Protocol):
 
     def name(self, key: str) -> str:
         """What people call it: a path or an address."""
+        ...
+
+    def each(self, ask: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[_Answer]:
+        """`ask` of each of `items`, in their order; several at a time where each waits for a server.
+
+        Raises what the first of them raised.
+        """
         ...
 
     # -- documents -------------------------------------------------------------------------------------------

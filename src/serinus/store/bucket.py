@@ -11,7 +11,8 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 T = TypeVar("T")
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+_AT_ONCE = 32
+"""Requests under way together: a server may be 50 ms away, and hundreds of replicas report each second."""
 _INDEXES = ("/manifest.json", "/golden.json")
 
 
@@ -47,6 +52,12 @@ class Bucket:
 
     def name(self, key: str) -> str:
         return f"{self._url}/{key}"
+
+    def each(self, ask: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[_Answer]:
+        if len(items) < 2:
+            return [ask(item) for item in items]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(items))) as pool:
+            return list(pool.map(ask, items))
 
     @property
     def away_since(self) -> float | None:

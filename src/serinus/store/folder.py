@@ -1,15 +1,18 @@
 """A store in a folder of a local disk or a POSIX volume: `Backend` over the primitives of `local.Disk`."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 from serinus.artifact.files import regular_files
 from serinus.core.errors import NotFound
 from serinus.store.backend import Moved, ignore
 from serinus.store.local import TEMPORARY, Disk, open_file, touched
 
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 _PIECE = 1 << 20
 _LOOKS = 20
 """At a folder, of which others take parts away meanwhile."""
@@ -27,6 +30,9 @@ class Folder:
 
     def name(self, key: str) -> str:
         return str(self._root / key)
+
+    def each(self, ask: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[_Answer]:
+        return [ask(item) for item in items]
 
     # -- documents -------------------------------------------------------------------------------------------
 

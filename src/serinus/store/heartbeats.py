@@ -88,7 +88,7 @@ class Heartbeats:
     def replicas(self, newer_than: float = float("-inf")) -> list[Replica]:
         """Heartbeats with a time above `newer_than` (UTC seconds), sorted by name."""
         names = sorted(name for name in self._backend.names(_FOLDER) if name.endswith(".json"))
-        found = (self._read(f"{_FOLDER}/{name}", Replica) for name in names)
+        found = self._backend.each(lambda name: self._read(f"{_FOLDER}/{name}", Replica), names)
         return [replica for replica in found if replica is not None and replica.time > newer_than]
 
     def unreadable(self) -> list[str]:

@@ -9,8 +9,9 @@ evidence. A file that a power cut left torn is skipped with a warning.
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, auto
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -25,6 +26,13 @@ OBSERVATIONS, PAIRS = "observations", "pairs"
 _T = TypeVar("_T")
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _NUMBER = re.compile(r"(\d{10})\.json")
+
+
+class _Absent(Enum):
+    ABSENT = auto()
+
+
+_ABSENT: Final = _Absent.ABSENT
 
 
 class _Observation(msgspec.Struct, frozen=True):
@@ -84,12 +92,17 @@ class Reported(Generic[_T]):
     def new(self, rollout: int, seen: Mapping[str, int]) -> list[tuple[str, int, _T]]:
         """Slices of a rollout with n above `seen[replica]` (all, where a replica is not in it), in order."""
         folder = self._of(rollout)
-        return [
-            (replica, n, slice_)
-            for replica in sorted(self._backend.names(folder))
-            for n in self._complete_numbers(f"{folder}/{replica}", above=seen.get(replica, -1))
-            if (slice_ := self._read(f"{folder}/{replica}/{_file(n)}")) is not None
-        ]
+
+        def of(replica: str) -> list[tuple[str, int, _T]]:
+            place, above = f"{folder}/{replica}", seen.get(replica, -1)
+            # The next ones by their names: a listing costs more with every slice there is, and in a bucket
+            # twelve times as much. It is asked when there is no next one: behind a hole others may lie.
+            found = list(self._in_a_row(place, above + 1)) or [
+                (n, self._read(f"{place}/{_file(n)}")) for n in self._complete_numbers(place, above=above)
+            ]
+            return [(replica, n, slice_) for n, slice_ in found if slice_ is not None]
+
+        return [one for some in self._backend.each(of, sorted(self._backend.names(folder))) for one in some]
 
     def forget(self, *, keep: int | None, before: float) -> None:
         """Removes what was reported of rollouts other than `keep`, untouched since `before` (UTC seconds)."""
@@ -98,10 +111,21 @@ class Reported(Generic[_T]):
             if name.isdecimal() and name != str(keep) and self._backend.touched(folder) < before:
                 self._backend.discard(folder)
 
+    def _in_a_row(self, folder: str, n: int) -> Iterator[tuple[int, _T | None]]:
+        """Slice `n` and those that follow it without a hole; None for one that is damaged."""
+        while (found := self._look(f"{folder}/{_file(n)}")) is not _ABSENT:
+            yield n, found
+            n += 1
+
     def _read(self, key: str) -> _T | None:
+        found = self._look(key)
+        return None if found is _ABSENT else found
+
+    def _look(self, key: str) -> "_T | Literal[_Absent.ABSENT] | None":
+        """A slice; None for a damaged one, which is said; _ABSENT when there is none."""
         try:
             data = self._backend.read(key)
-            return None if data is None else self._decode(data, self._backend.name(key))
+            return _ABSENT if data is None else self._decode(data, self._backend.name(key))
         except Corrupt as error:
             _LOG.warning("Skipped an observation: %s", error)
             return None

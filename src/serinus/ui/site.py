@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from serinus import __version__
 from serinus.core.errors import InvalidInput, NotFound, SerinusError, Unavailable
+from serinus.core.ids import INSIDE
+from serinus.observe.principal import principal
 from serinus.ui.formats import FILTERS
 
 HERE = Path(__file__).parent
@@ -28,9 +30,10 @@ _OUTCOMES = {"promoted": "good", "rolled_back": "bad", "rejected": "bad", "super
 _PAGES = (
     ("/", "Rollout"),
     ("/versions", "Versions"),
+    ("/data", "Data"),
+    ("/training", "Training"),
     ("/history", "History"),
     ("/disagreements", "Disagreements"),
-    ("/training", "Training"),
     ("/inference", "Inference"),
     ("/settings", "Settings"),
     ("/docs", "API"),
@@ -60,6 +63,8 @@ class Defaults(NamedTuple):
 
     epochs: int = 10
     batch: int = 8
+    img_size: int = 640
+    trainer: str = "compact"
 
 
 class Site:
@@ -69,7 +74,9 @@ class Site:
         self.app = app
         self.board = board
         self._client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1", timeout=None
+            transport=httpx.ASGITransport(app=app, client=(INSIDE, 0)),
+            base_url="http://127.0.0.1",
+            timeout=None,
         )
         self._env = Environment(
             loader=FileSystemLoader(HERE / "templates"),
@@ -86,6 +93,7 @@ class Site:
             tones=_TONES,
             outcomes=_OUTCOMES,
             defaults=defaults,
+            who=principal,
         )
 
     def add(self, path: str, view: View, page: str) -> None:

@@ -11,7 +11,7 @@ const CLAIMS = {
   split: ["traffic not split as declared", "soft"],
 };
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const held = (value) => (value == null ? null : Math.min(MOST, Math.max(LEAST, value)));
 const percent = (value) => (value == null ? "–" : `${+(100 * value).toPrecision(3)} %`);
 const weight = (value) => (value == null ? "–" : value >= MOST ? "> a million" : `${+value.toPrecision(3)}`);
@@ -31,7 +31,8 @@ function axes(format) {
   ];
 }
 
-function options(box, series, format, more) {
+/** Of a chart over time: its series, how values of the upright axis are written, and what else it wants. */
+export function options(box, series, format, more) {
   return {
     width: Math.max(240, box.clientWidth),
     height: 240,
@@ -45,7 +46,7 @@ function options(box, series, format, more) {
 }
 
 /** Draws anew, or hands new data to the chart that is there when its lines are the same. */
-function draw(box, data, made) {
+export function draw(box, data, made) {
   const key = `${box.clientWidth} ${data.length} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
   const newest = { idx: data[0].length - 1 };
   if (box.chart && box.chartKey === key) {

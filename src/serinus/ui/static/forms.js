@@ -1,56 +1,62 @@
-// Forms of the training page: the upload shows how far it is, the others say what came of them.
-import { $, send } from "./send.js";
+// Forms that start something: they say what came of it, and what the server finds wrong stands at the field.
+import { confirmed } from "./confirm.js";
 import { refresh } from "./live.js";
+import { $, person, send } from "./send.js";
 
-function upload(target) {
-  const bar = $("#upload-progress progress");
-  const words = $("#upload-progress p");
-  const button = $("button", target);
-  const request = new XMLHttpRequest();
-  request.open("POST", target.action);
-  request.responseType = "json";
-  request.upload.onprogress = ({ loaded, total }) => {
-    bar.value = total ? loaded / total : 0;
-    words.textContent = `${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
-  };
-  request.onloadend = () => {
-    button.disabled = false;
-    bar.hidden = true;
-    const done = request.status === 200;
-    words.className = done ? "" : "bad-text";
-    const answer = request.response || {};
-    words.textContent = done
-      ? "Uploaded. Now start a training."
-      : [answer.error || "The upload broke off.", answer.remedy].filter(Boolean).join(" ");
-    if (done) target.reset();
-    refresh();
-  };
-  bar.hidden = false;
-  bar.value = 0;
-  words.className = "";
-  button.disabled = true;
-  request.send(new FormData(target));
+/** What the markup says of a form; `form.dataset` would be the field of that name, where there is one. */
+const said = (form, name) => form.getAttribute(`data-${name}`);
+
+function clear(form) {
+  for (const input of form.querySelectorAll("[aria-invalid]")) {
+    input.removeAttribute("aria-invalid");
+    input.removeAttribute("aria-errormessage");
+  }
+  for (const words of form.querySelectorAll(".field-error")) words.textContent = "";
+}
+
+/** Puts messages at their fields and goes to the first; gives whether every message found its field. */
+function point(form, fields) {
+  let first = null;
+  let all = Object.keys(fields).length > 0;
+  for (const [name, message] of Object.entries(fields)) {
+    const words = document.getElementById(`${form.id}-${name}-error`);
+    const input = form.elements[name];
+    if (!words || !input) {
+      all = false;
+      continue;
+    }
+    words.textContent = message;
+    input.setAttribute("aria-invalid", "true");
+    input.setAttribute("aria-errormessage", words.id);
+    first ??= input;
+  }
+  first?.focus();
+  return all;
 }
 
 document.addEventListener("submit", async (event) => {
-  const target = event.target;
-  if (target.id === "upload") {
-    event.preventDefault();
-    upload(target);
-  } else if (target.dataset.post) {
-    event.preventDefault();
-    const words = $("[role=status]", target);
-    const button = $("button", target);
-    button.disabled = true;
-    try {
-      words.textContent = (await send(target.dataset.post, { body: new FormData(target) })).message;
-      words.classList.remove("bad-text");
-    } catch (error) {
-      words.textContent = error.message;
-      words.classList.add("bad-text");
-    } finally {
-      button.disabled = false;
-      refresh();
-    }
+  const form = event.target;
+  const post = said(form, "post");
+  if (!post) return;
+  event.preventDefault();
+  const what = said(form, "ask");
+  if (what && !(await confirmed({ title: said(form, "title"), what, label: said(form, "label") }))) return;
+  const words = $("[role=status]", form);
+  const button = $("button[type=submit]", form);
+  const body = new FormData(form);
+  if (form.id === "broken") body.set("actor", person.get());
+  clear(form);
+  button.disabled = true;
+  words.className = "wide";
+  words.textContent = "";
+  try {
+    const reply = await send(post, { body });
+    if (form.hasAttribute("data-go") && reply.job) return location.assign(`/jobs/${reply.job}`);
+    words.textContent = reply.message;
+  } catch (error) {
+    words.classList.add("bad-text");
+    words.textContent = point(form, error.fields || {}) ? "Nothing was started: see the marked fields." : error.message;
   }
+  button.disabled = false;
+  refresh();
 });

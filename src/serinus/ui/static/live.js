@@ -1,5 +1,5 @@
 // Follows what happens: an event says that something changed, the page fetches itself anew and morphs.
-import { $, send } from "./send.js";
+import { $ } from "./send.js";
 import { follow } from "./follow.js";
 import { morph } from "./morph.js";
 
@@ -82,11 +82,3 @@ setInterval(() => {
   if (link.textContent !== words) link.textContent = words;
   document.documentElement.classList.toggle("stale", lost);
 }, 500);
-
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-cancel]");
-  if (!button) return;
-  button.disabled = true;
-  await send(`/api/jobs/${button.dataset.cancel}/cancel`).catch((error) => alert(error.message));
-  refresh();
-});

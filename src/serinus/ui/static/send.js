@@ -16,6 +16,7 @@ export async function send(url, options) {
   if (!reply.ok) {
     const error = new Error([body.error || `The server answered ${reply.status}.`, body.remedy].filter(Boolean).join(" "));
     error.status = reply.status;
+    error.fields = body.fields || {};
     throw error;
   }
   return body;

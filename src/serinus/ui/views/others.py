@@ -1,4 +1,4 @@
-"""Training, inference, and the API's own page."""
+"""Inference, and the API's own page."""
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -8,10 +8,7 @@ from serinus.ui.site import Site
 
 
 def install(site: Site) -> None:
-    """`/training`, `/inference` and `/docs`."""
-
-    async def training() -> HTMLResponse:
-        return await site.page("training.html", "/training")
+    """`/inference` and `/docs`."""
 
     async def inference() -> HTMLResponse:
         return site.still("inference.html", "/inference")
@@ -21,6 +18,5 @@ def install(site: Site) -> None:
         found = {"operations": operations(api), "documents": documents(api), "info": api["info"]}
         return site.still("docs.html", "/docs", **found)
 
-    site.add("/training", training, "/training")
     site.add("/inference", inference, "/inference")
     site.add("/docs", docs, "/docs")

@@ -1,0 +1,68 @@
+"""Logging in, in a real browser: with the keyboard alone, with and without scripts, and what it gives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serinus.api import tokens
+from serinus.core.enums import Role
+from tests.api.inference import inference
+from tests.api.stage import Stage
+from tests.ui.server import Site
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> str:
+    return tokens.issue(tmp_path / "tokens", "ops", Role.OPERATOR, bytes(32), 0.0).token
+
+
+@pytest.fixture
+def site(tmp_path: Path, operator: str) -> Iterator[Site]:
+    """A dashboard that takes a token for everything, also from this machine."""
+    assert operator
+    known = tokens.Tokens(tmp_path / "tokens")
+    stage = Stage(tmp_path, inference=inference(), tokens=known, trust_loopback=False, anonymous_read=False)
+    stage.base()
+    stage.canary()
+    site = Site(stage)
+    yield site
+    site.stop()
+    stage.end_jobs()
+
+
+def test_with_the_keyboard_alone(site: Site, page: playwright.Page, operator: str) -> None:
+    page.goto(f"{site.url}/history")
+    playwright.expect(page).to_have_url(f"{site.url}/login?next=/history")
+    playwright.expect(page.locator("#token")).to_be_focused()
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    playwright.expect(page.get_by_role("alert")).to_contain_text("none of ours")
+    playwright.expect(page.locator("#token")).to_be_focused()
+    page.keyboard.type(operator)
+    page.keyboard.press("Enter")
+    playwright.expect(page).to_have_url(f"{site.url}/history")
+    playwright.expect(page.locator(".me")).to_contain_text("ops (operator)")
+    page.goto(site.url)
+    playwright.expect(page.locator("#link")).to_contain_text("live", timeout=20_000)  # its stream is let in
+    page.click("#act-pause")
+    page.fill("[name=reason]", "seen")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#history")).to_contain_text("ops via token", timeout=20_000)
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Log out").press("Enter")
+    playwright.expect(page).to_have_url(f"{site.url}/login?next=/")
+
+
+def test_without_scripts(site: Site, browser: playwright.Browser, operator: str) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(site.url)
+        page.get_by_label("Token").fill(operator)
+        page.get_by_role("button", name="Log in").click()
+        playwright.expect(page.locator("#title")).to_contain_text("Version 2 is on trial")
+        page.get_by_role("button", name="Log out").click()
+        playwright.expect(page.get_by_label("Token")).to_be_visible()

@@ -1,0 +1,24 @@
+#!/bin/sh
+# One step of the Dockerfile: an environment with Serinus and its parts list, for an image.
+#   image.sh FOLDER EXTRAS [ONNXRUNTIME]
+# ONNXRUNTIME: what takes the place of onnxruntime, such as onnxruntime-gpu[cuda,cudnn].
+set -eu
+folder=$1 extras=$2 onnxruntime=${3:-}
+constraints=/source/constraints.txt
+
+pip() { /opt/build/bin/pip --python "$folder/bin/python" "$@"; }
+
+python3 -m venv --without-pip "$folder"
+# PIP_ARGS is a list of arguments.
+# shellcheck disable=SC2086
+pip install -q ${PIP_ARGS:-} -c "$constraints" "/source[$extras]"
+if [ -n "$onnxruntime" ]; then # both packages hold the same files
+  pip uninstall -q -y onnxruntime
+  # shellcheck disable=SC2086
+  pip install -q ${PIP_ARGS:-} "$onnxruntime"
+fi
+/opt/build/bin/cyclonedx-py environment --pyproject /source/pyproject.toml --mc-type application \
+  --output-reproducible --of JSON -o "$folder/sbom.cdx.json" "$folder/bin/python"
+# A process in a read-only file system could not keep its bytecode: what starts needs it here. Of the big
+# libraries only what is imported is worth its room, and they are imported whole.
+python3 -m compileall -q -j 0 "$folder/lib" >/dev/null || true
