@@ -17,8 +17,6 @@ NOT_SETTINGS = {
     "POD_IP",
     "HOST_IP",
     "AWS_REGION",
-    "CONTROLLER_LEASE",
-    "JOB_TEMPLATES",
     "TOKENS_FILE",
 }
 """What is in an environment for Kubernetes to fill in others, or for the S3 client."""

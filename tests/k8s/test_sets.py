@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
+from serinus.jobs.cluster_api import VERBS, Process
 from tests.k8s.sets import ROOT, SETS, Object, Set, load
 
 
@@ -207,6 +208,9 @@ def test_rights_at_the_api_server_are_these(deployed: Set) -> None:
         ("coordination.k8s.io", "leases", "get", "serinus-controller"),
         ("coordination.k8s.io", "leases", "update", "serinus-controller"),
     }
+    for process in get_args(Process):
+        called = {(group, name, verb) for (group, name), verbs in VERBS[process].items() for verb in verbs}
+        assert {right[:3] for right in rights(process)} == called, process
     for name, binding in deployed.of("RoleBinding").items():
         assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "xview"}]
