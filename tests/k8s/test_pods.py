@@ -1,4 +1,4 @@
-"""What every pod must be: restricted, bounded, with all that it mounts, and an environment that Serinus understands."""
+"""What every pod must be: restricted, bounded, with all that it mounts, and settings that are some."""
 
 import re
 from collections.abc import Iterator
@@ -12,15 +12,7 @@ from serinus.core.errors import Forbidden
 from serinus.serving.settings import InferenceSettings
 from tests.k8s.sets import ROOT, Object, Set, load
 
-NOT_SETTINGS = {
-    "SERVED_HOSTS",
-    "POD_IP",
-    "HOST_IP",
-    "AWS_REGION",
-    "CONTROLLER_LEASE",
-    "JOB_TEMPLATES",
-    "TOKENS_FILE",
-}
+NOT_SETTINGS = {"SERVED_HOSTS", "POD_IP", "HOST_IP", "AWS_REGION", "CONTROLLER_LEASE", "JOB_TEMPLATES"}
 """What is in an environment for Kubernetes to fill in others, or for the S3 client."""
 
 

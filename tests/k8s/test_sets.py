@@ -243,7 +243,10 @@ def test_jobs_are_never_two_at_once_and_lost_nodes_are_not_their_failure(deploye
 def test_the_job_templates_are_what_kustomize_makes_of_the_jobs(deployed: Set) -> None:
     load("base")  # skips where there is no Kustomize
     checked = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "manifests.py"), "--check"], capture_output=True, text=True
+        [sys.executable, str(ROOT / "tools" / "manifests.py"), "--check"],
+        capture_output=True,
+        check=False,
+        text=True,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     from ruamel.yaml import YAML

@@ -100,8 +100,10 @@ class Controller:
         self._trouble = ""
 
     def run(self, stop: threading.Event, turned: Callable[[], None]) -> None:
-        """Ticks until `stop` is set, then lets go of probes, verification and imports. `turned` is called after
-        each tick, also one in vain."""
+        """Ticks until `stop` is set, then lets go of probes, verification and imports.
+
+        `turned` is called after each tick, also one in vain.
+        """
         while not stop.is_set():
             self.tick()
             turned()
