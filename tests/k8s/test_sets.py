@@ -4,6 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
+from serinus.jobs.cluster_api import VERBS
 from tests.k8s.sets import ROOT, SETS, Object, Set, load
 
 
@@ -202,10 +203,14 @@ def test_rights_at_the_api_server_are_these(deployed: Set) -> None:
     assert not deployed.of("ClusterRole")
     assert deployed.of("Role").keys() == {"ui", "controller"}
     assert not any("*" in right for role in deployed.of("Role") for right in rights(role))
-    assert rights("controller") == {
-        ("coordination.k8s.io", "leases", "create", ""),
-        ("coordination.k8s.io", "leases", "get", "serinus-controller"),
-        ("coordination.k8s.io", "leases", "update", "serinus-controller"),
+    for role, allowed in VERBS.items():  # of every call that the code makes
+        called = {(group, resource, verb) for (group, resource), verbs in allowed.items() for verb in verbs}
+        assert {right[:3] for right in rights(role)} == called, role
+    lease = deployed.environment("controller")["CONTROLLER_LEASE"]
+    assert {(verb, name) for _, _, verb, name in rights("controller")} == {
+        ("create", ""),  # a request to create names nothing
+        ("get", lease),
+        ("update", lease),
     }
     for name, binding in deployed.of("RoleBinding").items():
         assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
