@@ -41,7 +41,7 @@ daemon off;
 worker_processes 1;
 pid {root}/nginx.pid;
 error_log {root}/nginx.log warn;
-events {{ worker_connections 512; }}
+events {{ worker_connections 1024; }}
 http {{
   access_log off;
   client_body_temp_path {root}/body;

@@ -39,6 +39,8 @@ pytestmark = [
 SECONDS = float(os.environ.get("SERINUS_CLUSTER_SECONDS", "180"))
 SEED = int(os.environ.get("SERINUS_CLUSTER_SEED", "0"))
 OF_CAPACITY = 0.4
+"""Of what the fewest replicas can carry that are left at any time."""
+FEWEST = 2
 HEIGHT = 32
 """Of the users' pictures; the failing canary raises for these and not for its golden pairs."""
 
@@ -104,7 +106,7 @@ def canary_waited_for_all(place: Cluster) -> None:
 
 
 def test_five_replicas_and_two_controllers_are_one_serinus(tmp_path: Path) -> None:
-    with running(tmp_path, 2) as place:
+    with running(tmp_path, FEWEST) as place:
         rate = OF_CAPACITY * capacity(place, 2.0)
         with pressed(place.url, rate, size=HEIGHT) as load:
             good = place.store.publish(models.healthy(tmp_path / "good", seed=12), note="", actor="test")
@@ -125,7 +127,7 @@ def test_five_replicas_and_two_controllers_are_one_serinus(tmp_path: Path) -> No
             apart.heal()
             eventually(place.obeyed, "every replica obeys", tell=place.tell)
             assert apart.status["store_reachable"]
-            place.scale(2)
+            place.scale(FEWEST)
             assert place.state.current == good
         sys.stdout.write(f"\n{rate:.0f} requests a second, {len(load.answers)} answers\n")
         answers_are_right(load, place)
@@ -165,9 +167,10 @@ class Weather:
 
     def kill_replica(self) -> str:
         alive = [each for each in self.place.running if each is not self.cut]
+        if len(self.place.running) <= FEWEST:
+            return "killed none: as many are left as the load was measured for"
         one = self.random.choice(alive)
         self.place.kill(one, "infer")
-        # Kubernetes, too, keeps some alive: a disruption of all is an outage, not a disturbance.
         eventually(lambda: one.get("/readyz").get("ready"), "it is back", tell=one.log)
         return f"killed {one.root.name}"
 
@@ -178,7 +181,7 @@ class Weather:
 
     def scale(self) -> str:
         self.heal()
-        count = self.random.choice([2, 3, 5])
+        count = self.random.choice([FEWEST, 3, 5])
         self.place.scale(count)
         return f"scaled to {count}"
 
@@ -207,8 +210,9 @@ class Weather:
 
 def at_random(tmp_path: Path, bucket: Bucket | None) -> None:
     seed = SEED or int(time.time())
-    with running(tmp_path, 5, bucket, STORE_PATIENCE_SECONDS="5") as place:
+    with running(tmp_path, FEWEST, bucket, STORE_PATIENCE_SECONDS="5") as place:
         rate = OF_CAPACITY * capacity(place, 3.0)
+        place.scale(5)
         weather = Weather(place, tmp_path, seed)
         sys.stdout.write(f"\nSERINUS_CLUSTER_SEED={seed}; {rate:.0f} requests a second\n")
         with pressed(place.url, rate, size=HEIGHT) as load:

@@ -105,10 +105,8 @@ class Controller:
         self._trouble = ""
 
     def run(self, stop: threading.Event, turned: Callable[[], None]) -> None:
-        """Ticks until `stop` is set, then lets go of probes, verification and imports.
-
-        `turned` is called after each tick, also one in vain.
-        """
+        """Ticks until `stop` is set, then lets go of probes, verification and imports. `turned` is called
+        after each tick, also one in vain."""
         while not stop.is_set():
             self.tick()
             turned()
