@@ -18,7 +18,7 @@ COPY src ./src
 FROM build AS build-serve
 ARG PIP_ARGS=
 # Add `opencv` for OpenCV's decoders and scaling (153 MB more); `onnxruntime-gpu[cuda,cudnn]` in ONNXRUNTIME for a GPU.
-ARG SERVE_EXTRAS=serve,ui,s3,kubernetes,fast
+ARG SERVE_EXTRAS=serve,ui,measure,s3,kubernetes
 ARG ONNXRUNTIME=
 COPY tools/image.sh /usr/local/bin/image.sh
 RUN image.sh /opt/serinus "${SERVE_EXTRAS}" "${ONNXRUNTIME}"

@@ -1,6 +1,7 @@
 """Asks the dashboard in the same pod for a training, as its page does: python ask_training.py EPOCHS BATCH
 
-Runs in the ui pod with nothing but the standard library (`make job-train` sends it there). Empty: as the settings say.
+Runs in the ui pod with nothing but the standard library; `make job-train` sends it there. What is empty is
+as the settings say.
 """
 
 import json
@@ -17,10 +18,10 @@ def main() -> int:
     port = os.environ.get("UI_PORT", "8080")
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/trigger-train", form, timeout=60) as answer:
-            print(answer.read().decode())
+            sys.stdout.write(answer.read().decode() + "\n")
     except urllib.error.HTTPError as refused:
         told = json.loads(refused.read() or b"{}")
-        print(told.get("error") or told.get("detail") or refused, file=sys.stderr)
+        sys.stderr.write(f"{told.get('error') or refused}\n")
         return 1
     return 0
 

@@ -19,6 +19,8 @@ if [ -n "$onnxruntime" ]; then # both packages hold the same files
 fi
 /opt/build/bin/cyclonedx-py environment --pyproject /source/pyproject.toml --mc-type application \
   --output-reproducible --of JSON -o "$folder/sbom.cdx.json" "$folder/bin/python"
-# A process in a read-only file system could not keep its bytecode: what starts needs it here. Of the big
-# libraries only what is imported is worth its room, and they are imported whole.
-python3 -m compileall -q -j 0 "$folder/lib" >/dev/null || true
+# The libraries' own tests are 41 MB of an image. A process in a read-only file system could not keep its bytecode; what
+# is hardly ever imported is read without.
+find "$folder/lib" -depth -type d -name tests -exec rm -rf {} +
+python3 -m compileall -q -j 0 -x '/(fontTools|onnxruntime/transformers|onnxruntime/tools|pygments/lexers)/' \
+  "$folder/lib" >/dev/null || true # some libraries bring files of another Python

@@ -1,7 +1,8 @@
-"""Writes the Job templates of k8s/: each set's Jobs as Kustomize builds them, for the ConfigMap `job-templates`.
+"""Writes the Job templates of k8s/: each set's Jobs as Kustomize builds them, for the ConfigMap of that name.
 
-`python tools/manifests.py` writes them, `--check` says which are out of date and exits with 1. Kustomize cannot reach
-into a file in a ConfigMap, so what its overlays say of Jobs is built here and kept. Wants kubectl (1.27) or kustomize 5.
+`python tools/manifests.py` writes them, `--check` says which are out of date and exits with 1. Kustomize
+cannot reach into a file in a ConfigMap, so what overlays say of Jobs is built here and kept. Wants kubectl
+(1.27) or kustomize (5).
 """
 
 import io
@@ -70,7 +71,8 @@ def main() -> int:
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(text)
     for path in stale:
-        print(f"{'out of date' if '--check' in sys.argv else 'wrote'}: {path.relative_to(ROOT.parent)}")
+        words = "out of date" if "--check" in sys.argv else "wrote"
+        sys.stdout.write(f"{words}: {path.relative_to(ROOT.parent)}\n")
     return 1 if stale and "--check" in sys.argv else 0
 
 

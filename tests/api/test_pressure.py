@@ -72,6 +72,7 @@ def test_more_than_the_queue_holds_is_told_to_come_back_and_nobody_who_waits_is_
                 wire.send(predict(f"X-Request-ID: r{number}"))
             # One is at the worker and two wait; the worker stands still, so these are all that are refused.
             refused = wait_for_replies(wires, 6)
+            assert metric(made, "serinus_requests_waiting") == 2
         answered = [wire.reply() for wire in wires if wire not in refused]
     assert {reply.status for reply in answered} == {200}
     for wire, reply in refused.items():

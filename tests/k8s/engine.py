@@ -22,7 +22,13 @@ NAMES = {name: f"docker.io/library/serinus-{name}:test" for name in ("serve", "t
 def run(*command: str, timeout: float = 60.0, env: dict[str, str] | None = None) -> str:
     """What a command prints. Fails the test with all that it said when it fails."""
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **(env or {})}
+        command,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
     )
     assert done.returncode == 0, (
         f"{' '.join(command)}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
@@ -58,6 +64,7 @@ def able_to_run(image: str, scratch: Path) -> None:
         done = subprocess.run(
             ["podman", "run", "--rm", "--network=host", "--entrypoint=true", image],
             capture_output=True,
+            check=False,
             text=True,
         )
         if done.returncode == 0:
@@ -68,10 +75,12 @@ def able_to_run(image: str, scratch: Path) -> None:
 
 def base(scratch: Path) -> str:
     """The Dockerfile's base where it can be pulled, else one of Debian's packages with as much in it."""
-    pulled = subprocess.run(["podman", "pull", "-q", BASE], capture_output=True, text=True, timeout=300)
+    pulled = subprocess.run(
+        ["podman", "pull", "-q", BASE], capture_output=True, check=False, text=True, timeout=300
+    )
     if pulled.returncode == 0:
         return BASE
-    if subprocess.run(["podman", "image", "exists", OWN_BASE]).returncode == 0:
+    if subprocess.run(["podman", "image", "exists", OWN_BASE], check=False).returncode == 0:
         return OWN_BASE
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
         pytest.skip("No base image can be pulled, and none made: apt-get install debootstrap, as root")
@@ -87,8 +96,10 @@ def base(scratch: Path) -> str:
 
 
 def pips_own_ways() -> list[str]:
-    """Flags that let pip in the build find what it finds here: its configuration, certificates, folders of wheels."""
-    told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    """Flags that let pip in the build find what it finds here: configuration, certificates, wheels."""
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, check=False, text=True
+    )
     flags = [
         flag
         for name, value in os.environ.items()
@@ -111,4 +122,6 @@ def container(image: str, *arguments: str, flags: tuple[str, ...] = ()) -> Itera
     try:
         yield name
     finally:
-        subprocess.run(["podman", "rm", "--force", "--time=5", name], capture_output=True, timeout=60)
+        subprocess.run(
+            ["podman", "rm", "--force", "--time=5", name], capture_output=True, check=False, timeout=60
+        )

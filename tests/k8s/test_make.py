@@ -1,4 +1,4 @@
-"""The make targets, with a fake kubectl, minikube, kind and docker on PATH that write down how they are called."""
+"""The make targets, with a fake kubectl, minikube, kind and docker on PATH that write down their calls."""
 
 import os
 import shutil
@@ -9,7 +9,10 @@ import pytest
 
 from tests.k8s.sets import ROOT
 
-TOOLS = ("sh", "bash", "env", "make", "sed", "grep", "head", "base64", "tr", "date", "cat", "git", "basename", "dirname", "mkdir", "rm", "sort", "expand")  # fmt: skip
+TOOLS = (
+    *("sh", "bash", "env", "make", "sed", "grep", "head", "base64", "tr", "date", "cat", "git", "basename"),
+    *("dirname", "mkdir", "rm", "sort", "expand"),
+)
 VERSION = "0.1.0"
 
 
@@ -39,6 +42,7 @@ class Place:
             env={"PATH": str(self.folder / "bin"), "FAKE": str(self.folder), "HOME": str(self.folder)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            check=False,
             text=True,
             timeout=60,
         )
@@ -317,5 +321,7 @@ def test_scripts_pass_shellcheck() -> None:
         "tests/e2e/cluster.sh",
         "tests/k8s/fake.sh",
     )
-    done = subprocess.run([checker, *scripts], cwd=ROOT, capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        [checker, *scripts], cwd=ROOT, capture_output=True, check=False, text=True, env=os.environ
+    )
     assert done.returncode == 0, done.stdout

@@ -1,24 +1,22 @@
-"""What every pod must be: restricted, bounded, with all that it mounts, and an environment that Serinus understands."""
+"""What every pod must be: restricted, bounded, with all that it mounts, and settings that are some."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import kubernetes_validate
 import pytest
 
 from serinus.api.guards import GuardRules, check_host
 from serinus.bootstrap import inference, ui
 from serinus.bootstrap.settings import Settings
 from serinus.core.errors import Forbidden
+from serinus.jobs.manifest import manifest, template_of
+from serinus.jobs.model import PrepareJob, TrainJob, kind_of
 from serinus.serving.settings import InferenceSettings
 from tests.k8s.sets import ROOT, Object, Set, load
 
-NOT_SETTINGS = {
-    "SERVED_HOSTS",
-    "POD_IP",
-    "HOST_IP",
-    "AWS_REGION",
-    "TOKENS_FILE",
-}
+NOT_SETTINGS = {"SERVED_HOSTS", "POD_IP", "HOST_IP", "AWS_REGION"}
 """What is in an environment for Kubernetes to fill in others, or for the S3 client."""
 
 
@@ -128,6 +126,23 @@ def test_servers_listen_on_the_ports_that_are_said_and_beyond_loopback(
             {"protocol": port["protocol"]} if "protocol" in port else {}
         )
         assert getattr(settings, f"{name}_host") == "0.0.0.0"
+
+
+def test_the_dashboard_finds_the_templates_and_renders_jobs_of_them(deployed: Set, tmp_path: Path) -> None:
+    """What the client makes of a template is still a Job with all that the template says."""
+    container = deployed.container("ui")
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "job-templates")
+    assert mount["mountPath"] == deployed.environment("ui")["JOB_TEMPLATES"]
+    for name, text in deployed.of("ConfigMap")["job-templates"]["data"].items():
+        (tmp_path / name).write_text(text)
+    for spec in (TrainJob(epochs=5, batch=4), PrepareJob(upload="/data/uploads/a.zip")):
+        template = template_of(tmp_path, kind_of(spec))
+        made = manifest(template, spec, Path("/data/jobs/one-1"))
+        kubernetes_validate.validate(made, "1.37", strict=True)
+        (runs,) = made["spec"]["template"]["spec"]["containers"]
+        assert runs["args"][:1] == (["train"] if isinstance(spec, TrainJob) else ["data"])
+        assert runs["image"] == deployed.container(made["metadata"]["name"])["image"]
+        assert made["spec"]["podFailurePolicy"] == template["spec"]["podFailurePolicy"]
 
 
 def test_hosts_by_which_pods_are_asked_are_served(deployed: Set) -> None:
