@@ -8,16 +8,19 @@ import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from PIL import Image  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
 from tests.api.inference import inference  # noqa: E402
 from tests.api.stage import Stage  # noqa: E402
 from tests.ui import scenes  # noqa: E402
+from tests.ui.asked import asked  # noqa: E402
 from tests.ui.server import ARGS, Site  # noqa: E402
 
 OUT = ROOT / "docs/images/dashboard"
@@ -42,6 +45,9 @@ PAGES = {
     "question": ("work", "/jobs/{asking}"),
     "data-empty": ("empty", "/data"),
     "training-empty": ("empty", "/training"),
+    "nobody": ("empty", "/inference"),
+    "asking": ("asked", "/inference"),
+    "inference": ("asked", "/inference"),
 }
 _HIGHEST = 2600
 _MS = 20_000
@@ -68,8 +74,49 @@ def _trial(stage: Stage) -> dict[str, str]:
     return {}
 
 
-SCENES = {"empty": _empty, "held": _held, "trial": _trial, "work": _work}
+_STORES = {"empty": _empty, "held": _held, "trial": _trial, "work": _work}
 """Name -> what makes it, and gives the names that addresses of its pages have."""
+SCENES = (*_STORES, "asked")
+
+
+@contextmanager
+def scene(name: str, root: Path) -> Iterator[tuple[Site, dict[str, str]]]:
+    """The dashboard in that scene, and the names that addresses of its pages have."""
+    if name == "asked":
+        base, other = ROOT / "src/serinus/base", root / "other"
+        root.mkdir()
+        shutil.copytree(base, other)
+        contract = other / "contract.json"
+        contract.write_text(contract.read_text().replace('"score_threshold":0.3', '"score_threshold":0.55'))
+        with asked(root, first=base, second=other) as (site, _):
+            yield site, {}
+        return
+    stage = Stage(root, inference=inference())
+    names = _STORES[name](stage)
+    site = Site(stage)
+    yield site, names
+    site.stop()
+    stage.end_jobs()
+
+
+def _ask(tab: Page, version: str) -> None:
+    tab.locator("button.example").first.click()
+    tab.locator("#drops img").last.wait_for()
+    tab.select_option("#who", version)
+    tab.locator("#ask").click()
+    tab.locator(".sight g").first.wait_for(state="attached")
+
+
+def _chosen(tab: Page) -> None:
+    tab.locator("button.example").nth(1).click()
+    tab.locator("#drops img").last.wait_for()
+
+
+ACTIONS: dict[str, Callable[[Page], None]] = {
+    "asking": _chosen,
+    "inference": lambda tab: _ask(tab, "1,2"),
+}
+"""What is done on a page before it is pictured."""
 
 
 def main() -> None:
@@ -82,34 +129,44 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
-        for name, make in SCENES.items():
+        for name in SCENES:
             pages = [page for page in wanted if PAGES[page][0] == name]
             if not pages:
                 continue
-            stage = Stage(Path(place) / name, inference=inference())
-            names = make(stage)
-            site = Site(stage)
-            for page in pages:
-                for size, (width, height) in SIZES.items():
-                    for theme in THEMES:
-                        tab = browser.new_page(
-                            viewport={"width": width, "height": height},
-                            color_scheme=theme,
-                            reduced_motion="reduce",
-                        )
-                        tab.set_default_timeout(_MS)
-                        tab.goto(site.url + PAGES[page][1].format(**names))
-                        tab.locator("#link.on").wait_for()
-                        if tab.locator(".chart").count():
-                            tab.locator(".chart canvas").last.wait_for()
-                        long = tab.evaluate("document.documentElement.scrollHeight")
-                        tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
-                        tab.wait_for_timeout(400)
-                        _write(tab.screenshot(timeout=_MS), given.out / f"{page}-{size}-{theme}.png")
-                        tab.close()
-            site.stop()
-            stage.end_jobs()
+            with scene(name, Path(place) / name) as (site, names):
+                for page in pages:
+                    for size, (width, height) in SIZES.items():
+                        for theme in THEMES:
+                            tab = browser.new_page(
+                                viewport={"width": width, "height": height},
+                                color_scheme=theme,
+                                reduced_motion="reduce",
+                            )
+                            _picture(
+                                tab,
+                                site.url + PAGES[page][1].format(**names),
+                                page,
+                                given.out / f"{page}-{size}-{theme}.png",
+                            )
+                            tab.close()
         browser.close()
+
+
+def _picture(tab: Page, url: str, page: str, path: Path) -> None:
+    assert tab.viewport_size is not None
+    width, height = tab.viewport_size["width"], tab.viewport_size["height"]
+    tab.set_default_timeout(_MS)
+    tab.goto(url)
+    tab.locator("#link.on").wait_for()
+    if page in ACTIONS:
+        ACTIONS[page](tab)
+    if tab.locator(".chart").count():
+        tab.locator(".chart canvas").last.wait_for()
+    long = tab.evaluate("document.documentElement.scrollHeight")
+    tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
+    tab.evaluate("scrollTo(0, 0)")
+    tab.wait_for_timeout(400)
+    _write(tab.screenshot(timeout=_MS), path)
 
 
 def _write(png: bytes, path: Path) -> None:

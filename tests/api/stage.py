@@ -101,6 +101,7 @@ class Stage:
                 "PATH": "/usr/bin:/bin",
                 "MODEL_DIR": str(root / "models"),
                 "DATA_DIR": str(root / "data"),
+                "INFER_URL": settings.get("infer_url", ""),
                 "OMP_NUM_THREADS": "1",
             },
             clock=self.clock,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serinus.api.batch import Batch
-from serinus.api.inference_documents import BatchResults, OverlayChoice
+from serinus.api.inference_documents import BatchProgress, BatchResults, OverlayChoice
 from serinus.core.errors import InvalidInput
 from serinus.serving.assignment import Caller
 from serinus.serving.settings import InferenceSettings
@@ -43,6 +43,19 @@ def test_a_bug_costs_one_pair_its_result_and_no_other(
     assert "a case that nobody thought of" in caplog.text
     written = zipfile.ZipFile(io.BytesIO((tmp_path / "outputs" / "batch_0000abcd.zip").read_bytes()))
     assert set(written.namelist()) == {"results.json", "errors.csv"}
+
+
+def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "pairs.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        for number in range(3):
+            for when in ("pre", "post"):
+                archive.writestr(f"flood_0000000{number}_{when}_disaster.png", b"plain")
+    told: list[BatchProgress] = []
+    settings = InferenceSettings(outputs=tmp_path / "outputs")
+    batch = Batch(Buggy(), settings, OverlayChoice.NONE, request_id="ab12", told=told.append)  # type: ignore[arg-type]
+    asyncio.run(batch.run(source, "batch_0000abcd.zip"))
+    assert [(at.done, at.failed, at.pairs) for at in told] == [(0, 0, 3), (1, 1, 3), (2, 2, 3), (3, 3, 3)]
 
 
 class Recorder:

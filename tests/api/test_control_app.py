@@ -754,6 +754,8 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/uploads",
         "/api/uploads/{upload}",
         "/api/predict",
+        "/api/asking",
+        "/api/asking/examples/{name}/{when}",
     } == set(api["paths"])
     schemas = set(api["components"]["schemas"])
     wanted = {part.split('"')[0] for part in json.dumps(api).split("#/components/schemas/")[1:]}

@@ -362,6 +362,59 @@ def test_one_bad_pair_never_fails_the_batch(tmp_path: Path) -> None:
     run(test, tmp_path)
 
 
+def test_a_batch_says_how_far_it_is_while_it_runs(tmp_path: Path) -> None:
+    pre, post = pair(64)
+    members = {
+        f"flood_{n:08}_{when}_disaster.png": data
+        for n in range(20)
+        for when, data in (("pre", pre), ("post", post))
+    }
+
+    async def test(made: Service) -> None:
+        sent = {"X-Request-ID": "a-batch"}
+        files = {"zipfile": ("p.zip", archive(members))}
+        work = asyncio.create_task(made.client.post("/batch_predict", files=files, headers=sent))
+        seen = []
+        while not work.done():
+            reply = await made.client.get("/batch-status/a-batch")
+            seen += [reply.json()] if reply.status_code == 200 else []
+            await asyncio.sleep(0.001)
+        assert (await work).status_code == 200
+        done = [at["done"] for at in seen]
+        assert done == sorted(done) and {at["pairs"] for at in seen} == {20}
+        gone = await made.client.get("/batch-status/a-batch")
+        assert (gone.status_code, "runs here" in gone.text) == (404, True)
+
+    run(test, tmp_path, max_body_bytes=1_000_000)
+
+
+def test_a_version_is_asked_by_its_number_and_that_is_no_evidence(tmp_path: Path) -> None:
+    async def test(made: Service) -> None:
+        version = publish(made.store, models.healthy(tmp_path / "second", 2))
+        rollout = start_canary(made.store, version, share=0.5)
+        await made.until_canary(version)
+        for asked, role in ((1, "current"), (version, "canary")):
+            for _ in range(4):
+                body = (await made.predict(params={"version": asked})).json()
+                assert (body["model"]["version"], body["model_used"]) == (asked, role)
+                assert body["override"] is True
+        missing = await made.predict(params={"version": 7})
+        assert (missing.status_code, "Version 7 is not loaded" in missing.text) == (404, True)
+        odd = await made.predict(params={"version": 0})
+        assert odd.status_code == 400
+        await made.predict()
+        found = list(made.store.new_observations(rollout, {}))
+        for _ in range(400):
+            found += list(made.store.new_observations(rollout, {}))
+            if found:
+                break
+            await asyncio.sleep(0.02)
+        counted = sum(cell.successes + cell.failures for _, _, cells in found[:1] for cell in cells)
+        assert counted == 1, "only the one that a coin assigned"
+
+    run(test, tmp_path)
+
+
 def test_every_pair_of_a_batch_has_an_overlay_of_its_own(tmp_path: Path) -> None:
     keys = ["ü_00000000", "ö_00000000", "flood_00000000", "Flood_00000000"]
     members = {}
@@ -467,6 +520,7 @@ def test_the_contract_of_the_api_is_complete(tmp_path: Path) -> None:
         assert set(document["paths"]) == {
             "/predict",
             "/batch_predict",
+            "/batch-status/{batch}",
             "/feedback",
             "/files/{name}",
             "/model-status",

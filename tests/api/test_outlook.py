@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 SIMULATION = """
 import json, sys
 text = open("/dev/stdin").read()
-if "counting" in text:
-    sys.exit("serinus: /dev/stdin: the simulation knows one share, judged by evidence.")
+if "steps" in text:
+    sys.exit("serinus: /dev/stdin: a last step of 1 leaves no control arm.")
 figures = {"rolled_back": 0.01, "promoted": 0.99, "undecided": 0.0, "median": None}
 print(json.dumps([{"name": "good", "words": text, "rules": {"Serinus": figures}}]))
 """
@@ -158,7 +158,7 @@ async def test_a_policy_is_previewed_by_simulation_in_a_process_of_its_own(tmp_p
     async with stage.client() as client:
         found = await client.post("/api/policies/preview", json={"text": "share: 0.25", "name": "quarter"})
         wrong = await client.post("/api/policies/preview", json={"text": "shar: 0.25"})
-        refused = await client.post("/api/policies/preview", json={"text": "rule: counting"})
+        refused = await client.post("/api/policies/preview", json={"text": "steps: [0.5, 1]"})
     assert found.json()["truths"] == [
         {
             "scenario": "good",
@@ -170,7 +170,7 @@ async def test_a_policy_is_previewed_by_simulation_in_a_process_of_its_own(tmp_p
         }
     ]
     assert (wrong.status_code, "shar" in wrong.json()["detail"]) == (400, True)
-    assert (refused.status_code, "one share" in refused.json()["detail"]) == (400, True)
+    assert (refused.status_code, "no control arm" in refused.json()["detail"]) == (400, True)
 
 
 async def test_a_preview_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:

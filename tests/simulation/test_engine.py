@@ -8,14 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from serinus.core.enums import Arm, FailureKind, ReasonCode, Stratum
+from serinus.core.enums import Arm, FailureKind, ReasonCode, RolloutPhase, Stratum
+from serinus.core.ids import Version
 from serinus.evidence import promotion
 from serinus.evidence.analysis import Params
 from serinus.evidence.counts import Cell, Slice, latency_bin
 from serinus.evidence.promotion import Tally
 from serinus.evidence.replay import Course
+from serinus.evidence.steps import proof
+from serinus.rollout.decide import Advance, Promote, Situation, decide
+from serinus.rollout.policy import Policy
+from serinus.rollout.state import Rollout, State
 from serinus.simulation.engine import Code, Judged, e_good, judge
-from serinus.simulation.streams import Scenario, Streams, draw, latency_bins
+from serinus.simulation.streams import Lots, Scenario, Streams, draw, draw_lots, latency_bins
 
 SCENARIOS = [
     Scenario(name="healthy", words=""),
@@ -34,17 +39,21 @@ SCENARIOS = [
 ]
 
 
+def slice_of(canary: bool, failed: bool, bin_: int, share: float) -> Slice:
+    return (
+        Cell(
+            arm=Arm.CANARY if canary else Arm.CURRENT,
+            stratum=Stratum.USERS,
+            share=share,
+            ok={} if failed else {int(bin_): 1},
+            failed={FailureKind.EXCEPTION: 1} if failed else {},
+        ),
+    )
+
+
 def slices(streams: Streams, r: int) -> Iterator[Slice]:
     for canary, failed, bin_ in zip(streams.canary[r], streams.failed[r], streams.bins[r], strict=True):
-        yield (
-            Cell(
-                arm=Arm.CANARY if canary else Arm.CURRENT,
-                stratum=Stratum.USERS,
-                share=streams.share,
-                ok={} if failed else {int(bin_): 1},
-                failed={FailureKind.EXCEPTION: 1} if failed else {},
-            ),
-        )
+        yield slice_of(canary, failed, bin_, streams.share)
 
 
 def scalar(streams: Streams, r: int, params: Params, window: int | None) -> tuple[int, int, bool]:
@@ -88,6 +97,66 @@ def test_epochs_and_other_parameters_too() -> None:
     compare(Streams(streams.canary, again, streams.bins, streams.share), Params(), window=None)
     strict = Params(max_error_rate=0.01, threshold_scale=4.0, judge_latency=False)
     compare(draw(SCENARIOS[1], 6, 800, 0.3, np.random.default_rng(5)), strict, window=100)
+
+
+def stepwise(lots: Lots, r: int, params: Params, window: int) -> tuple[int, int, int]:
+    """(code, position, step) of one rollout, as the controller's own rule decides after every request."""
+    course = Course(params)
+    began, step, seen = course.analysis, 0, 0
+    policy = Policy(steps=lots.shares, window_seconds=window, max_evaluation=1_000_000)
+    one = lots.only(np.arange(len(lots)) == r)
+    for t in range(lots.requests):
+        (canary,), (failed,), (bin_,) = one.at(t, np.array([step]), np.array([seen]))
+        seen += canary
+        if course.add(slice_of(canary, failed, bin_, lots.shares[step])):
+            return Code.ROLLED_BACK, t + 1, step
+        held = course._held is not None
+        rollout = Rollout(
+            number=1,
+            version=Version(2),
+            baseline=Version(1),
+            policy=policy,
+            phase=RolloutPhase.HELD if held else RolloutPhase.CANARY,
+            share=lots.shares[step],
+            started_at=0.0,
+            step=step,
+        )
+        situation = Situation(
+            now=0.0,
+            clock=course.clock,
+            verdict=course.verdict,
+            step=proof(course.analysis, began, params),
+        )
+        decision = decide(State(rollout=rollout), situation)
+        if isinstance(decision, Promote):
+            return Code.PROMOTED, t + 1, step
+        if isinstance(decision, Advance):
+            began, step = course.analysis, step + 1
+    return Code.UNDECIDED, lots.requests, step
+
+
+@pytest.mark.parametrize("name", ["healthy", "allowed", "bad", "outage", "change", "slow"])
+def test_steps_are_gone_through_as_the_controller_does(name: str) -> None:
+    (scenario,) = [one for one in SCENARIOS if one.name == name]
+    lots = draw_lots(scenario, 5, 1000, (0.25, 0.4, 0.5), np.random.default_rng(11))
+    judged = judge(lots, Params(), window=250)
+    steps = []
+    for r in range(len(lots)):
+        code, position, step = stepwise(lots, r, Params(), 250)
+        assert (judged.code[r], judged.position[r]) == (code, position), r
+        steps.append(step)
+    if name == "healthy":
+        assert max(steps) == 2 and Code.PROMOTED in judged.code, "through all of them"
+
+
+def test_one_step_is_one_share() -> None:
+    lots = draw_lots(SCENARIOS[2], 8, 600, (0.5,), np.random.default_rng(12))
+    canary = lots.coins < 0.5
+    failed = lots.luck < np.where(canary, SCENARIOS[2].canary, SCENARIOS[2].current)
+    streams = Streams(canary, failed, np.where(canary, lots.bins[1], lots.bins[0]), 0.5)
+    one, other = judge(lots, Params(), window=200), judge(streams, Params(), window=200)
+    assert (one.code == other.code).all() and (one.position == other.position).all()
+    assert (one.canary == other.canary).all()
 
 
 def test_a_wrong_split_suspends_the_same_things() -> None:

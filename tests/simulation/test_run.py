@@ -9,7 +9,7 @@ import pytest
 
 from serinus.cli.app import run
 from serinus.cli.exits import Exit
-from serinus.rollout.policy import Policy
+from serinus.rollout.policy import Policy, Rule
 from serinus.simulation.cells import CELLS, Cell, Looks, Metric
 from serinus.simulation.engine import Code
 from serinus.simulation.rivals import argo, flagger, threshold
@@ -70,6 +70,36 @@ def test_another_policy_has_no_goals_and_other_figures() -> None:
     assert found.requests == 5 * 200
     assert found.rules[SERINUS].promoted > 0.5
     assert found.wald is None
+
+
+def test_steps_take_longer_and_keep_bad_canaries_out() -> None:
+    policy = Policy(steps=(0.1, 0.5), window_seconds=60.0)
+    cells = [BY_NAME[name] for name in ("good", "bad-20")]
+    good, bad = simulate(policy, cells, rollouts=40, seed=1, progress=silent)
+    assert set(good.rules) == {SERINUS}, "the rivals know one share"
+    assert good.goals == () and good.rules[SERINUS].promoted > 0.9
+    assert bad.rules[SERINUS].rolled_back > 0.9 and bad.rules[SERINUS].promoted < 0.1
+
+
+def test_counting_is_simulated_as_the_plain_threshold_that_it_is() -> None:
+    cells = [BY_NAME[name] for name in ("good-2", "bad-20")]
+    strict, lax = (
+        simulate(Policy(rule=Rule.COUNTING, min_requests=least), cells, rollouts=60, seed=1, progress=silent)
+        for least in (20, 1_000_000)
+    )
+    for one, other in zip(strict, lax, strict=True):
+        assert one.rules[SERINUS] == one.rules["threshold"]
+        assert other.rules[SERINUS].promoted == 1.0, "nobody sends so many requests"
+    assert strict[0].rules[SERINUS].rolled_back > 0.1, "it looks often and pays for none of it"
+
+
+def test_a_last_step_of_all_requests_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "all.yaml"
+    policy.write_text("steps: [0.5, 1]\n")
+    assert run(["simulate", "--policy", str(policy), "--rollouts", "1", "--scenario", "good"]) != Exit.DONE
+    assert "no control arm" in capsys.readouterr().err
 
 
 def test_walds_bound_is_the_documented_one() -> None:

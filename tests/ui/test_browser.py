@@ -1,10 +1,8 @@
 """The pages in a real browser: no errors, live updates, the way through a decision, a pair inspected."""
 
-from pathlib import Path
 
 import pytest
 
-from tests.api.inference import PNG
 from tests.ui.server import Site
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -13,6 +11,23 @@ pytestmark = pytest.mark.browser
 
 def see(page: playwright.Page, selector: str, words: str) -> None:
     playwright.expect(page.locator(selector)).to_contain_text(words, timeout=20_000)
+
+
+def slowed(page: playwright.Page, milliseconds: float, per_second: float = -1) -> None:
+    """Every answer takes so much longer; `per_second`: bytes, each way."""
+    network = getattr(page, "network", None)
+    if network is None:
+        network = page.network = page.context.new_cdp_session(page)  # type: ignore[attr-defined]
+        network.send("Network.enable")
+    network.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": milliseconds,
+            "downloadThroughput": per_second,
+            "uploadThroughput": per_second,
+        },
+    )
 
 
 def test_the_dashboard_follows_what_happens(site: Site, page: playwright.Page) -> None:
@@ -74,6 +89,27 @@ def test_a_promotion_asks_why_and_refuses_an_old_page(site: Site, page: playwrig
     assert stage.store.state().current == 1
 
 
+def test_a_decision_that_meets_no_server_is_kept_and_taken_when_it_is_back(
+    site: Site, page: playwright.Page
+) -> None:
+    site.stage.base()
+    site.stage.canary()
+    page.goto(site.url)
+    see(page, "#link", "live")
+    page.click("#act-rollback")
+    page.fill("[name=reason]", "it looks odd")
+    site.stop()
+    page.click("#decide-go")
+    see(page, "#decide-error", "Serinus does not answer")
+    site.restart()
+    see(page, "#link", "live")
+    assert page.input_value("[name=reason]") == "it looks odd"
+    page.click("#decide-go")
+    playwright.expect(page.locator("#decide")).to_be_hidden()
+    see(page, "#title", "Version 1 is in production")
+    page.errors.clear()  # the browser notes the lost connection itself
+
+
 def test_escape_and_cancel_decide_nothing(site: Site, page: playwright.Page) -> None:
     site.stage.base()
     site.stage.canary()
@@ -101,25 +137,6 @@ def test_a_lost_stream_is_told(site: Site, page: playwright.Page) -> None:
     page.errors.clear()  # the browser notes the lost connection itself
 
 
-def test_a_pair_is_inspected(site: Site, page: playwright.Page, tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(PNG)
-    page.goto(f"{site.url}/inference")
-    page.set_input_files("[name=pre_disaster]", picture)
-    page.set_input_files("[name=post_disaster]", picture)
-    page.click("#pair button")
-    see(page, "#result-words", "7 buildings, 71 % of them damaged.")
-    see(page, "#model", "canary, version 3")
-    see(page, "#warnings", "smaller than")
-    playwright.expect(page.locator("#detections tbody tr")).to_have_count(7)
-    wide = page.locator("#overlay").evaluate("image => image.decode().then(() => image.naturalWidth)")
-    assert wide == 256
-    with page.expect_download() as download:
-        page.click("#download")
-    assert b"overlay_png_base64" not in Path(download.value.path()).read_bytes()
-    assert b'"request_id"' in Path(download.value.path()).read_bytes()
-
-
 def test_phone_width_needs_no_sideways_scrolling(site: Site, page: playwright.Page) -> None:
     site.stage.publish("w" * 300, initial=True)
     site.stage.canary("x" * 300)
@@ -137,22 +154,6 @@ def test_phone_width_needs_no_sideways_scrolling(site: Site, page: playwright.Pa
     ):
         page.goto(site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_on_a_phone_every_column_of_the_detections_is_seen(
-    site: Site, page: playwright.Page, tmp_path: Path
-) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(PNG)
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(f"{site.url}/inference")
-    page.set_input_files("[name=pre_disaster]", picture)
-    page.set_input_files("[name=post_disaster]", picture)
-    page.click("#pair button")
-    playwright.expect(page.locator("#detections tbody tr")).to_have_count(7)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    hidden = page.locator("#detections .scroll").evaluate("box => box.scrollWidth - box.clientWidth")
-    assert hidden == 0  # a column that has to be scrolled to looks as if it were cut off
 
 
 def test_without_javascript_the_state_is_there(site: Site, browser: playwright.Browser) -> None:

@@ -11,7 +11,7 @@ from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.ui import scenes
 from tests.ui.server import Site
-from tests.ui.test_browser import see
+from tests.ui.test_browser import see, slowed
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -72,6 +72,37 @@ def test_nothing_serious_stands_in_anybody_s_way(scene: Site, page: playwright.P
     assert findings(page, path, "{resultTypes: ['violations']}") == []
     page.emulate_media(color_scheme="dark")
     assert findings(page, path, "{resultTypes: ['violations'], runOnly: ['color-contrast']}") == []
+
+
+def test_on_a_slow_network_pages_come_whole_and_live(scene: Site, page: playwright.Page) -> None:
+    slowed(page, 300, 60_000)
+    for path, words in (
+        ("/", "Version 4 is on trial"),
+        ("/versions", "Night pictures added"),
+        ("/history", "A larger batch"),
+        ("/inference", "Inspect a pair"),
+        ("/settings", "Write a policy"),
+    ):
+        page.goto(scene.url + path)
+        see(page, "#link", "live")
+        see(page, "main", words)
+    page.goto(scene.url)
+    page.locator("#chart-rates canvas").wait_for()
+
+
+def test_on_a_slow_network_a_double_click_decides_once(site: Site, page: playwright.Page) -> None:
+    site.stage.base()
+    site.stage.canary()
+    page.goto(site.url)
+    see(page, "#link", "live")
+    slowed(page, 600)
+    page.click("#act-pause")
+    page.fill("[name=reason]", "wait for the clouds")
+    seq = site.stage.store.state().seq
+    page.dblclick("#decide-go")
+    see(page, "#title", "Version 2 is paused")
+    see(page, "#toast-words", f"#{seq + 1} ")
+    assert site.stage.store.state().seq == seq + 1
 
 
 def test_no_page_is_wider_than_a_phone(scene: Site, page: playwright.Page) -> None:

@@ -1,12 +1,14 @@
 """The pages hold what matters, in every state, and nothing that people wrote becomes markup."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
+from fastapi import Request, Response
 
 from serinus.artifact.manifest import Contract
 from serinus.core.enums import Stratum
@@ -297,6 +299,23 @@ async def test_live_is_rendered_again_only_when_something_changed(stage: Stage) 
         changed = (await client.get("/live")).text
     assert first == same
     assert "Version 2 is on trial" in changed
+
+
+async def test_an_event_is_rendered_once_however_many_look(stage: Stage) -> None:
+    asked = []
+
+    @stage.app.middleware("http")
+    async def count(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        asked.append(request.url.path)
+        return await go_on(request)
+
+    stage.base()
+    stage.canary("seen by all")
+    stage.traffic((5, 0), (5, 0))
+    async with stage.client() as client:
+        pages = await asyncio.gather(*(client.get("/live") for _ in range(20)))
+    assert len({page.text for page in pages}) == 1
+    assert asked.count("/api/rollouts/1/distributions") == 1
 
 
 async def test_a_rollout_that_is_over_can_be_undone_from_the_versions_too(stage: Stage) -> None:

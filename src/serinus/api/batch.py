@@ -9,6 +9,7 @@ import re
 import tempfile
 import zipfile
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import chain, count
 from pathlib import Path
@@ -17,7 +18,13 @@ from typing import NamedTuple
 import msgspec
 
 from serinus.api.findings import findings
-from serinus.api.inference_documents import BatchResults, OverlayChoice, PairError, PairFindings
+from serinus.api.inference_documents import (
+    BatchProgress,
+    BatchResults,
+    OverlayChoice,
+    PairError,
+    PairFindings,
+)
 from serinus.core.errors import InvalidInput, NotFound, SerinusError, Unavailable
 from serinus.data.archive import Archive, ArchiveLimits, Member, UnreadableMember
 from serinus.data.naming import Kind, Part, When, classify
@@ -110,12 +117,15 @@ class Batch:
         *,
         request_id: str,
         caller: Caller = NOBODY,
+        told: Callable[[BatchProgress], None] = lambda _: None,
     ) -> None:
+        """`told` hears how far it is, from the first pair on."""
         self._predictor = predictor
         self._settings = settings
         self._choice = choice
         self._request_id = request_id
         self._caller = caller
+        self._told = told
         self._limits = ArchiveLimits(
             max_files=8 * settings.max_batch_pairs,
             max_file_bytes=settings.max_body_bytes,
@@ -146,6 +156,13 @@ class Batch:
     async def _all(self, archive: Archive, pairs: list[Pair], out: zipfile.ZipFile) -> BatchResults:
         gate = asyncio.Semaphore(self._settings.batch_concurrency)
         writing = asyncio.Lock()
+        done: list[PairFindings | PairError] = []
+
+        def tell() -> None:
+            failed = sum(isinstance(each, PairError) for each in done)
+            self._told(
+                BatchProgress(request_id=self._request_id, pairs=len(pairs), done=len(done), failed=failed)
+            )
 
         async def one(pair: Pair) -> PairFindings | PairError:
             async with gate:
@@ -162,12 +179,18 @@ class Batch:
                         remedy=f"The log has the cause under request_id {self._request_id}.",
                     )
 
-        done = await asyncio.gather(*(one(pair) for pair in pairs))
+        async def counted(pair: Pair) -> PairFindings | PairError:
+            done.append(found := await one(pair))
+            tell()
+            return found
+
+        tell()
+        results = await asyncio.gather(*(counted(pair) for pair in pairs))
         return BatchResults(
             request_id=self._request_id,
             num_pairs=len(pairs),
-            pairs=[each for each in done if isinstance(each, PairFindings)],
-            errors=[each for each in done if isinstance(each, PairError)],
+            pairs=[each for each in results if isinstance(each, PairFindings)],
+            errors=[each for each in results if isinstance(each, PairError)],
         )
 
     async def _one(

@@ -24,16 +24,16 @@ from serinus.api.documents import (
     VersionsPage,
     VersionView,
 )
-from serinus.api.training_data import in_words, newest_data
+from serinus.api.training_data import in_words, newest_data, of_batches
 from serinus.api.uploads import Upload, Uploads
 from serinus.api.views import job_view, replica_view, rollout_view, version_view
 from serinus.api.words import Entry, headline
 from serinus.artifact.manifest import Manifest
 from serinus.control.ledger import standing
 from serinus.control.outlook import Lookout
-from serinus.control.trust import finding
-from serinus.core.enums import JobState
-from serinus.core.errors import NotFound, SerinusError, Unavailable
+from serinus.control.trust import finding, refusal
+from serinus.core.enums import JobState, RolloutPhase
+from serinus.core.errors import Corrupt, NotFound, SerinusError, Unavailable
 from serinus.core.ids import Digest, Version
 from serinus.data.sources import imported
 from serinus.rollout.state import Rollout, State
@@ -224,6 +224,8 @@ class Board:
             canary=version(state.canary.version if state.canary else None),
             previous=version(state.previous),
             can_undo=state.previous is not None and state.rollout is None,
+            undo_refused=tried(lambda: self._refused(state, state.previous, False), ""),
+            promotion_refused=tried(lambda: self._refused(state, *_promotable(state)), ""),
             rollout=active,
             outlook=outlook,
             last=rollout(state.last),
@@ -247,7 +249,8 @@ class Board:
         if known != self._known:  # manifests name every pair: they are read once, not at each look
             self._known, self._imported = known, imported(self._deps.settings.data_dir / "datasets")
         golden = {one.dataset for one in self._deps.store.golden_sets()}
-        return newest_data(uploads, known, imported=self._imported, golden=golden)
+        batched = of_batches(self._deps.jobs.list())
+        return newest_data(uploads, known, imported=self._imported, golden=golden, batched=batched)
 
     def _jobs(self) -> tuple[JobView, ...]:
         jobs = self._deps.jobs
@@ -269,6 +272,18 @@ class Board:
             self._manifests[digest] = self._deps.store.manifest(digest)
         return self._manifests[digest]
 
+    def _refused(self, state: State, version: Version | None, required: bool) -> str:
+        """Why `version` may not be made current by hand; empty when it may, or there is none."""
+        if version is None:
+            return ""
+        digest, trust = state.versions[version].digest, self._deps.settings.trust
+        try:
+            if not (required or trust.required) and self._manifest(digest).signature is None:
+                return ""
+            return refusal(self._deps.store, digest, trust, required=required)
+        except (NotFound, Corrupt) as error:
+            return str(error)
+
     def _fresh(self) -> list[Replica]:
         return self._deps.store.replicas(self._deps.clock() - self._deps.settings.replica_fresh_seconds)
 
@@ -289,6 +304,14 @@ class Board:
             manifest=manifest,
             signature=finding(self._deps.store, record.digest, self._deps.settings.trust.keys()),
         )
+
+
+def _promotable(state: State) -> tuple[Version | None, bool]:
+    """The version that somebody could want to promote, and whether its policy requires a signature."""
+    rollout = state.rollout
+    if rollout is None or rollout.phase is RolloutPhase.VERIFYING:
+        return None, False
+    return rollout.version, rollout.policy.require_signature
 
 
 def _aged(view: StateView, since: float | None) -> StateView:

@@ -15,7 +15,7 @@ from serinus.api.infer_proxy import Infer
 from serinus.api.job_documents import JobLogs, JobStatus, Preparing, Training, TrainingConfig, Uploaded
 from serinus.api.schema import answers, answers_words, json_response, takes_form
 from serinus.api.trainers import Trainers
-from serinus.api.training_data import newest_data
+from serinus.api.training_data import newest_data, of_batches
 from serinus.api.uploads import Upload, Uploads
 from serinus.core.errors import InvalidInput, NotFound, Unavailable
 from serinus.data.sources import imported
@@ -104,6 +104,9 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
         ] = "",
         size: Annotated[Literal["n", "s", "m"], Form(description="Of the network")] = "n",
         base: Annotated[int, Form(ge=0, description="Version to start from; 0: the current one")] = 0,
+        baseline: Annotated[
+            bool, Form(description="Train on the post picture alone as well, and compare")
+        ] = False,
         img_size: Annotated[
             int, Form(ge=32, le=4096, description="Largest side of the pictures in training, pixels")
         ] = settings.img_size,
@@ -125,6 +128,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
             trainer=trainer,
             size="" if size == "n" else size,
             base=str(base) if base else "",
+            baseline=baseline,
         )
         job = await to_thread(deps.jobs.submit, spec)
         return json_response(
@@ -195,6 +199,7 @@ def _training_data(deps: ControlDeps, uploads: Uploads, wanted: str) -> tuple[st
         known,
         imported=imported(folder),
         golden={one.dataset for one in deps.store.golden_sets()},
+        batched=of_batches(deps.jobs.list()),
     )
     if newest is None:
         raise InvalidInput(

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from serinus import __version__
 from serinus.api import (
+    asking_routes,
     compat_routes,
     control_routes,
     dataset_routes,
@@ -94,6 +95,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
     app.include_router(compat_routes.router(deps, uploads, infer, trainers))
     app.include_router(trigger_routes.router(deps, uploads, trainers))
     app.include_router(control_routes.router(deps, board, infer))
+    app.include_router(asking_routes.router(board, settings))
     app.include_router(history_routes.router(board.chronicle))
     app.include_router(version_routes.router(deps))
     app.include_router(job_routes.router(deps, board.closing))
@@ -109,6 +111,7 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         [
             *compat_routes.DOCUMENTS,
             *control_routes.DOCUMENTS,
+            *asking_routes.DOCUMENTS,
             *trigger_routes.DOCUMENTS,
             *history_routes.DOCUMENTS,
             *version_routes.DOCUMENTS,

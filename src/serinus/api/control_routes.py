@@ -4,7 +4,7 @@ from asyncio import to_thread
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serinus.api import policy_routes
@@ -14,6 +14,7 @@ from serinus.api.decisions import ByHand, Command, Decided, PolicyCommand, Share
 from serinus.api.documents import JobView, StateView, VersionDetail, VersionsPage
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
+from serinus.api.inference_documents import OverlayChoice, PredictReply
 from serinus.api.reading import read_command
 from serinus.api.schema import answers, answers_words, json_response, live_response, takes, takes_form
 from serinus.api.views import job_view
@@ -29,6 +30,7 @@ DOCUMENTS: list[type] = [
     Decided,
     JobView,
     PolicyCommand,
+    PredictReply,
     ShareCommand,
     StartCommand,
     StateView,
@@ -146,13 +148,22 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
     @routes.post(
         "/predict",
         tags=["Predictions"],
-        responses=answers_words("What the inference service answers to /predict", "application/json")
-        | responses(Unavailable, ModelFault),
+        responses=answers(PredictReply, "What the inference service answers to /predict")
+        | responses(NotFound, Unavailable, ModelFault),
         openapi_extra=takes_form({"pre_disaster": "Picture before", "post_disaster": "Picture after"}),
     )
-    async def predict(request: Request) -> Response:
+    async def predict(
+        request: Request,
+        overlay: Annotated[
+            OverlayChoice | None, Query(description="Picture with boxes; png when not given")
+        ] = None,
+        version: Annotated[
+            int | None, Query(ge=1, description="This loaded version and no other; then it is no evidence")
+        ] = None,
+    ) -> Response:
         """Hands a pair on to the inference service's /predict (same form, same answer)."""
-        return await infer.predict(request)
+        wanted = {"overlay": overlay, "version": version}
+        return await infer.predict(request, {name: str(value) for name, value in wanted.items() if value})
 
     return routes
 

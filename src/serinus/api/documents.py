@@ -193,6 +193,10 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     previous: VersionView | None
     """What undo restores."""
     can_undo: bool
+    undo_refused: str = ""
+    """Why that version may not serve again, in words; empty when nothing is known against it."""
+    promotion_refused: str = ""
+    """Why the canary may not be promoted by hand, whatever is confirmed, in words; empty when it may."""
     rollout: RolloutView | None
     """The active rollout."""
     outlook: Outlook | None = None

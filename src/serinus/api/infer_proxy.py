@@ -1,5 +1,7 @@
 """The inference service as the control app sees it: its status, and pairs that are handed on to it."""
 
+from collections.abc import Mapping
+
 import httpx
 from fastapi import Request, Response
 from starlette.background import BackgroundTask
@@ -36,7 +38,7 @@ class Infer:
             reply.content, status_code=reply.status_code, media_type=reply.headers.get("content-type")
         )
 
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, request: Request, query: Mapping[str, str]) -> Response:
         """Streams the request's form to `/predict` and the answer back. Raises Unavailable."""
         headers = {
             name: request.headers[name]
@@ -45,7 +47,7 @@ class Infer:
         }
         headers["x-request-id"] = getattr(request.state, "request_id", "")
         passed = self._client.build_request(
-            "POST", "/predict", params=request.query_params, headers=headers, content=request.stream()
+            "POST", "/predict", params=query, headers=headers, content=request.stream()
         )
         try:
             reply = await self._client.send(passed, stream=True)

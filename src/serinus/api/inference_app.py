@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from pathlib import Path as FilePath
 from time import monotonic
 from typing import Annotated
 
 import msgspec
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
@@ -26,6 +26,7 @@ from serinus.api.docs_page import docs_page
 from serinus.api.findings import findings
 from serinus.api.forms import Form, files_of, pictures_of, read_form, spool_form
 from serinus.api.inference_documents import (
+    BatchProgress,
     BatchReply,
     FeedbackPage,
     Health,
@@ -42,6 +43,7 @@ from serinus.api.schema import answers, answers_words, describe, json_response, 
 from serinus.api.tokens import Tokens
 from serinus.core.enums import Stratum
 from serinus.core.errors import Forbidden, InvalidInput, ModelFault, NotFound, SerinusError, Unavailable
+from serinus.core.ids import Version
 from serinus.imagery.decode import Data
 from serinus.observe.logs import request_id
 from serinus.observe.metrics import CONTENT_TYPE
@@ -51,6 +53,7 @@ from serinus.serving.prediction import Prediction
 from serinus.store import Routes
 
 DOCUMENTS: list[type] = [
+    BatchProgress,
     BatchReply,
     FeedbackPage,
     GroundTruth,
@@ -146,12 +149,17 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                 "post_disaster": "The picture after, of the same size.",
             }
         ),
-        responses=answers(PredictReply, "What was found.") | errors.responses(ModelFault, Unavailable),
+        responses=answers(PredictReply, "What was found.")
+        | errors.responses(NotFound, ModelFault, Unavailable),
     )
     async def predict(
         request: Request,
         overlay: Annotated[
             OverlayChoice | None, Query(description="Picture with boxes; png when not given.")
+        ] = None,
+        version: Annotated[
+            int | None,
+            Query(ge=1, description="This loaded version and no other; such a request is no evidence."),
         ] = None,
     ) -> Response:
         started = monotonic()
@@ -174,6 +182,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
                     caller=Caller(request.headers, request.cookies),
                     keep_post=choice is not OverlayChoice.NONE,
                     shadowed=True,
+                    version=None if version is None else Version(version),
                 )
                 drawing = monotonic()
                 members = findings(prediction)
@@ -232,6 +241,10 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
 
 def _add_batches(app: FastAPI, replica: Replica) -> None:
     settings = replica.settings
+    running: dict[str, BatchProgress] = {}
+
+    def note(at: BatchProgress) -> None:
+        running[at.request_id] = at
 
     @app.post(
         "/batch_predict",
@@ -259,10 +272,12 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
                         overlay or _choice(form.get("overlay")),
                         request_id=request_id(),
                         caller=Caller(request.headers, request.cookies),
+                        told=note,
                     )
                     with for_as_long_as_asked(request.scope):
-                        results = await batch.run(Path(copy.name), name)
+                        results = await batch.run(FilePath(copy.name), name)
             finally:
+                running.pop(request_id(), None)
                 await form.close()
         return json_response(
             BatchReply(
@@ -274,6 +289,19 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
                 request_id=results.request_id,
             )
         )
+
+    @app.get(
+        "/batch-status/{batch}",
+        summary="How far a batch is that runs here",
+        responses=answers(BatchProgress, "How far it is.") | errors.responses(NotFound),
+    )
+    async def batch_status(
+        batch: Annotated[str, Path(description="The X-Request-ID that the batch was sent with")],
+    ) -> Response:
+        at = running.get(batch)
+        if at is None:
+            raise NotFound("No such batch runs here.", remedy="It is over, or another replica works on it.")
+        return json_response(at)
 
     @app.get(
         "/files/{name}",

@@ -137,6 +137,17 @@ class BatchReply(_Document, frozen=True, kw_only=True):
     request_id: str
 
 
+class BatchProgress(_Document, frozen=True, kw_only=True):
+    """How far a batch is that runs on this replica."""
+
+    request_id: str
+    pairs: int
+    """In all."""
+    done: int
+    """Of these, failed ones among them."""
+    failed: int
+
+
 class VersionStamp(_Document, frozen=True, kw_only=True):
     version: Version
     timestamp: str

@@ -1,12 +1,15 @@
 """A batch through the running inference service, alone or as a job that reports to a folder."""
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from serinus.bootstrap import edge
 from serinus.bootstrap.datasets import reporting
 from serinus.bootstrap.settings import Settings
 from serinus.core.errors import InvalidInput, ModelFault, Unavailable
@@ -15,6 +18,8 @@ from serinus.jobs.model import BatchOutput
 _SENT, _PREDICTED = 0.2, 0.9
 """Shares of a batch that are over when it was sent, and predicted."""
 _CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
+"""How often the service is asked how far it is."""
 _LONGEST_SECONDS = 6 * 3600.0
 """For the answer of the service: thousands of pairs on a small machine."""
 Told = Callable[[float, str], None]
@@ -46,7 +51,9 @@ def batch(settings: Settings, archive: Path, out: Path, *, job: Path | None, pro
         timeout = httpx.Timeout(_LONGEST_SECONDS, connect=_CONNECT_SECONDS)
         try:
             with httpx.Client(base_url=settings.infer, timeout=timeout, trust_env=False) as client:
-                reply = _send(client, archive, told)
+                name = edge.new_id()
+                with _watched(settings.infer, name, told):
+                    reply = _send(client, archive, name, told)
                 _fetch(client, str(reply["download_url"]), out, told)
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
@@ -60,7 +67,36 @@ def batch(settings: Settings, archive: Path, out: Path, *, job: Path | None, pro
         return output
 
 
-def _send(client: httpx.Client, archive: Path, told: Told) -> dict[str, Any]:
+@contextmanager
+def _watched(url: str, name: str, told: Told) -> Iterator[None]:
+    """Meanwhile tells how far the batch `name` is, where the replica that works on it can be asked."""
+    over = threading.Event()
+
+    def watch() -> None:
+        with httpx.Client(base_url=url, timeout=_CONNECT_SECONDS, trust_env=False) as client:
+            while not over.wait(_LOOK_SECONDS):
+                with suppress(httpx.HTTPError):
+                    reply = client.get(f"/batch-status/{name}")
+                    if reply.status_code == httpx.codes.OK and not over.is_set():
+                        told(*_how_far(reply.json()))
+
+    thread = threading.Thread(target=watch, name="batch-status")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _how_far(at: dict[str, Any]) -> tuple[float, str]:
+    """Fraction and words of a BatchProgress."""
+    done, pairs, failed = at["done"], at["pairs"], at["failed"]
+    words = f"{done} of {pairs} pairs" + (f", {failed} of them failed" if failed else "")
+    return _SENT + (_PREDICTED - _SENT) * done / max(pairs, 1), words
+
+
+def _send(client: httpx.Client, archive: Path, name: str, told: Told) -> dict[str, Any]:
     size = max(archive.stat().st_size, 1)
 
     def sent(at: int) -> None:
@@ -71,7 +107,8 @@ def _send(client: httpx.Client, archive: Path, told: Told) -> dict[str, Any]:
 
     with _Watched(io.FileIO(archive)) as file:
         file.told = sent
-        reply = client.post("/batch_predict", files={"zipfile": (archive.name, file)})
+        files = {"zipfile": (archive.name, file)}
+        reply = client.post("/batch_predict", files=files, headers={"X-Request-ID": name})
     document: dict[str, Any] = reply.json() if "json" in reply.headers.get("content-type", "") else {}
     if reply.status_code == httpx.codes.OK:
         return document

@@ -53,7 +53,7 @@ def simulate(
             f"A simulation needs {error.name}, which is not installed.", remedy="pip install 'serinus[train]'"
         ) from error
     from serinus.control.policy_document import read_file
-    from serinus.rollout.policy import Policy, Rule
+    from serinus.rollout.policy import Policy
 
     if not 1 <= rollouts <= 1_000_000:
         raise InvalidInput(f"--rollouts must be within 1 and 1000000, not {rollouts}.")
@@ -71,10 +71,11 @@ def simulate(
         )
     cells = [known[name] for name in dict.fromkeys(scenario or known)]
     chosen = Policy() if policy is None else read_file(policy)
-    if chosen.steps or chosen.rule is not Rule.EVIDENCE:
+    if chosen.steps and chosen.steps[-1] == 1.0:
         raise InvalidInput(
-            f"{policy}: the simulation knows one share, judged by evidence.",
-            remedy="Leave out `steps` and `rule`; plain thresholds are simulated beside every policy.",
+            f"{policy}: a last step of 1 leaves no control arm, and the evidence starts afresh there, which "
+            "is not simulated.",
+            remedy="Leave that step out; the proof that it takes comes on top.",
         )
     with progress("simulate") as move:
         results = run(chosen, cells, rollouts=rollouts, seed=seed, progress=move)

@@ -97,3 +97,12 @@ def insist(store: Store, digest: Digest, trust: Trust, *, required: bool) -> Non
             f"That version may not serve. {made.words}",
             remedy="In an emergency: the same command with REQUIRE_SIGNATURE=false." if lenient else "",
         )
+
+
+def refusal(store: Store, digest: Digest, trust: Trust, *, required: bool) -> str:
+    """Why `insist` would refuse a decision by hand, in words; empty when it would not."""
+    try:
+        insist(store, digest, trust, required=required)
+    except Conflict as error:
+        return str(error)
+    return ""

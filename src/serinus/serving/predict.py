@@ -92,11 +92,13 @@ class Predictor:
         caller: Caller = NOBODY,
         keep_post: bool = False,
         shadowed: bool = False,
+        version: Version | None = None,
     ) -> Prediction:
         """Detections of one pair. `caller`: who asks, where the policy cares; a probe is nobody's.
         `golden`: a probe whose pair shows buildings. `keep_post`: with the post picture, to draw on.
         `shadowed`: the other version may be asked later, where policy and coin say so; the pair is then part
-        of the answer.
+        of the answer. `version`: the one that is asked, and no other in its place; such a request is no
+        evidence, and NotFound says that it is not loaded.
 
         Raises InvalidInput or TooLarge for bad pictures (counted against nobody), Unavailable when nothing is
         loaded, memory or the queue is full or time ran out, ModelFault when current fails.
@@ -108,6 +110,7 @@ class Predictor:
             caller=caller,
             keep_post=keep_post,
             shadowed=shadowed,
+            version=version,
         )
 
     async def infer(

@@ -298,9 +298,7 @@ class Residency:
                 if target == self._snapshot.canary and target != self._snapshot.current:
                     return RouteSnapshot(seq=self._snapshot.seq, canary=target, share=1.0)
                 return RouteSnapshot(seq=self._snapshot.seq, current=target)
-        raise NotFound(
-            f"Version {version} is not loaded here.", remedy="Ask for one that the model's metadata names."
-        )
+        raise NotFound(f"Version {version} is not loaded here.", remedy="/model-status names those that are.")
 
     def close(self) -> None:
         """Unloads everything."""

@@ -6,7 +6,7 @@ that); it knows one stratum, users, and nothing is in flight.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -21,7 +21,7 @@ from serinus.evidence.promotion import RECENT_AT_LEAST, RECENT_PART
 from serinus.evidence.verdict import ALARM
 from serinus.evidence.wealth import CAP
 from serinus.simulation.latencies import Comparison
-from serinus.simulation.streams import Bools, Floats, Ints, Streams
+from serinus.simulation.streams import Bools, Floats, Ints, Source
 from serinus.simulation.wealths import Wealths
 
 
@@ -46,20 +46,21 @@ class Judged:
     """Rolled back for latency."""
 
     @classmethod
-    def undecided(cls, streams: Streams) -> "Judged":
+    def undecided(cls, streams: Source) -> "Judged":
+        """`canary` is still to be told."""
         rollouts = len(streams)
         return cls(
             np.zeros(rollouts, np.int8),
             np.full(rollouts, streams.requests),
-            streams.canary.sum(axis=1),
+            np.zeros(rollouts, np.int64),
             np.zeros(rollouts, np.bool_),
         )
 
 
 def judge(
-    streams: Streams, params: Params, *, window: int | None, tick: Callable[[], None] = lambda: None
+    streams: Source, params: Params, *, window: int | None, tick: Callable[[], None] = lambda: None
 ) -> Judged:
-    """Judges every rollout until its end or the end of its stream.
+    """Judges every rollout until its end or the end of its stream; steps are gone through as they are proved.
 
     `window`: requests, counted while it is not held, after which it may be promoted; None: never. `tick` is
     called now and then, and may raise to cancel.
@@ -76,6 +77,7 @@ def judge(
             good = rollouts.good(window) & ~blamed
             judged.code[alive[good]] = Code.PROMOTED
             done = blamed | good
+        rollouts.advance()
         if not done.any():
             continue
         judged.code[alive[blamed]] = Code.ROLLED_BACK
@@ -86,6 +88,7 @@ def judge(
         rollouts.only(~done)
         if not len(alive):
             break
+    judged.canary[alive] = rollouts.canary.seen
     return judged
 
 
@@ -131,22 +134,26 @@ class _Arm:
 class _Rollouts:
     """The evidence of all rollouts that go on."""
 
-    def __init__(self, streams: Streams, params: Params) -> None:
+    def __init__(self, streams: Source, params: Params) -> None:
         rollouts, most = len(streams), streams.requests
-        floor = latency_bin(params.latency_floor_seconds)
-        streams = replace(streams, bins=np.maximum(streams.bins, np.uint8(floor)))
+        streams = streams.floored(latency_bin(params.latency_floor_seconds))
         self._streams = streams
         self._p0 = params.max_error_rate
         self._scale = params.threshold_scale
-        self._control = streams.share < 1.0
+        self._control = max(streams.shares) < 1.0
+        self._last = len(streams.shares) - 1
+        self._step = np.zeros(rollouts, np.int64)
+        self._step_began = np.zeros(rollouts, np.int64)
+        """Requests of the canary before the step."""
         self._absolute = Wealths(errors.ABS, rollouts, most)
         self._relative = Wealths(errors.REL, rollouts, most)
         self._split = Wealths(assignment.SPLIT, rollouts, most)
         self._slower = self._proved = None
         if params.judge_latency:
-            low, high = int(streams.bins.min(initial=255)), int(streams.bins.max(initial=0))
             self._slower, self._proved = (
-                Comparison(blame=blame, rollouts=rollouts, most=most, bins=(low, high), share=streams.share)
+                Comparison(
+                    blame=blame, rollouts=rollouts, most=most, bins=streams.span(), shares=streams.shares
+                )
                 for blame in (True, False)
             )
         self.canary, self.current = _Arm(rollouts, most), _Arm(rollouts, most)
@@ -154,22 +161,22 @@ class _Rollouts:
         self._clock = np.zeros(rollouts, np.int64)
         self._held = np.zeros(rollouts, np.bool_)
         self._held_at = np.zeros(rollouts, np.int64)
-        self._factors = _Factors(self._p0, streams.share)
+        self._factors = _Factors(self._p0, streams.shares)
 
     def step(self, t: int) -> tuple[Bools, Bools]:
         """One request of each: who is blamed now, and who for latency."""
-        canary, failed = self._streams.canary[:, t], self._streams.failed[:, t]
+        canary, failed, bins = self._streams.at(t, self._step, self.canary.seen)
         self.canary.add(canary, failed, t)
         self.current.add(~canary, failed, t)
         outcome = 2 * canary + failed
         self._absolute.step(self._factors.absolute[:, outcome], canary)
         if self._control:
             everyone = np.ones(len(canary), np.bool_)
-            self._relative.step(self._factors.relative[:, outcome], everyone)
-            self._split.step(self._factors.split[:, canary.astype(np.intp)], everyone)
+            self._relative.step(self._factors.relative[self._step, :, outcome].T, everyone)
+            self._split.step(self._factors.split[self._step, :, canary.astype(np.intp)].T, everyone)
         for test in (self._slower, self._proved):
             if test is not None:
-                test.step(canary, failed, self._streams.bins[:, t].astype(np.int64))
+                test.step(canary, failed, bins, self._step)
         self._e_abs = self._absolute.values
         self._relative.restart(self._e_abs <= errors.LOOKS_FINE)
         return self._judge(t)
@@ -231,13 +238,14 @@ class _Rollouts:
 
     def good(self, window: int) -> Bools:
         """Whose window is over and may be promoted now."""
-        may = (self._clock >= window) & ~self._held
+        may: Bools = (self._clock >= window) & ~self._held & (self._step == self._last)
         if not may.any():
             return may
         doubled = 2.0**self._restarts
-        may &= ~self._mismatch & (self._absolute.values < ALARM)
+        may &= self._unopposed()
+        if self._last:
+            may &= self._step_proved()
         if self._slower is not None and self._proved is not None:
-            may &= self._slower.wealths.values < ALARM
             requests, failures = self.current.newest(np.full(len(may), 1 << 60))
             incomparable = requests - failures < latency.ENOUGH_CURRENT
             if self._control:
@@ -248,6 +256,32 @@ class _Rollouts:
             recent = np.maximum(RECENT_AT_LEAST, -(-requests // RECENT_PART))
             may &= e_good(*self.canary.newest(recent), self._p0) >= promotion.LIMIT * doubled
         return may
+
+    def advance(self) -> None:
+        """To the next step, where this one is proved."""
+        if not self._last:
+            return
+        may = (self._step < self._last) & ~self._held
+        if may.any():
+            may &= self._unopposed() & self._step_proved()
+            self._step += may
+            self._step_began[may] = self.canary.seen[may]
+
+    def _unopposed(self) -> Bools:
+        """Nothing speaks against the canary, though not enough to blame it."""
+        fine: Bools = ~self._mismatch & (self._absolute.values < ALARM)
+        if self._slower is not None:
+            fine &= self._slower.wealths.values < ALARM
+        return fine
+
+    def _step_proved(self) -> Bools:
+        """`evidence.steps.proof` of every rollout."""
+        before = np.maximum(self._step_began, self.canary.start)
+        failures = self.canary.failures - self.canary.failures_before(before)
+        proved: Bools = (
+            e_good(self.canary.seen - before, failures, self._p0) >= promotion.LIMIT * 2.0**self._restarts
+        )
+        return proved
 
     def only(self, keep: Bools) -> None:
         """Forgets all other rollouts."""
@@ -261,24 +295,35 @@ class _Rollouts:
         self._streams = self._streams.only(keep)
         self._restarts, self._clock = self._restarts[keep], self._clock[keep]
         self._held, self._held_at = self._held[keep], self._held_at[keep]
+        self._step, self._step_began = self._step[keep], self._step_began[keep]
 
 
 class _Factors:
     """Per bet (rows) the factor of each outcome."""
 
-    def __init__(self, p0: float, share: float) -> None:
+    def __init__(self, p0: float, shares: tuple[float, ...]) -> None:
         absolute = np.exp(np.array(errors.absolute_logs(p0)))
         fair = np.ones(len(absolute))
         self.absolute = np.stack([fair, fair, absolute[:, 1], absolute[:, 0]], axis=1)
         """[bet, 2 * is canary + failed]"""
-        relative = {arm: np.exp(np.array(errors.relative_logs(p0, share, arm))) for arm in Arm}
-        self.relative = np.stack(
-            [relative[arm][:, outcome] for arm in (Arm.CURRENT, Arm.CANARY) for outcome in (1, 0)], axis=1
-        )
-        odds = np.array(assignment.ODDS)
-        mean = share * odds + 1.0 - share
-        self.split = np.stack([np.ones(len(odds)), odds], axis=1) / np.where(mean, mean, 1.0)[:, None]
-        """[bet, is canary]"""
+        self.relative = np.stack([_relative(p0, share) for share in shares])
+        """[step, bet, 2 * is canary + failed]"""
+        self.split = np.stack([_split(share) for share in shares])
+        """[step, bet, is canary]"""
+
+
+def _relative(p0: float, share: float) -> Floats:
+    logs = {arm: np.exp(np.array(errors.relative_logs(p0, share, arm))) for arm in Arm}
+    return np.stack(
+        [logs[arm][:, outcome] for arm in (Arm.CURRENT, Arm.CANARY) for outcome in (1, 0)], axis=1
+    )
+
+
+def _split(share: float) -> Floats:
+    odds = np.array(assignment.ODDS)
+    mean = share * odds + 1.0 - share
+    factors: Floats = np.stack([np.ones(len(odds)), odds], axis=1) / np.where(mean, mean, 1.0)[:, None]
+    return factors
 
 
 def e_good(requests: Ints, failures: Ints, p0: float) -> Floats:

@@ -26,10 +26,12 @@ from serinus.simulation.wealths import Wealths
 class Comparison:
     """One of the two latency tests: blame (margin 1.2, with failures) or proof (margin 1.44, successes only).
 
-    `bins`: lowest and highest latency bin of the streams.
+    `bins`: lowest and highest latency bin of the streams; `shares`: of each step.
     """
 
-    def __init__(self, *, blame: bool, rollouts: int, most: int, bins: tuple[int, int], share: float) -> None:
+    def __init__(
+        self, *, blame: bool, rollouts: int, most: int, bins: tuple[int, int], shares: tuple[float, ...]
+    ) -> None:
         self._shift = (1 if blame else 2) * BINS_PER_MARGIN
         self._blame = blame
         self._lowest = bins[0] - self._shift
@@ -38,12 +40,15 @@ class Comparison:
         self._pooled = np.zeros((rollouts, places), np.int32)
         self._control = np.zeros((rollouts, places), np.int32)
         self._all = np.arange(places, dtype=np.int32)
-        self._share = share
+        self._shares = np.array(shares)
+        self._control_arm = max(shares) < 1.0
         self._stakes = np.array(RANK_STAKES if blame else [-stake for stake in RANK_STAKES])[:, None]
-        self._factors = _threshold_factors(BLAME_THRESHOLDS if blame else PROOF_THRESHOLDS, share)
+        thresholds = BLAME_THRESHOLDS if blame else PROOF_THRESHOLDS
+        self._factors = np.stack([_threshold_factors(thresholds, share) for share in shares])
+        """[step, bet, is canary, is slow]"""
         self.wealths = Wealths(MIXTURE, rollouts, most)
 
-    def step(self, canary: Bools, failed: Bools, bins: Ints) -> None:
+    def step(self, canary: Bools, failed: Bools, bins: Ints, step: Ints) -> None:
         """One request of every rollout."""
         place = bins - self._lowest + 1 - self._shift * canary
         if self._blame:
@@ -51,26 +56,27 @@ class Comparison:
             counted = np.ones(len(place), np.bool_)
         else:
             counted = ~failed
-        if self._share < 1.0:
-            self._bet(canary, place, counted)
+        if self._control_arm:
+            self._bet(canary, place, counted, step)
         at_or_above = self._all >= place.astype(np.int32)[:, None]
         self._pooled += at_or_above & counted[:, None]
         self._control += at_or_above & (counted & ~canary)[:, None]
 
-    def _bet(self, canary: Bools, place: Ints, counted: Bools) -> None:
+    def _bet(self, canary: Bools, place: Ints, counted: Bools, step: Ints) -> None:
         rows = np.arange(len(place))
         total, control = self._pooled[:, -1], self._control[:, -1]
         betting = counted & (total > 0)
         upto = self._pooled[rows, place]
         below = np.where(place > 0, self._pooled[rows, place - 1], 0)
         score = (below + upto + 1) / (total + 1) - 1.0
-        lean = (canary - self._share) * score / max(self._share, 1.0 - self._share)
+        share = self._shares[step]
+        lean = (canary - share) * score / np.maximum(share, 1.0 - share)
         factors = np.empty((len(MIXTURE.weights), len(place)))
         factors[: len(self._stakes)] = 1.0 + self._stakes * lean
         slow = [place > _quantile(self._pooled, MEDIAN)] * 2
         slow += [place > _quantile(self._control, q) for q in (TAIL, FAR_TAIL)]
         for n, is_slow in enumerate(slow):
-            bet = self._factors[n][canary.astype(np.intp), is_slow.astype(np.intp)]
+            bet = self._factors[step, n, canary.astype(np.intp), is_slow.astype(np.intp)]
             factors[len(self._stakes) + n] = bet if n < 2 else np.where(control > 0, bet, 1.0)
         factors[:, ~betting] = 1.0
         self.wealths.step(factors, betting)

@@ -33,12 +33,17 @@ SECONDS_PER_WINDOW = 180
 
 def threshold(streams: Streams, p0: float, window: int) -> Judged:
     """More than p0 failures so far, looked at every second."""
-    judged = Judged.undecided(streams)
+    return counting(streams, p0, window, THRESHOLD_AT_LEAST)
+
+
+def counting(streams: Streams, p0: float, window: int, at_least: int) -> Judged:
+    """The same with another number of requests that roll nothing back (`evidence.counting`)."""
+    judged = _undecided(streams)
     going = np.ones(len(streams), np.bool_)
     for end in _ends(window, SECONDS_PER_WINDOW):
         part = streams.canary[:, :end]
         requests, failures = part.sum(axis=1), (part & streams.failed[:, :end]).sum(axis=1)
-        bad = going & (requests >= THRESHOLD_AT_LEAST) & (failures > p0 * requests)
+        bad = going & (requests >= at_least) & (failures > p0 * requests)
         _end(judged, streams, bad, end, Code.ROLLED_BACK)
         going &= ~bad
     _end(judged, streams, going, window, Code.PROMOTED)
@@ -47,7 +52,7 @@ def threshold(streams: Streams, p0: float, window: int) -> Judged:
 
 def flagger(streams: Streams, p0: float, window: int) -> Judged:
     """Interval checks; failed ones are counted and do not advance."""
-    judged = Judged.undecided(streams)
+    judged = _undecided(streams)
     going = np.ones(len(streams), np.bool_)
     failed, passed = (np.zeros(len(streams), np.int64) for _ in range(2))
     begin = 0
@@ -67,7 +72,7 @@ def flagger(streams: Streams, p0: float, window: int) -> Judged:
 
 def argo(streams: Streams, p0: float, window: int) -> Judged:
     """A number of measurements, of which few may fail."""
-    judged = Judged.undecided(streams)
+    judged = _undecided(streams)
     going = np.ones(len(streams), np.bool_)
     failed = np.zeros(len(streams), np.int64)
     begin = 0
@@ -86,6 +91,12 @@ RIVALS: Mapping[str, Callable[[Streams, float, int], Judged]] = {
     "Flagger-like": flagger,
     "Argo-like": argo,
 }
+
+
+def _undecided(streams: Streams) -> Judged:
+    judged = Judged.undecided(streams)
+    judged.canary[:] = streams.canary.sum(axis=1)
+    return judged
 
 
 def _ends(window: int, checks: int, most: int | None = None) -> list[int]:

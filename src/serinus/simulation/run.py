@@ -10,11 +10,11 @@ import numpy as np
 from serinus.evidence.analysis import Params
 from serinus.evidence.answers import Tolerated
 from serinus.evidence.errors import LIMIT
-from serinus.rollout.policy import Policy
+from serinus.rollout.policy import Policy, Rule
 from serinus.simulation.cells import Cell, Looks, Metric
 from serinus.simulation.engine import Code, Judged, judge
-from serinus.simulation.rivals import RIVALS
-from serinus.simulation.streams import draw
+from serinus.simulation.rivals import RIVALS, counting
+from serinus.simulation.streams import draw, draw_lots
 
 SERINUS = "Serinus"
 REQUESTS_PER_SECOND = 10
@@ -80,7 +80,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def documented(policy: Policy) -> bool:
     """Whether the goals are set for this policy."""
     usual = Policy()
-    names = ("share", "window_seconds", "max_error_rate", "judge_latency")
+    names = ("share", "steps", "rule", "window_seconds", "max_error_rate", "judge_latency")
     return all(getattr(policy, name) == getattr(usual, name) for name in names)
 
 
@@ -120,7 +120,6 @@ def _chunk(
     window = _window(policy)
     name = int.from_bytes(cell.scenario.name.encode(), "big")
     rng = np.random.default_rng([*seed, name])
-    streams = draw(cell.scenario, rollouts, cell.windows * window, policy.share, rng)
     params = Params(
         max_error_rate=policy.max_error_rate,
         judge_latency=policy.judge_latency,
@@ -128,7 +127,15 @@ def _chunk(
         tolerated=Tolerated(invalid=policy.max_invalid_rate, empty=policy.max_empty_rate),
     )
     looks = {Looks.WINDOW: window, Looks.NEVER: None, Looks.ALWAYS: 1}[cell.looks]
-    judged = {SERINUS: judge(streams, params, window=looks, tick=tick)}
+    requests = cell.windows * window
+    if policy.steps:
+        lots = draw_lots(cell.scenario, rollouts, requests, policy.steps, rng)
+        return {SERINUS: judge(lots, params, window=looks, tick=tick)}  # the rivals know one share
+    streams = draw(cell.scenario, rollouts, requests, policy.share, rng)
+    if policy.rule is Rule.COUNTING:
+        judged = {SERINUS: counting(streams, policy.max_error_rate, window, policy.min_requests)}
+    else:
+        judged = {SERINUS: judge(streams, params, window=looks, tick=tick)}
     for rival, rule in RIVALS.items():
         judged[rival] = rule(streams, policy.max_error_rate, window)
     return judged

@@ -4,8 +4,8 @@ Row r of every array is one rollout, column t its t-th request in the order of a
 from the generator that is passed in: the same generator, the same streams.
 """
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,39 @@ class Scenario:
         return policy_share if self.share is None else self.share
 
 
+class Source(Protocol):
+    """Requests of many rollouts, one after the other."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of each step of the rollout."""
+
+    @property
+    def requests(self) -> int:
+        """Of each rollout, both arms."""
+
+    def __len__(self) -> int:
+        """Rollouts."""
+
+    def at(self, t: int, step: Ints, seen: Ints) -> tuple[Bools, Bools, Ints]:
+        """The t-th request of each: whether it is the canary's, whether it failed, its latency bin.
+
+        `step`: where each rollout is; `seen`: how many requests its canary has had.
+        """
+
+    def span(self) -> tuple[int, int]:
+        """Lowest and highest latency bin."""
+
+    def floored(self, floor: int) -> "Source":
+        """The same with no latency bin below `floor`."""
+
+    def only(self, keep: Bools) -> "Source":
+        """Some of the rollouts."""
+
+
 @dataclass(frozen=True)
 class Streams:
-    """Requests: [rollouts, requests] each."""
+    """Requests under one share: [rollouts, requests] each."""
 
     canary: Bools
     """Assigned to the canary."""
@@ -64,12 +94,68 @@ class Streams:
         return len(self.canary)
 
     @property
+    def shares(self) -> tuple[float, ...]:
+        return (self.share,)
+
+    @property
     def requests(self) -> int:
         return int(self.canary.shape[1])
 
+    def at(self, t: int, step: Ints, seen: Ints) -> tuple[Bools, Bools, Ints]:
+        return self.canary[:, t], self.failed[:, t], self.bins[:, t].astype(np.int64)
+
+    def span(self) -> tuple[int, int]:
+        return int(self.bins.min(initial=255)), int(self.bins.max(initial=0))
+
+    def floored(self, floor: int) -> "Streams":
+        return replace(self, bins=np.maximum(self.bins, np.uint8(floor)))
+
     def only(self, keep: Bools) -> "Streams":
-        """Some of the rollouts."""
         return Streams(self.canary[keep], self.failed[keep], self.bins[keep], self.share)
+
+
+@dataclass(frozen=True)
+class Lots:
+    """Requests under shares that rise in steps: which arm one belongs to is known once its step is."""
+
+    scenario: Scenario
+    shares: tuple[float, ...]
+    coins: Floats
+    """[rollouts, requests]: the canary's where it lies below the share in force."""
+    luck: Floats
+    """[rollouts, requests]: it fails where this lies below the arm's error rate."""
+    bins: NDArray[np.uint8]
+    """[2, rollouts, requests]: latency bins as current's and as the canary's request."""
+
+    def __len__(self) -> int:
+        return len(self.coins)
+
+    @property
+    def requests(self) -> int:
+        return int(self.coins.shape[1])
+
+    def at(self, t: int, step: Ints, seen: Ints) -> tuple[Bools, Bools, Ints]:
+        canary = self.coins[:, t] < np.array(self.shares)[step]
+        failed = self.luck[:, t] < self._rates(t, canary, seen)
+        return canary, failed, np.where(canary, self.bins[1, :, t], self.bins[0, :, t]).astype(np.int64)
+
+    def _rates(self, t: int, canary: Bools, seen: Ints) -> Floats:
+        of, after = self.scenario, self.scenario.after
+        rates = np.where(canary, of.canary, of.current)
+        if after is None:
+            return rates
+        if of.current_then is None:
+            return np.where(canary & (seen >= after), of.canary_then, rates)
+        return np.where(canary, of.canary_then, of.current_then) if t >= after else rates
+
+    def span(self) -> tuple[int, int]:
+        return int(self.bins.min(initial=255)), int(self.bins.max(initial=0))
+
+    def floored(self, floor: int) -> "Lots":
+        return replace(self, bins=np.maximum(self.bins, np.uint8(floor)))
+
+    def only(self, keep: Bools) -> "Lots":
+        return replace(self, coins=self.coins[keep], luck=self.luck[keep], bins=self.bins[:, keep])
 
 
 def draw(scenario: Scenario, rollouts: int, requests: int, share: float, rng: np.random.Generator) -> Streams:
@@ -86,12 +172,29 @@ def draw(scenario: Scenario, rollouts: int, requests: int, share: float, rng: np
             late = np.where(canary, scenario.canary_then, scenario.current_then)
             rates[:, scenario.after :] = late[:, scenario.after :]
     failed = rng.random(shape) < rates
-    seconds = MEDIAN_SECONDS * np.exp(scenario.sigma * rng.standard_normal(shape))
+    seconds = _latencies(scenario, shape, rng)
+    seconds[canary] *= scenario.slower
+    return Streams(canary, failed, latency_bins(seconds), share)
+
+
+def draw_lots(
+    scenario: Scenario, rollouts: int, requests: int, shares: tuple[float, ...], rng: np.random.Generator
+) -> Lots:
+    """`shares`: the policy's steps; a scenario that has a share of its own has that one alone."""
+    shape = (rollouts, requests)
+    coins, luck = rng.random(shape), rng.random(shape)
+    seconds = _latencies(scenario, shape, rng)
+    bins = np.stack([latency_bins(seconds), latency_bins(seconds * scenario.slower)])
+    return Lots(scenario, shares if scenario.share is None else (scenario.share,), coins, luck, bins)
+
+
+def _latencies(scenario: Scenario, shape: tuple[int, int], rng: np.random.Generator) -> Floats:
+    """Of current, seconds."""
+    seconds: Floats = MEDIAN_SECONDS * np.exp(scenario.sigma * rng.standard_normal(shape))
     if scenario.tail:
         late = rng.random(shape) < scenario.tail
         seconds[late] *= np.exp(rng.standard_exponential(int(late.sum())) / TAIL_EXPONENT)
-    seconds[canary] *= scenario.slower
-    return Streams(canary, failed, latency_bins(seconds), share)
+    return seconds
 
 
 def latency_bins(seconds: Floats) -> NDArray[np.uint8]:

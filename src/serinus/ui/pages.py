@@ -9,6 +9,7 @@ from serinus.ui.views import (
     data,
     disagreements,
     history,
+    inference,
     jobs,
     login,
     others,
@@ -26,7 +27,19 @@ _DEFAULTS = Defaults()
 def install_pages(app: FastAPI, board: Board, defaults: Defaults = _DEFAULTS) -> None:
     """Adds the pages, `/static` and the security headers."""
     site = Site(app, board, defaults)
-    for view in (rollout, versions, data, jobs, history, replay, disagreements, settings, login, others):
+    for view in (
+        rollout,
+        versions,
+        data,
+        jobs,
+        history,
+        replay,
+        disagreements,
+        settings,
+        inference,
+        login,
+        others,
+    ):
         view.install(site)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(SecurityHeaders)

@@ -12,7 +12,13 @@ export async function send(url, options) {
     if (error.name === "AbortError") throw error;
     throw new Error("Serinus does not answer. Is it still running?");
   }
-  const body = await reply.json().catch(() => ({}));
+  let body = {};
+  try {
+    body = await reply.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (reply.ok) throw new Error("The answer broke off on its way. Try again.");
+  }
   if (!reply.ok) {
     const error = new Error([body.error || `The server answered ${reply.status}.`, body.remedy].filter(Boolean).join(" "));
     error.status = reply.status;

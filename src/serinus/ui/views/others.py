@@ -1,4 +1,4 @@
-"""Inference, and the API's own page."""
+"""The API's own page."""
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -8,15 +8,11 @@ from serinus.ui.site import Site
 
 
 def install(site: Site) -> None:
-    """`/inference` and `/docs`."""
-
-    async def inference() -> HTMLResponse:
-        return site.still("inference.html", "/inference")
+    """`/docs`."""
 
     async def docs(request: Request) -> HTMLResponse:
         api = request.app.openapi()
         found = {"operations": operations(api), "documents": documents(api), "info": api["info"]}
         return site.still("docs.html", "/docs", **found)
 
-    site.add("/inference", inference, "/inference")
     site.add("/docs", docs, "/docs")

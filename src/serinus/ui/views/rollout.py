@@ -1,5 +1,6 @@
 """The home page: a rollout on its way, and what may be decided about it."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,14 +20,17 @@ class _Rendered(NamedTuple):
 def install(site: Site) -> None:
     """`/`, and `/live`: what changes of it, rendered once for all who look."""
     last: list[_Rendered] = []
+    rendering = asyncio.Lock()
 
     async def live_part() -> _Rendered:
-        if not last or last[0].version != await site.board.version():
-            version, state = await site.board.document()
-            values = {"version": version, "state": state, "history": await site.board.recent()}
-            values |= {"override": override(state), "answers": await _answers(site, state)}
-            last[:] = [_Rendered(version, site.render("live.html", **values), state)]
-        return last[0]
+        wanted = await site.board.version()
+        async with rendering:  # an event brings everybody at once: one renders, the others take that
+            if not last or last[0].version < wanted:
+                version, state = await site.board.document()
+                values = {"version": version, "state": state, "history": await site.board.recent()}
+                values |= {"override": override(state), "answers": await _answers(site, state)}
+                last[:] = [_Rendered(version, site.render("live.html", **values), state)]
+            return last[0]
 
     async def home() -> HTMLResponse:
         shown = await live_part()
