@@ -76,6 +76,7 @@ def test_a_volume_that_is_not_mounted_any_more_is_noticed(tmp_path: Path) -> Non
         wait_for(lambda: not made.agent.store_reachable, "the replica says so")
         assert made.serves(Version(1))
         assert b"serinus_store_up 0.0" in made.metrics.text()
+        wait_for(lambda: made.agent.state_age_seconds > 2.0, "the age of what it knows", 10.0)
         assert not (made.store.root / "journal").exists(), "it makes no second store"
         shutil.rmtree(made.store.root)
         (tmp_path / "elsewhere").rename(made.store.root)
