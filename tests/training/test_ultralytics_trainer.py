@@ -53,6 +53,8 @@ def test_kill_9_and_it_goes_on_with_the_next_epoch(
     ultralytics: Path, tmp_path: Path, family: str, moment: tuple[str, int, int]
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
     in_python(ultralytics, "killed", str(whole), family, "6")
     child = start(ultralytics, "killed", str(cut), family, "6")
     assert child.stdout is not None
