@@ -53,12 +53,13 @@ def test_kill_9_and_it_goes_on_with_the_next_epoch(
     ultralytics: Path, tmp_path: Path, family: str, moment: tuple[str, int, int]
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
     in_python(ultralytics, "killed", str(whole), family, "6")
     child = start(ultralytics, "killed", str(cut), family, "6")
     assert child.stdout is not None
     for line in child.stdout:
-        phase, epoch, batch, *_ = line.split()
-        if (phase, int(epoch), int(batch)) == moment:
+        if line.split()[:4] == ["AT", *map(str, moment)]:
             break
     child.send_signal(signal.SIGKILL)
     child.communicate()
@@ -67,7 +68,7 @@ def test_kill_9_and_it_goes_on_with_the_next_epoch(
     said, complained = again.communicate()
     assert again.returncode == 0, complained[-3000:]
     assert ("going on with epoch 2" if moment[1] else "all epochs were done before") in said
-    assert "training 1 1" not in said, "it began anew"
+    assert "AT training 1 1" not in said, "it began anew"
     alike(whole / "draft", cut / "draft")
 
 

@@ -161,7 +161,8 @@ def killed(root: Path, family: str) -> str:
     spec = msgspec.structs.replace(conformance.SPEC, epochs=3, family=family)
 
     def tell(at: Any) -> None:
-        print(at.phase, at.epoch, at.batch, at.note, flush=True)  # noqa: T201
+        # Ultralytics' progress bars leave no line of their own.
+        print("\nAT", at.phase, at.epoch, at.batch, at.note, flush=True)  # noqa: T201
 
     out, kept = root / "draft", root / "kept"
     return str(train(spec, dataset, out, trainer=find("ultralytics"), checkpoints=kept, progress=tell))
