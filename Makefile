@@ -77,6 +77,9 @@ bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current a
 bench-live: $(VENV)/.ready ## how long an event takes to 50 screens: streams, tabs, browsers (BENCH_ARGS="--screens 50 --events 12 --json FILE")
 	$(BIN)/python bench/live.py $(BENCH_ARGS)
 
+bench-obey: $(VENV)/.ready ## from a decision to the last of five replicas that obeys it (BENCH_ARGS="--quick --markdown")
+	$(BIN)/python -m bench.obey $(BENCH_ARGS)
+
 bench-gates: $(VENV)/.ready ## how often a class gate refuses equal versions, and broken ones (BENCH_ARGS="--runs 100")
 	$(BIN)/python bench/gates.py $(BENCH_ARGS)
 

@@ -1,6 +1,9 @@
 """What an import with its report page costs: memory and time of archives of many pairs, zip and tar.zst.
 
-    make bench-import
+    make bench-import [BENCH_ARGS="--pairs 500 5000 --large-gb 20 --json FILE"]
+
+`--large-gb` imports a tar of so many gigabytes, too. It takes no room: its pictures are uncompressed TIFFs of
+1024 px that are black but for their number, and the file has holes where they are black.
 
 Each import has a process of its own. Flat memory means that ten times the pairs take about the same memory.
 The baseline is a process that has loaded the code and done nothing.
@@ -8,6 +11,7 @@ The baseline is a process that has loaded the code and done nothing.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -16,7 +20,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
+import cv2
 import numpy as np
 
 from serinus.data.tars import zstd
@@ -81,6 +87,41 @@ def pack_tar(path: Path, pairs: int, side: int) -> None:
             archive.addfile(info, BytesIO(content))
 
 
+LARGE_SIDE = 1024
+
+
+def pack_large(path: Path, gigabytes: float) -> int:
+    """Writes a tar with holes of about `gigabytes`; gives how many pairs."""
+    black = np.zeros((LARGE_SIDE, LARGE_SIDE, 3), np.uint8)
+    picture = cv2.imencode(".tif", black, [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE])[
+        1
+    ].tobytes()
+    hole = bytes(4096)
+    start, end = picture.index(hole), picture.rindex(hole) + len(hole)
+    pairs = round(gigabytes * 1e9 / (2 * len(picture)))
+    with path.open("wb") as file:
+        for number in range(2 * pairs):
+            half = ("pre", "post")[number % 2]
+            _header(file, f"train/images/bench_{number // 2:08d}_{half}_disaster.tif", len(picture))
+            file.write(picture[:start] + (number + 1).to_bytes(4, "big"))
+            file.seek(end - start - 4, os.SEEK_CUR)
+            file.write(picture[end:])
+            file.seek(-len(picture) % tarfile.BLOCKSIZE, os.SEEK_CUR)
+        for tile in range(pairs):
+            content = label(np.random.default_rng(tile), LARGE_SIDE)
+            _header(file, f"train/labels/bench_{tile:08d}_post_disaster.json", len(content))
+            file.write(content)
+            file.seek(-len(content) % tarfile.BLOCKSIZE, os.SEEK_CUR)
+        file.write(bytes(tarfile.RECORDSIZE))
+    return pairs
+
+
+def _header(file: BinaryIO, name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    file.write(info.tobuf())
+
+
 FORMS: dict[str, Callable[[Path, int, int], None]] = {"zip": pack_zip, "tar.zst": pack_tar}
 
 
@@ -99,10 +140,21 @@ def measure(form: str, pairs: int, side: int, scratch: Path | None) -> dict[str,
         return {"archive_mb": size, **measured(str(archive), str(Path(folder) / "datasets"))}
 
 
+def measure_large(gigabytes: float, scratch: Path | None) -> dict[str, float]:
+    """As `measure`, of a tar with holes."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        archive = Path(folder) / "bench.tar"
+        pairs = pack_large(archive, gigabytes)
+        size = round(archive.stat().st_size / 1e6)
+        found = measured(str(archive), str(Path(folder) / "datasets"))
+        return {"pairs": pairs, "archive_mb": size, **found}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, nargs="+", default=[500, 5000])
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--large-gb", type=float, nargs="*", default=[])
     parser.add_argument("--scratch", type=Path, default=None, help="folder for archives and data sets")
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
@@ -110,6 +162,8 @@ def main() -> None:
     for form in FORMS:
         for pairs in given.pairs:
             rows.append({"form": form, "pairs": pairs, **measure(form, pairs, given.side, given.scratch)})
+    for gigabytes in given.large_gb:
+        rows.append({"form": "tar", **measure_large(gigabytes, given.scratch)})
     for row in rows:
         sys.stdout.write(
             "{form:8} {pairs:6} pairs {archive_mb:6} MB  peak {peak_mb:7} MB  {seconds:6} s\n".format(**row)

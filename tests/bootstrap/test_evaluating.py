@@ -1,5 +1,6 @@
 """Versions in a real store measured on a real data set, with the pages that people open."""
 
+import json
 import os
 import re
 import sys
@@ -68,6 +69,21 @@ def test_one_version(place: tuple[Settings, str]) -> None:
     assert msgspec.json.decode((folder / "evaluation.json").read_bytes(), type=type(done)) == done
     _whole(folder)
     assert (folder / "loss.png").is_file()
+    assert done.baseline == ""
+
+
+def test_what_its_training_found_of_six_channels_is_said(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    draft = models.healthy(tmp_path / "compared", seed=2, size=128)
+    words = "Six channels beat the post-only baseline: mAP50 0.8 against 0.6."
+    (draft / "training").mkdir(exist_ok=True)
+    (draft / "training/baseline.json").write_text(json.dumps({"words": words, "pictures": 5}))
+    version = open_store(settings).publish(draft, note="compared", actor="test")
+    done, folder = evaluate_version(
+        settings, version, data=data, split="test", out=tmp_path / "out", progress=_silent
+    )
+    assert done.baseline == words
+    assert words in (folder / "index.html").read_text()
 
 
 def test_two_versions(place: tuple[Settings, str], tmp_path: Path) -> None:

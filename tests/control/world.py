@@ -59,6 +59,10 @@ class FakeReplica:
         self.trips: tuple[int, ...] = ()
         self.memory: Memory | None = None
         self.loads = True
+        self.silent = False
+        """It sends no heartbeat."""
+        self.loads_candidates = True
+        """Loads what is not the canary yet."""
         self.coin: float | None = None
         """Share that it really gives the canary; None: the declared one."""
         self.kinds = {Arm.CURRENT: FailureKind.EXCEPTION, Arm.CANARY: FailureKind.EXCEPTION}
@@ -116,9 +120,15 @@ class FakeReplica:
         return list(mix)[int(np.searchsorted(ends, place, side="right"))]
 
     def beat(self, state: State) -> None:
+        if self.silent:
+            return
         wanted = [state.versions[version].digest for version in (state.current,) if version is not None]
         if state.canary is not None:
             wanted.append(state.canary.digest)
+        routes = self.store.routes()
+        candidate = None if routes is None or state.canary is not None else routes.candidate
+        if candidate is not None and self.loads_candidates:
+            wanted.append(candidate.digest)
         loaded = tuple(digest for digest in wanted if digest not in self.broken) if self.loads else ()
         failed = {digest: why for digest, why in self.broken.items() if digest in wanted}
         self.store.put_replica(

@@ -318,7 +318,9 @@ def test_losing_a_tenth_is_allowed_and_more_needs_confirmation(tmp_path):
     tenth = without(pairs(10), name(1, "post", "png"))
     assert imported(tmp_path, tenth).report.verdict is Verdict.OK
     more = without(tenth, name(2, "post", "png"))
-    with pytest.raises(ImportRefused, match="2 of 10 pairs") as refused:
+    with pytest.raises(
+        ImportRefused, match=r"2 of 10 pairs cannot be used: 2 have no post image\. First: quake_00000001"
+    ) as refused:
         imported(tmp_path, more)
     assert refused.value.report.verdict is Verdict.NEEDS_CONFIRMATION
     assert refused.value.report.dataset_id == "", "nothing was stored"
@@ -329,18 +331,48 @@ def test_losing_a_tenth_is_allowed_and_more_needs_confirmation(tmp_path):
     assert confirmed.report.pairs_usable == 8
 
 
+HALVES = {
+    "no pair": ({"notes.txt": b"hello"}, "no file is named", "A pair needs"),
+    "no post image": (
+        without(pairs(3), *(name(tile, "post", "png") for tile in range(3))),
+        "of 3 found, 3 have no post image",
+        "Pack images/ and labels/ into one archive",
+    ),
+    "no image": (
+        {key: content for key, content in pairs(3).items() if key.endswith("json")},
+        "of 3 found, 3 have no post image",
+        "Pack images/ and labels/ into one archive",
+    ),
+    "no label": (
+        {key: content for key, content in pairs(3).items() if key.endswith("png")},
+        "of 3 found, 3 have no post label",
+        "Pack images/ and labels/ into one archive",
+    ),
+    "no pre image": (
+        without(pairs(3), *(name(tile, "pre", "png") for tile in range(3))),
+        "of 3 found, 3 have no pre image",
+        "Add the pictures from before the disaster",
+    ),
+    "pre alone": (
+        {key: content for key, content in pairs(3).items() if "_pre_" in key},
+        "of 3 found, 3 have no post image",
+        "Pack images/ and labels/ into one archive",
+    ),
+    "one of each": (
+        without(pairs(2), name(0, "pre", "png"), name(1, "post", "json")),
+        "of 2 found, 1 has no post label, 1 has no pre image. First: quake_00000001 has no post label",
+        "Add the label of the post image",
+    ),
+}
+
+
 @pytest.mark.parametrize("confirm", [False, True])
-@pytest.mark.parametrize(
-    ("files", "words"),
-    [
-        ({"notes.txt": b"hello"}, "no file is named"),
-        (without(pair(), name(1, "post", "json")), "none of 1 pairs"),
-        (without(pair(), name(1, "pre", "png")), "None has a pre image"),
-    ],
-)
-def test_nothing_usable_is_refused_whoever_confirms(tmp_path, files, words, confirm):
+@pytest.mark.parametrize("case", HALVES)
+def test_nothing_usable_is_refused_whoever_confirms(tmp_path, case, confirm):
+    files, words, remedy = HALVES[case]
     with pytest.raises(ImportRefused, match=words) as refused:
         imported(tmp_path, files, confirm=confirm)
+    assert remedy in refused.value.remedy
     assert refused.value.report.verdict is Verdict.UNUSABLE
     assert refused.value.report.dataset_id == ""
     assert list((tmp_path / "datasets").iterdir()) == []

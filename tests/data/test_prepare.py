@@ -1,15 +1,16 @@
 """Other splits of the same pairs, and one disaster left out of training."""
 
 import shutil
+import tracemalloc
 
 import pytest
 
 from serinus.core.errors import InvalidInput
-from serinus.data.dataset import Split, list_datasets, load_pair
+from serinus.data.dataset import Dataset, Split, list_datasets, load_pair
 from serinus.data.importing import import_archive
 from serinus.data.naming import split_of
 from serinus.data.prepare import prepare, read_issues
-from tests.data.archives import name, pack, pair, pairs
+from tests.data.archives import building, name, pack, pair, pairs, rectangle
 
 EVENTS = ("quake", "flood", "fire")
 
@@ -50,6 +51,25 @@ def test_another_seed_is_another_version_and_the_first_one_stays(first, datasets
     assert second.report.splits == {each: len(second.pairs(each)) for each in Split}
     assert second.report.dataset_id == second.id
     assert list(read_issues(second)) == list(read_issues(first))
+
+
+def test_a_version_of_many_pairs_is_not_held_in_memory(tmp_path, datasets):
+    houses = tuple(building(rectangle(x, 4, x + 4, 9)) for x in range(4, 60, 6)) * 30
+    source = import_archive(pack(tmp_path / "a.zip", pairs(60, features=houses)), datasets, clock=clock)
+    size = (source.path / "manifest.json").stat().st_size
+    tracemalloc.start()
+    try:
+        held = source.manifest
+        _, whole = tracemalloc.get_traced_memory()
+        del held
+        source = Dataset.open(datasets, source.id)
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        prepare(source, datasets, clock=clock, seed=5)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 2.5 * size < whole
 
 
 def test_pictures_are_no_second_copy(first, datasets):

@@ -48,6 +48,8 @@ def test_the_training_command() -> None:
 def test_the_training_command_with_a_trainer() -> None:
     argv = render(TrainJob(trainer="ultralytics", size="s", confirm=True, upload="/a"), Path("/j")).argv
     assert {"--trainer=ultralytics", "--size=s", "--confirm"} <= set(argv)
+    assert "--baseline" not in argv
+    assert "--baseline" in render(TrainJob(baseline=True), Path("/j")).argv
 
 
 def test_the_other_commands() -> None:

@@ -106,7 +106,9 @@ def test_what_needs_serinus_says_that_it_is_not_there(minikube: Place, target: s
     assert "make deploy-cpu" in told.stderr
 
 
-def test_up_starts_what_is_there_and_says_what_is_missing(tmp_path: Path, minikube: Place, kind: Place) -> None:
+def test_up_starts_what_is_there_and_says_what_is_missing(
+    tmp_path: Path, minikube: Place, kind: Place
+) -> None:
     assert minikube.make("up").returncode == 0
     assert "minikube start" in minikube.calls()
     assert kind.make("up").returncode == 0
@@ -138,7 +140,10 @@ def test_addons_are_minikubes_and_elsewhere_it_is_said_what_they_would_bring(
 def test_images_go_into_the_local_cluster(minikube: Place, kind: Place) -> None:
     assert minikube.make("build-cpu").returncode == 0
     assert [call.split()[:2] for call in minikube.calls("docker build")] == [["docker", "build"]] * 2
-    assert [call.split("/")[-1] for call in minikube.calls("minikube image load")] == ["serve.tar", "train.tar"]
+    assert [call.split("/")[-1] for call in minikube.calls("minikube image load")] == [
+        "serve.tar",
+        "train.tar",
+    ]
     assert kind.make("build-cpu").returncode == 0
     assert [call.split()[-1] for call in kind.calls("kind load image-archive")] == ["serinus", "serinus"]
 
@@ -154,7 +159,8 @@ def test_images_need_something_that_builds_them(minikube: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "command"), [("podman", "podman build"), ("buildah", "buildah bud"), ("docker", "docker build")]
+    ("engine", "command"),
+    [("podman", "podman build"), ("buildah", "buildah bud"), ("docker", "docker build")],
 )
 def test_images_are_built_by_whatever_is_there(tmp_path: Path, engine: str, command: str) -> None:
     place = Place(tmp_path, (engine,))
@@ -294,7 +300,9 @@ def test_nuke_asks_first(minikube: Place) -> None:
 
 def test_help_tells_of_all_documented_targets(tmp_path: Path) -> None:
     told = Place(tmp_path, ()).make("help").stdout
-    documented = "up addons build-cpu deploy-cpu undeploy wait url logs scale-infer job-train nuke help images"
+    documented = (
+        "up addons build-cpu deploy-cpu undeploy wait url logs scale-infer job-train nuke help images"
+    )
     assert set(documented.split()) <= {line.split()[0] for line in told.splitlines()}
 
 
@@ -302,6 +310,12 @@ def test_scripts_pass_shellcheck() -> None:
     checker = shutil.which("shellcheck")
     if checker is None:
         pytest.skip("shellcheck is not here: apt-get install shellcheck")
-    scripts = ("tools/cluster.sh", "tools/images.sh", "tools/image.sh", "tests/e2e/cluster.sh", "tests/k8s/fake.sh")
+    scripts = (
+        "tools/cluster.sh",
+        "tools/images.sh",
+        "tools/image.sh",
+        "tests/e2e/cluster.sh",
+        "tests/k8s/fake.sh",
+    )
     done = subprocess.run([checker, *scripts], cwd=ROOT, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stdout

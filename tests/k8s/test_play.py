@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from tests.k8s.engine import NAMES, podman, run
 from tests.k8s.sets import load
-from tests.k8s.test_images import _answers, _pair, images  # noqa: F401
+from tests.k8s.test_images import answers, images, pair  # noqa: F401
 from tests.processes.installation import eventually, free_port
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
@@ -32,11 +32,18 @@ def _pods(folder: Path, infer: int, ui: int) -> list[dict[str, Any]]:
     for name, deployment in deployed.of("Deployment").items():
         template = deployment["spec"]["template"]
         spec = dict(template["spec"])
-        for key in ("affinity", "topologySpreadConstraints", "serviceAccountName", "automountServiceAccountToken"):
+        for key in (
+            "affinity",
+            "topologySpreadConstraints",
+            "serviceAccountName",
+            "automountServiceAccountToken",
+        ):
             spec.pop(key, None)
         (container,) = spec["containers"]
         container = dict(container, image=NAMES["serve"], imagePullPolicy="Never")
-        container["env"] = [each for each in container.get("env", ()) if "value" in each and "$(" not in each["value"]]
+        container["env"] = [
+            each for each in container.get("env", ()) if "value" in each and "$(" not in each["value"]
+        ]
         container["envFrom"] = [{"configMapRef": {"name": "app-config"}}]
         for key in ("startupProbe", "livenessProbe", "readinessProbe", "ports", "resources"):
             container.pop(key, None)
@@ -73,10 +80,14 @@ def played(images: str, tmp_path: Path) -> Iterator[tuple[str, str]]:  # noqa: F
 
 def test_the_pods_of_the_overlay_serve_from_one_store(played: tuple[str, str]) -> None:
     infer, ui = played
-    eventually(lambda: _answers(f"{infer}/readyz"), "infer is ready", tell=lambda: run("podman", "ps", "--all"))
-    eventually(lambda: _answers(f"{ui}/healthz"), "ui answers", tell=lambda: run("podman", "ps", "--all"))
-    told = httpx.post(f"{infer}/predict", files=_pair(), timeout=60.0).raise_for_status().json()
+    eventually(
+        lambda: answers(f"{infer}/readyz"), "infer is ready", tell=lambda: run("podman", "ps", "--all")
+    )
+    eventually(lambda: answers(f"{ui}/healthz"), "ui answers", tell=lambda: run("podman", "ps", "--all"))
+    told = httpx.post(f"{infer}/predict", files=pair(), timeout=60.0).raise_for_status().json()
     assert told["model_used"] == "current"
     # The dashboard sees through the shared volume that this replica serves, and through the network what it says.
     assert httpx.get(f"{ui}/infer-status", timeout=30.0).raise_for_status().json()["current_model"] is True
-    eventually(lambda: bool(httpx.get(f"{ui}/api/state", timeout=30.0).json()["replicas"]), "a heartbeat is seen")
+    eventually(
+        lambda: bool(httpx.get(f"{ui}/api/state", timeout=30.0).json()["replicas"]), "a heartbeat is seen"
+    )

@@ -12,7 +12,13 @@ from serinus.core.errors import Forbidden
 from serinus.serving.settings import InferenceSettings
 from tests.k8s.sets import ROOT, Object, Set, load
 
-NOT_SETTINGS = {"SERVED_HOSTS", "POD_IP", "HOST_IP", "AWS_REGION", "CONTROLLER_LEASE", "JOB_TEMPLATES", "TOKENS_FILE"}
+NOT_SETTINGS = {
+    "SERVED_HOSTS",
+    "POD_IP",
+    "HOST_IP",
+    "AWS_REGION",
+    "TOKENS_FILE",
+}
 """What is in an environment for Kubernetes to fill in others, or for the S3 client."""
 
 
@@ -167,9 +173,7 @@ def test_the_controllers_probe_looks_at_the_file_that_it_touches(deployed: Set) 
         assert path in " ".join(container[kind]["exec"]["command"]), kind
 
 
-def test_pods_get_longer_to_end_than_draining_takes(
-    deployed: Set, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pods_get_longer_to_end_than_draining_takes(deployed: Set, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in deployed.environment("infer").items():
         monkeypatch.setenv(key, value)
     settings = Settings()

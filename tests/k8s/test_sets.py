@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
+from serinus.jobs.cluster_api import VERBS, Process
 from tests.k8s.sets import ROOT, SETS, Object, Set, load
 
 
@@ -81,9 +82,15 @@ def test_selectors_take_their_own_pods_and_no_others(deployed: Set) -> None:
         assert _who(deployed, budget["spec"]["selector"]) == {name}
     assert deployed.of("PodDisruptionBudget").keys() == {"infer", "ui", "controller"}
     (scaler,) = deployed.of("HorizontalPodAutoscaler").values()
-    assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "infer"}
+    assert scaler["spec"]["scaleTargetRef"] == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": "infer",
+    }
     assert scaler["spec"]["minReplicas"] >= 2
-    assert "replicas" not in deployed.of("Deployment")["infer"]["spec"]  # each apply would undo the autoscaler
+    assert (
+        "replicas" not in deployed.of("Deployment")["infer"]["spec"]
+    )  # each apply would undo the autoscaler
 
 
 # Who may talk to whom: NetworkPolicies, evaluated as Kubernetes does.
@@ -163,12 +170,17 @@ def _conversations(deployed: Set) -> set[tuple[str, str, str | int]]:
 
 def test_the_network_admits_exactly_what_is_needed(deployed: Set) -> None:
     needed: set[tuple[str, str, str | int]] = {
-        *((one, "infer", "http") for one in ("ui", "controller", "train", "prepare", "ingress", "prometheus")),
+        *(
+            (one, "infer", "http")
+            for one in ("ui", "controller", "train", "prepare", "ingress", "prometheus")
+        ),
         *((one, "ui", "http") for one in ("ingress", "prometheus")),
         *((one, "dns", 53) for one in ("ui", "controller", "train", "prepare")),
     }
     anywhere = {*PODS, OUTSIDE} - {"neighbour"}
-    needed |= {(one, to, port) for one in ("ui", "controller") for to in anywhere for port in (443, 6443, 8443)}
+    needed |= {
+        (one, to, port) for one in ("ui", "controller") for to in anywhere for port in (443, 6443, 8443)
+    }
     if deployed.name == "cpu":  # the node's port of the dashboard
         needed |= {(one, "ui", "http") for one in (*PODS, OUTSIDE) if one not in ("neighbour",)}
     if deployed.name == "s3":
@@ -196,6 +208,9 @@ def test_rights_at_the_api_server_are_these(deployed: Set) -> None:
         ("coordination.k8s.io", "leases", "get", "serinus-controller"),
         ("coordination.k8s.io", "leases", "update", "serinus-controller"),
     }
+    for process in get_args(Process):
+        called = {(group, name, verb) for (group, name), verbs in VERBS[process].items() for verb in verbs}
+        assert {right[:3] for right in rights(process)} == called, process
     for name, binding in deployed.of("RoleBinding").items():
         assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "xview"}]

@@ -23,6 +23,8 @@ class Answer(NamedTuple):
     assigned: str
     fallback: bool
     words: str
+    found: str = ""
+    """The detections, as they came."""
 
     @property
     def seconds(self) -> float:
@@ -70,6 +72,7 @@ class Load:
                 assigned=document.get("assigned", ""),
                 fallback=document.get("fallback", False),
                 words="" if status == 200 else str(document),
+                found=json.dumps(document.get("detections", [])),
             )
         )
 

@@ -24,6 +24,7 @@ from serinus.serving.residency import Residency
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.shadowing import Shadows
 from serinus.store import Store
+from serinus.store.local import Disk
 from tests import models
 
 WAIT_SECONDS = 40.0
@@ -37,8 +38,8 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_S
         sleep(0.02)
 
 
-def open_store(root: Path) -> Store:
-    return Store.open(root, clock=now, new_id=new_id)
+def open_store(root: Path, disk: Disk | None = None) -> Store:
+    return Store.open(root, clock=now, new_id=new_id, disk=disk)
 
 
 def publish(store: Store, draft: Path, *, initial: bool = False) -> Version:
@@ -74,9 +75,16 @@ def pair(size: int = 64, seed: int = 0, *, height: int | None = None) -> tuple[b
 class House:
     """A replica without HTTP. `coins` decides the arms in turn; None tosses a real coin."""
 
-    def __init__(self, root: Path, *, coins: list[float] | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        coins: list[float] | None = None,
+        disk: Disk | None = None,
+        **settings: object,
+    ) -> None:
         self.root = root
-        self.store = open_store(root / "store")
+        self.store = open_store(root / "store", disk)
         defaults: dict[str, object] = {
             "poll_seconds": 0.02,
             "slice_seconds": 0.1,
@@ -157,8 +165,10 @@ def _is_worker(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def house(root: Path, *, coins: list[float] | None = None, **settings: object) -> Iterator[House]:
+def house(
+    root: Path, *, coins: list[float] | None = None, disk: Disk | None = None, **settings: object
+) -> Iterator[House]:
     """A running replica whose current is version 1, a healthy one."""
-    with House(root, coins=coins, **settings) as made:
+    with House(root, coins=coins, disk=disk, **settings) as made:
         made.wait_serves(made.healthy(1, initial=True))
         yield made

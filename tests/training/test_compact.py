@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from serinus.artifact.manifest import Lineage
 from serinus.core.errors import InvalidInput
 from serinus.data.dataset import Dataset
 from serinus.training import epochs
@@ -14,7 +15,7 @@ from serinus.training.baseline import FILE, Baseline
 from serinus.training.network import WIDTHS, Architecture, CompactNet
 from serinus.training.run import train
 from serinus.training.samples import View, Window, cut, windows
-from serinus.training.trainer import Precision, Progress, Size
+from serinus.training.trainer import Inputs, Phase, Precision, Progress, Size
 from tests.training.conftest import SPEC
 
 CLASSES = ("a", "b", "c", "d")
@@ -127,6 +128,53 @@ def test_the_baseline_says_who_beats_whom(dataset: Dataset, draft: Path, tmp_pat
     assert found.map50.low <= found.map50.difference <= found.map50.high
     assert "the post-only baseline: mAP50" in found.words
     assert not (draft / FILE).exists()
+
+
+def test_a_baseline_is_told_as_the_second_half_and_not_as_the_version_s_own(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+    train(SPEC, dataset, tmp_path / "draft", with_baseline=True, progress=told.append)
+    fractions = [one.fraction for one in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert [one.row.epoch for one in told if one.row] == [1, 2]
+    second = [one for one in told if one.phase is Phase.TRAINING and one.fraction > 0.5]
+    assert len(second) == sum(one.phase is Phase.TRAINING for one in told) / 2
+    assert all(one.words.startswith("post-only baseline: epoch") for one in second)
+    assert all(one.loss is None and one.map50 is None for one in second)
+
+
+@pytest.fixture
+def with_post_only(dataset: Dataset) -> Dataset:
+    """The same, but that half of the training pairs lack their pre picture."""
+    manifest = dataset.manifest
+    lacking = {pair.key for pair in dataset.pairs("train")[::2]}
+    alone = [
+        msgspec.structs.replace(pair, pre="", sha256_pre="") for pair in manifest.pairs if pair.key in lacking
+    ]
+    both = [pair for pair in manifest.pairs if pair.key not in lacking]
+    changed = msgspec.structs.replace(manifest, pairs=tuple(both), post_only=tuple(alone), sha256="0" * 64)
+    return Dataset(dataset.path, changed)
+
+
+def test_pairs_without_a_pre_picture_are_learned_by_who_looks_at_post_alone(
+    dataset: Dataset, with_post_only: Dataset, tmp_path: Path
+) -> None:
+    def learned(inputs: Inputs) -> set[str]:
+        spec = msgspec.structs.replace(ONE, inputs=inputs)
+        draft = train(spec, with_post_only, tmp_path / inputs)
+        return set(msgspec.json.decode((draft / "lineage.json").read_bytes(), type=Lineage).tiles)
+
+    alone = {pair.sha256_post for pair in with_post_only.post_only("train")}
+    assert alone <= learned(Inputs.POST)
+    assert not alone & learned(Inputs.PRE_POST)
+
+
+def test_the_baseline_learns_from_the_same_pairs(with_post_only: Dataset, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    train(ONE, with_post_only, tmp_path / "draft", with_baseline=True, progress=told.append)
+    assert len({one.batches for one in told if one.batches}) == 1
 
 
 def test_what_it_does_not_know_is_refused(dataset: Dataset, tmp_path: Path) -> None:

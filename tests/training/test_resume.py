@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from serinus.data.dataset import Dataset
 from serinus.training import resumption
 from serinus.training.run import train
 from serinus.training.trainer import Phase, Progress, TrainSpec
+from tests.store.hard import volume
 from tests.training.conftest import SPEC
 
 CHILD = """
@@ -45,7 +48,7 @@ def _rows(draft: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def _alike(ours: Path, theirs: Path) -> None:
+def alike(ours: Path, theirs: Path) -> None:
     assert _rows(ours) == _rows(theirs)
     for name in ("model.onnx", "metrics.json", "contract.json"):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
@@ -88,8 +91,37 @@ def test_kill_9_in_the_middle_of_an_epoch(
     steps = int(said.split("after ")[1].split()[0])
     assert steps == 0 if every else steps > 0
     assert "1 1" not in said, "it began anew"
-    _alike(whole, tmp_path / "draft")
+    alike(whole, tmp_path / "draft")
     assert list((tmp_path / "kept").iterdir()) == [], "what is finished needs no checkpoint"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_one_training_killed_twenty_times_in_a_row(dataset: Dataset, whole: Path, tmp_path: Path) -> None:
+    """Each start is killed after a step or two of its own; the last one ends."""
+    chance = random.Random(2020)
+    reached: list[tuple[int, int]] = []
+    for _ in range(20):
+        child = _start(dataset, tmp_path, 0.0)
+        assert child.stdout is not None
+        steps = [line.split()[:2] for line in islice(_steps(child.stdout), chance.randint(1, 2))]
+        child.send_signal(signal.SIGKILL)
+        rest, _ = child.communicate()
+        steps += [line.split()[:2] for line in _steps(rest.splitlines())]
+        assert not (tmp_path / "draft").exists(), "it was done before it was killed so often"
+        reached += [(int(epoch), int(batch)) for epoch, batch in steps]
+    assert reached[0] == (1, 1)
+    assert reached == sorted(reached), "it went back by more than the step that it was killed in"
+    again = _start(dataset, tmp_path, 0.0)
+    again.communicate()
+    assert again.returncode == 0
+    alike(whole, tmp_path / "draft")
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def _steps(lines: Iterable[str]) -> Iterator[str]:
+    """Those that tell of a step done."""
+    return (line for line in lines if line[:1].isdigit() and line.split()[:2] != ["0", "0"])
 
 
 @pytest.mark.long
@@ -117,7 +149,7 @@ def test_twenty_kills_at_random_moments(dataset: Dataset, whole: Path, tmp_path:
             said = again.communicate()[0]
             assert again.returncode == 0
             resumed += "going on with" in said or "all epochs were done" in said
-        _alike(whole, folder / "draft")
+        alike(whole, folder / "draft")
     assert resumed > 5
 
 
@@ -138,7 +170,7 @@ def test_a_cancelled_training_goes_on_too(dataset: Dataset, tmp_path: Path, draf
     told: list[Progress] = []
     _train(dataset, tmp_path, "b", progress=told.append)
     assert next(one for one in told if one.phase is Phase.TRAINING).epoch == 2
-    _alike(draft, tmp_path / "b")
+    alike(draft, tmp_path / "b")
 
 
 def test_fresh_starts_anew(dataset: Dataset, tmp_path: Path, draft: Path) -> None:
@@ -148,7 +180,54 @@ def test_fresh_starts_anew(dataset: Dataset, tmp_path: Path, draft: Path) -> Non
     told: list[Progress] = []
     _train(dataset, tmp_path, "b", fresh=True, progress=told.append)
     assert next(one for one in told if one.phase is Phase.TRAINING).epoch == 1
-    _alike(draft, tmp_path / "b")
+    alike(draft, tmp_path / "b")
+
+
+def test_a_training_whose_draft_came_to_nothing_goes_on_after_its_last_epoch(
+    dataset: Dataset, tmp_path: Path, draft: Path
+) -> None:
+    """Killed while it was published, it costs no epoch."""
+
+    def fail(_: Path) -> None:
+        raise RuntimeError("killed here")
+
+    with pytest.raises(RuntimeError):
+        _train(dataset, tmp_path, "a", then=fail)
+    told: list[Progress] = []
+    seen: list[Path] = []
+    _train(dataset, tmp_path, "b", progress=told.append, then=seen.append)
+    assert seen == [tmp_path / "b"]
+    assert not [one for one in told if one.phase is Phase.TRAINING]
+    assert told[1].note == "all epochs were done before"
+    alike(draft, tmp_path / "b")
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_training_cancelled_in_its_baseline_goes_on_there(dataset: Dataset, tmp_path: Path) -> None:
+    at: list[Progress] = []
+    with pytest.raises(Cancelled):
+        _train(
+            dataset,
+            tmp_path,
+            "a",
+            with_baseline=True,
+            progress=at.append,
+            cancelled=lambda: "baseline: epoch 2" in at[-1].words,
+        )
+    told: list[Progress] = []
+    _train(dataset, tmp_path, "b", with_baseline=True, progress=told.append)
+    epochs = [one.words for one in told if one.phase is Phase.TRAINING]
+    assert epochs and all(words.startswith("post-only baseline: epoch 2") for words in epochs)
+
+
+def test_a_full_volume_costs_the_checkpoint_not_the_training(
+    dataset: Dataset, tmp_path: Path, draft: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with volume(tmp_path / "volume", 1) as folder:
+        made = train(SPEC, dataset, tmp_path / "made", checkpoints=folder)
+        assert list(folder.iterdir()) == []
+    alike(draft, made)
+    assert "No checkpoint could be kept" in caplog.text
 
 
 def test_a_damaged_checkpoint_is_named(dataset: Dataset, tmp_path: Path) -> None:

@@ -144,6 +144,68 @@ def contract(root: Path, family: str) -> list[dict[str, str]]:
     return [{"check": one.check, "problem": one.problem} for one in found]
 
 
+def killed(root: Path, family: str) -> str:
+    """One training of three epochs; an earlier one in the same folder is gone on from."""
+    import torchvision
+
+    from serinus.data.importing import import_archive
+    from serinus.data.synth.write import write_zip
+    from serinus.training import conformance
+    from serinus.training.discovery import find
+    from serinus.training.run import train
+
+    torchvision.extension._has_ops = lambda: True
+    root.mkdir(exist_ok=True)
+    write_zip(root / "pairs.zip", "synth-hurricane", 20, 128, 3)
+    dataset = import_archive(root / "pairs.zip", root / "datasets", clock=lambda: 0.0)
+    spec = msgspec.structs.replace(conformance.SPEC, epochs=3, family=family)
+
+    def tell(at: Any) -> None:
+        print(at.phase, at.epoch, at.batch, at.note, flush=True)  # noqa: T201
+
+    out, kept = root / "draft", root / "kept"
+    return str(train(spec, dataset, out, trainer=find("ultralytics"), checkpoints=kept, progress=tell))
+
+
+def exported(root: Path, family: str) -> dict[str, Any]:
+    """Ultralytics alone trains from an export, as anybody would who never heard of Serinus."""
+    import torchvision
+    from ultralytics import YOLO
+    from ultralytics.utils import SETTINGS
+
+    from serinus.data.export import export
+    from serinus.data.importing import import_archive
+    from serinus.data.synth.write import write_zip
+
+    torchvision.extension._has_ops = lambda: True
+    write_zip(root / "pairs.zip", "synth-hurricane", 40, 128, 3)
+    dataset = import_archive(root / "pairs.zip", root / "datasets", clock=lambda: 0.0)
+    export(dataset, root / "yolo", "yolo")
+    dict.update(SETTINGS, {"mlflow": False, "tensorboard": False}, sync=False)  # they write where we are
+    model = YOLO(f"{family}.yaml")
+    told = model.train(
+        data=str(root / "yolo" / "data.yaml"),
+        epochs=2,
+        imgsz=128,
+        batch=4,
+        nbs=4,
+        workers=0,
+        project=str(root),
+        plots=False,
+        amp=False,
+    )
+    trainer = model.trainer
+    pictures = trainer.train_loader.dataset
+    truth = sum(len(pair.boxes) for pair in dataset.pairs("train"))
+    return {
+        "channels": next(m for m in trainer.model.modules() if isinstance(m, torch.nn.Conv2d)).in_channels,
+        "pictures": [len(pictures), len(dataset.pairs("train"))],
+        "buildings": [sum(len(one["cls"]) for one in pictures.labels), truth],
+        "names": list(told.names.values()) == list(dataset.manifest.classes),
+        "losses": [float(value) for value in trainer.tloss.values()],
+    }
+
+
 def bases(root: Path) -> list[str]:
     """What is refused as a base, in words."""
     from serinus.core.errors import InvalidInput
@@ -173,6 +235,10 @@ if __name__ == "__main__":
             done = contract(place, family)
         case "bases":
             done = bases(place)
+        case "killed":
+            done = killed(place, family)
+        case "exported":
+            done = exported(place, family)
         case _:
             done = convert_one(place, family, int(channels))
     print(json.dumps(done))  # noqa: T201

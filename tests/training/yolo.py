@@ -58,13 +58,20 @@ def ultralytics(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def in_python(python: Path, *words: str) -> Any:
-    done = subprocess.run(
+def start(python: Path, *words: str) -> "subprocess.Popen[str]":
+    """The script in that Python."""
+    return subprocess.Popen(
         [str(python), str(SCRIPT), *words],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         env={"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1", "HOME": words[1]},
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(io.StringIO(done.stdout).readlines()[-1])
+
+
+def in_python(python: Path, *words: str) -> Any:
+    """What the script comes to."""
+    child = start(python, *words)
+    said, complained = child.communicate()
+    assert child.returncode == 0, complained[-3000:]
+    return json.loads(io.StringIO(said).readlines()[-1])

@@ -10,6 +10,7 @@ from serinus.core.enums import Role
 from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.ui.server import Site
+from tests.ui.test_dashboard import findings
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -42,12 +43,17 @@ def test_with_the_keyboard_alone(site: Site, page: playwright.Page, operator: st
     page.keyboard.press("Enter")
     playwright.expect(page.get_by_role("alert")).to_contain_text("none of ours")
     playwright.expect(page.locator("#token")).to_be_focused()
+    assert findings(page, "/login", "{resultTypes: ['violations']}") == []
     page.keyboard.type(operator)
     page.keyboard.press("Enter")
     playwright.expect(page).to_have_url(f"{site.url}/history")
     playwright.expect(page.locator(".me")).to_contain_text("ops (operator)")
     page.goto(site.url)
     playwright.expect(page.locator("#link")).to_contain_text("live", timeout=20_000)  # its stream is let in
+    assert findings(page, "/", "{resultTypes: ['violations']}") == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1200, "height": 900})
     page.click("#act-pause")
     page.fill("[name=reason]", "seen")
     page.keyboard.press("Enter")

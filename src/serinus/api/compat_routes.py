@@ -104,6 +104,9 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
         ] = "",
         size: Annotated[Literal["n", "s", "m"], Form(description="Of the network")] = "n",
         base: Annotated[int, Form(ge=0, description="Version to start from; 0: the current one")] = 0,
+        baseline: Annotated[
+            bool, Form(description="Train on the post picture alone as well, and compare")
+        ] = False,
         img_size: Annotated[
             int, Form(ge=32, le=4096, description="Largest side of the pictures in training, pixels")
         ] = settings.img_size,
@@ -125,6 +128,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
             trainer=trainer,
             size="" if size == "n" else size,
             base=str(base) if base else "",
+            baseline=baseline,
         )
         job = await to_thread(deps.jobs.submit, spec)
         return json_response(

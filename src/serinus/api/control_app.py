@@ -155,6 +155,8 @@ async def _tend(deps: ControlDeps, resumables: Resumables) -> None:
     for turn in count():
         try:
             await asyncio.to_thread(deps.jobs.advance)
+            if deps.cluster is not None:
+                await asyncio.to_thread(deps.cluster.turn)
             if turn % _EXPIRE_TURNS == 0:
                 await asyncio.to_thread(resumables.expire)
         except Exception:

@@ -6,6 +6,7 @@ from pathlib import Path
 from serinus.api.tokens import Tokens
 from serinus.control.trust import Trust
 from serinus.core.ids import Clock, NewId
+from serinus.jobs.cluster import ClusterQueue
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.policy import Policy
 from serinus.store import Store
@@ -67,6 +68,8 @@ class ControlDeps:
     settings: ControlSettings
     clock: Clock
     new_id: NewId
+    cluster: ClusterQueue | None = None
+    """Who runs trainings and imports in a cluster; None: they run here."""
     simulate: tuple[str, ...] = ()
     """What starts `serinus simulate`, for previews of policies; empty: no previews."""
     trainers: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ import base64
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path as FilePath
 from time import monotonic
 from typing import Annotated
@@ -50,7 +50,7 @@ from serinus.observe.metrics import CONTENT_TYPE
 from serinus.serving.assignment import Caller
 from serinus.serving.feedback import GroundTruth, Taken, take
 from serinus.serving.prediction import Prediction
-from serinus.store import Routes, Store
+from serinus.store import Routes
 
 DOCUMENTS: list[type] = [
     BatchProgress,
@@ -328,6 +328,7 @@ def _shadow(replica: Replica, prediction: Prediction, pre: Data, post: Data) -> 
 
 def _add_status(app: FastAPI, replica: Replica) -> None:
     settings = replica.settings
+    hint = _Hint(replica)
 
     @app.get(
         "/model-status",
@@ -339,9 +340,10 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
             model_status(
                 replica.agent.state,
                 replica.residency.snapshot,
-                _routes(replica.store),
+                hint.read(),
                 failed=replica.residency.failed,
                 store_reachable=replica.agent.store_reachable,
+                state_age_seconds=replica.agent.state_age_seconds,
                 replica=replica.agent.name,
                 device=settings.device,
                 seats=replica.residency.seats(),
@@ -358,10 +360,14 @@ def _add_status(app: FastAPI, replica: Replica) -> None:
         responses=answers(Readiness, "Ready.") | answers(Readiness, "Not ready.", status=503),
     )
     async def readyz() -> Response:
-        if not replica.is_ready:
-            return json_response(Readiness(ready=False), status=503)
-        serving = replica.serving
-        return json_response(Readiness(ready=True, version=serving.version if serving else None))
+        ready, serving, agent = replica.is_ready, replica.serving, replica.agent
+        found = Readiness(
+            ready=ready,
+            version=serving.version if ready and serving else None,
+            store_reachable=agent.store_reachable,
+            state_age_seconds=round(agent.state_age_seconds, 3),
+        )
+        return json_response(found, status=200 if ready else 503)
 
     @app.get(
         "/metrics",
@@ -394,8 +400,16 @@ def _drawn(prediction: Prediction, choice: OverlayChoice) -> str:
     return base64.b64encode(draw(prediction, choice)).decode("ascii")
 
 
-def _routes(store: Store) -> Routes | None:
-    try:
-        return store.routes()
-    except (OSError, SerinusError):
-        return None  # a hint
+class _Hint:
+    """What the controller last wrote of the window's clock."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._last: Routes | None = None
+
+    def read(self) -> Routes | None:
+        """As it is now, or was before the store went away: whoever asks must not wait for that."""
+        if self._replica.agent.store_reachable:
+            with suppress(OSError, SerinusError):
+                self._last = self._replica.store.routes()
+        return self._last

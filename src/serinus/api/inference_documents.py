@@ -211,7 +211,11 @@ class ModelStatus(_Document, frozen=True, kw_only=True):
     load_failures: dict[Digest, str] = {}
     """Versions that do not load here, and why."""
     store_reachable: bool = True
-    """False while the journal cannot be read; what is loaded goes on serving."""
+    """False while the store cannot be used; what is loaded goes on serving."""
+    journal_seq: int = 0
+    """The journal's event that this replica obeys; a smaller one than others have lags."""
+    state_age_seconds: float = 0.0
+    """How long ago it read the journal to its end."""
     replica: str = ""
     device: Device = Device.CPU
     """What runs the models here."""
@@ -226,6 +230,10 @@ class Health(_Document, frozen=True, kw_only=True):
 class Readiness(_Document, frozen=True, kw_only=True):
     ready: bool
     version: Version | None = None
+    store_reachable: bool = True
+    """False while the store cannot be used: a replica stays ready with what it has loaded, and says so."""
+    state_age_seconds: float = 0.0
+    """How long ago it read the journal to its end."""
 
 
 class FeedbackPage(_Document, frozen=True, kw_only=True):

@@ -1,13 +1,15 @@
 """The controller process: verifies, judges, promotes, rolls back."""
 
 import logging
+import socket
 
 from serinus.bootstrap import edge, signing
 from serinus.bootstrap.process import die_with_parent, stop_event
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.tracking import start_teller
-from serinus.bootstrap.wiring import ensure_base, open_for_loop
+from serinus.bootstrap.wiring import cluster_api, ensure_base, open_for_loop
 from serinus.control.controller import Controller
+from serinus.control.leadership import Leadership
 from serinus.control.probes import HttpProber
 from serinus.control.settings import ControllerSettings
 from serinus.control.trust import Trust, judge
@@ -63,6 +65,13 @@ def _warn_of_current(store: Store, trust: Trust) -> None:
         )
 
 
+def _leadership(settings: Settings) -> Leadership | None:
+    if not settings.controller_lease:
+        return None
+    holder = f"{socket.gethostname()}-{edge.new_id()[:8]}"
+    return Leadership(cluster_api(), name=settings.controller_lease, holder=holder, clock=edge.now)
+
+
 def run(settings: Settings, parent: int | None = None) -> None:
     """Tick until SIGTERM."""
     die_with_parent(parent)
@@ -77,7 +86,8 @@ def run(settings: Settings, parent: int | None = None) -> None:
             return
     _warn_of_current(store, trust)
     start_teller(store, settings, stop)
-    Controller(
+    leadership = _leadership(settings)
+    controller = Controller(
         store,
         ControllerSettings(
             policy=settings.default_policy,
@@ -95,4 +105,10 @@ def run(settings: Settings, parent: int | None = None) -> None:
         clock=edge.now,
         prober=HttpProber(settings.infer),
         notify=_tell,
-    ).run(stop, lambda: _alive(settings))
+        works=lambda: leadership is None or leadership.works,
+    )
+    if leadership is not None:
+        leadership.start()
+    controller.run(stop, lambda: _alive(settings))
+    if leadership is not None:
+        leadership.stop()

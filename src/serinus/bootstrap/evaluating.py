@@ -47,6 +47,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     assessment: Assessment
     loss_curve: bool
     """Whether the training's own curves stand beside it."""
+    baseline: str = ""
+    """Whether six channels beat three, as its training found; empty when it was not asked."""
+
+
+class _Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of training/baseline.json that is shown."""
+
+    words: str
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +137,7 @@ def evaluate_version(
         warnings=_warnings(ground, (subject,)),
         assessment=assessed,
         loss_curve=curve.is_file(),
+        baseline=_baseline(subject.artifact / "training" / "baseline.json"),
     )
     (folder / "evaluation.json").write_bytes(_json(done))
     plots.precision_recall(assessed, folder / "precision_recall.png")
@@ -357,6 +366,10 @@ def _folder(settings: Settings, out: Path | None, name: str) -> Path:
     folder = out or settings.data_dir / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _baseline(path: Path) -> str:
+    return msgspec.json.decode(path.read_bytes(), type=_Baseline).words if path.is_file() else ""
 
 
 def _json(value: object) -> bytes:

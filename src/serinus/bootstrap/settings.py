@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     """Trainings that the dashboard's queue runs at the same time; others wait."""
     train_memory_mb: Annotated[int, Field(ge=0)] = 1024
     """Memory that must be free before a queued training starts, MB; 0: it is not looked at."""
+    job_templates: Path | None = None
+    """In a Kubernetes cluster: the folder with train.yaml and prepare.yaml, of which the dashboard makes the
+    Jobs of trainings and imports (docs/replicas.md). Default: they are child processes of the dashboard."""
     uploads_keep_days: Annotated[float, Field(gt=0)] = 2.0
     """How long an upload that was cut off may wait for its rest, days."""
 
@@ -150,6 +153,11 @@ class Settings(BaseSettings):
     """Latencies below this are all alike when versions are compared, seconds."""
     map50_margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Quality gate: how much mAP50 may be lost against current on any golden set (95 % bound)."""
+
+    # Many replicas
+    controller_lease: str = ""
+    """In a Kubernetes cluster: name of the Lease that the working controller holds; others stand by
+    (docs/replicas.md). Default: every controller works, which does no harm."""
 
     # Intervals
     tick_seconds: Seconds = 1.0

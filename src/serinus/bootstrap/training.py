@@ -107,9 +107,10 @@ def train_and_publish(
             dataset = _dataset(settings, store, data)
         sign = signing.sign(settings)
         ensure_base(store, settings)
-        _keep_golden_apart(store, dataset)
+        _keep_golden_apart(store, dataset, post_only=wish.inputs == "post")
         spec = _spec(settings, wish, _base(store, settings, wish.base))
         drafts = _drafts(settings)
+        outcome: list[tuple[TrainOutput, Published]] = []
         with (
             tracking(settings, spec, dataset, tensorboard=wish.tensorboard) as trackers,
             tempfile.TemporaryDirectory(dir=drafts) as folder,
@@ -119,7 +120,22 @@ def train_and_publish(
                 _tell(at, progress, reporter)
                 trackers.tell(at)
 
-            draft = train(
+            def publishing(draft: Path) -> None:
+                if cancelled():
+                    raise Cancelled("The training was cancelled; nothing was published.")
+                done = publish(
+                    settings,
+                    draft,
+                    note=wish.note,
+                    actor="training",
+                    sign=sign,
+                    cancelled=cancelled,
+                    tell=waiting,
+                )
+                outcome.append(_outcome(done.store, done.version, settings.epochs))
+                trackers.published(done.store, done.version)
+
+            train(
                 spec,
                 dataset,
                 Path(folder) / "draft",
@@ -130,22 +146,11 @@ def train_and_publish(
                 with_baseline=wish.baseline,
                 progress=moved,
                 cancelled=cancelled,
+                then=publishing,
                 trial_seconds=settings.trial_seconds,
                 trial_memory_mb=settings.trial_memory_mb,
             )
-            if cancelled():
-                raise Cancelled("The training was cancelled; nothing was published.")
-            done = publish(
-                settings,
-                draft,
-                note=wish.note,
-                actor="training",
-                sign=sign,
-                cancelled=cancelled,
-                tell=waiting,
-            )
-            trackers.published(done.store, done.version)
-        output, published = _outcome(done.store, done.version, settings.epochs)
+        output, published = outcome[0]
         if reporter:
             reporter.succeed(output)
         return published
@@ -225,6 +230,7 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
             "measured_on": summary.measured_on,
         },
         training_config={"dataset": manifest.lineage.dataset},
+        baseline=compared,
         model_path=str(artifact / "best.pt"),
         published_path=str(artifact),
     )
@@ -238,9 +244,11 @@ def _outcome(store: Store, version: Version, epochs: int) -> tuple[TrainOutput, 
     return output, published
 
 
-def _keep_golden_apart(store: Store, dataset: Dataset) -> None:
+def _keep_golden_apart(store: Store, dataset: Dataset, *, post_only: bool) -> None:
     """Refuses before the training what verification would refuse after it."""
     seen = {pair.sha256_post for split in (Split.TRAIN, Split.VAL) for pair in dataset.pairs(split)}
+    if post_only:
+        seen |= {pair.sha256_post for pair in dataset.post_only(Split.TRAIN)}
     for golden in store.golden_sets():
         known = sum(pair.sha256 in seen for pair in golden.pairs)
         if known:

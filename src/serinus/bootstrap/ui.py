@@ -11,16 +11,18 @@ from serinus.bootstrap.process import die_with_parent
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.tokens import known_tokens
-from serinus.bootstrap.wiring import open_for_loop, open_jobs
+from serinus.bootstrap.wiring import open_cluster_queue, open_for_loop, open_jobs
 from serinus.observe import logs
 from serinus.ui.pages import Defaults, install_pages
 
 
 def build(settings: Settings) -> FastAPI:
     """The app with its pages."""
+    jobs = open_jobs(settings)
     deps = ControlDeps(
         store=open_for_loop(settings),
-        jobs=open_jobs(settings),
+        jobs=jobs,
+        cluster=open_cluster_queue(settings, jobs),
         settings=ControlSettings(
             infer_url=settings.infer,
             data_dir=settings.data_dir,

@@ -7,14 +7,19 @@ import sys
 import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serinus.bootstrap import edge, signing
 from serinus.bootstrap.settings import MEGABYTE, Settings, environment, store_folder
 from serinus.core.enums import JobKind
 from serinus.core.errors import InvalidInput, Misconfigured, NotFound, SerinusError
 from serinus.core.ids import Version
+from serinus.jobs.cluster import KINDS, ClusterQueue
 from serinus.jobs.local import LocalJobs, Needs
 from serinus.store import Address, Sign, Store, Waiting, go_on
+
+if TYPE_CHECKING:
+    from serinus.jobs.cluster_api import ClusterApi
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +172,29 @@ def open_jobs(settings: Settings) -> LocalJobs:
         clock=edge.now,
         new_id=edge.new_id,
         needs={JobKind.TRAIN: Needs(settings.trainings_at_once, settings.train_memory_mb)},
+        elsewhere=frozenset() if settings.job_templates is None else KINDS,
     )
+
+
+def open_cluster_queue(settings: Settings, jobs: LocalJobs) -> ClusterQueue | None:
+    """Who runs trainings and imports as Jobs of the cluster that this process is in; None where JOB_TEMPLATES
+    says nothing. Raises Misconfigured when there is no cluster, or its client is not installed.
+    """
+    if settings.job_templates is None:
+        return None
+    lock = settings.data_dir / "jobs" / ".cluster.lock"
+    return ClusterQueue(jobs, cluster_api(), settings.job_templates, lock=lock, clock=edge.now)
+
+
+def cluster_api() -> "ClusterApi":
+    """The cluster that this process is in. Raises Misconfigured."""
+    try:
+        from serinus.jobs.cluster_api import ClusterApi
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            "The client of the Kubernetes API is not installed.", remedy="pip install 'serinus[kubernetes]'"
+        ) from error
+    return ClusterApi()
 
 
 def ensure_base(store: Store, settings: Settings) -> Version | None:

@@ -46,7 +46,7 @@ def evaluate(
         )
 
     def people(console: Console) -> None:
-        for words in done.warnings:
+        for words in (*done.warnings, *filter(None, (done.baseline,))):
             say(words)
         found = done.assessment
         whole = found.metrics

@@ -30,7 +30,7 @@ from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound, Unav
 from serinus.core.ids import Clock, Digest, Version
 from serinus.evidence.counts import Categories
 from serinus.rollout.decide import Promote, RollBack, Suspend, decide, next_start
-from serinus.rollout.events import Body, Event, Rejected, RolloutStarted, Verified
+from serinus.rollout.events import Body, Event, Rejected, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import share_of_step
 from serinus.rollout.state import Rollout, State
 from serinus.store import Store
@@ -55,6 +55,7 @@ class Controller:
     """Moves rollouts on. `tick` never raises and never waits for a model; call it from one thread.
 
     `clock`: UTC seconds; `monotonic`: seconds for intervals; `notify` is called with each event it appended.
+    While it is not its turn to work (`works`) a tick looks at nothing: another controller does.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Controller:
         prober: Prober,
         notify: Callable[[Event], None],
         monotonic: Callable[[], float] = time.monotonic,
+        works: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
+        self._works = works
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
@@ -97,11 +100,13 @@ class Controller:
             heal_seconds=settings.heal_seconds,
             forget_seconds=settings.replica_forget_seconds,
         )
+        self._candidate: Version | None = None
+        """Passed its checks and is being loaded by the replicas."""
         self._trouble = ""
 
     def run(self, stop: threading.Event, turned: Callable[[], None]) -> None:
-        """Ticks until `stop` is set, then lets go of probes, verification and imports. `turned` is called after
-        each tick, also one in vain."""
+        """Ticks until `stop` is set, then lets go of probes, verification and imports. `turned` is called
+        after each tick, also one in vain."""
         while not stop.is_set():
             self.tick()
             turned()
@@ -115,6 +120,9 @@ class Controller:
 
     def tick(self) -> Tick:
         """One look, at most one event, and the effects of what the state is then."""
+        if not self._works():
+            self._prober.aim(0.0, tuple)
+            return Tick(seq=-1, words="Another controller works.")
         try:
             done = self._turn()
         except Conflict as error:
@@ -138,6 +146,7 @@ class Controller:
     def _turn(self) -> Tick:
         state = self._store.state()
         rollout = state.rollout
+        self._candidate = None
         starting = next_start(state)
         if starting is not None:
             done = self._start(state, *starting)
@@ -151,7 +160,7 @@ class Controller:
         if after.canary is None:
             self._prober.aim(0.0, tuple)
         clock = 0.0 if after.rollout is None else standing(self._store, after.rollout).window
-        self._upkeep.turn(after, clock, self._monotonic())
+        self._upkeep.turn(after, clock, self._monotonic(), self._candidate)
         return done
 
     def _start(self, state: State, version: Version, supersedes: int | None) -> Tick:
@@ -186,6 +195,19 @@ class Controller:
         if at.refused:
             rejected = Rejected(rollout=rollout.number, code=ReasonCode.MEMORY, report=report)
             return self._append(state, rejected, at.words)
+        if not at.sequential:  # else there is no room for it before it is its turn
+            loading = self._loading(state, rollout)
+            if loading.failed:
+                why = f"the version does not load: {'; '.join(loading.failed[:3])}"
+                body = RolledBack(
+                    rollout=rollout.number, version=rollout.version, code=ReasonCode.LOAD_FAILURE
+                )
+                return self._append(state, body, why)
+            if loading.waiting:
+                self._candidate = rollout.version
+                words = f"Version {rollout.version} is being loaded by {', '.join(loading.waiting)}."
+                return Tick(seq=state.seq, words=words)
+            report = {**report, "replicas": loading.loaded}
         share = 1.0 if at.sequential else share_of_step(rollout.policy, rollout.baseline, 0)
         verified = Verified(
             rollout=rollout.number,
@@ -198,6 +220,15 @@ class Controller:
         )
         return self._append(
             state, verified, f"{outcome.reason} {at.words}" if at.sequential else outcome.reason
+        )
+
+    def _loading(self, state: State, rollout: Rollout) -> gather.Loading:
+        return gather.loading(
+            self._store.replicas(),
+            state.versions[rollout.version].digest,
+            seq=state.seq,
+            now=self._clock(),
+            fresh_seconds=self._settings.replica_fresh_seconds,
         )
 
     def _room(self, state: State, rollout: Rollout) -> room.Verdict:

@@ -44,12 +44,43 @@ def read(
     )
 
 
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the ready replicas are with a version that is to become the canary."""
+
+    loaded: int
+    """Replicas that have checked its files and loaded it."""
+    waiting: tuple[str, ...]
+    """Replicas that have not."""
+    failed: tuple[str, ...]
+    """What those say that cannot load it, with their names."""
+
+
+def loading(
+    replicas: Iterable[Replica], candidate: Digest, *, seq: int, now: float, fresh_seconds: float
+) -> Loading:
+    """Asks the fresh replicas that serve something: one that starts, or is broken, keeps nobody waiting.
+
+    `seq`: the journal's number. What a replica says counts when it has read that far: a failure of an earlier
+    rollout is none of this one.
+    """
+    ready = [one for one in _fresh(replicas, now, fresh_seconds) if one.loaded]
+    behind = {one.replica for one in ready if one.seq < seq}
+    asked = [one for one in ready if one.replica not in behind]
+    failed = [f"{one.replica}: {one.failed[candidate]}" for one in asked if candidate in one.failed]
+    missing = {one.replica for one in asked if candidate not in one.loaded}
+    return Loading(
+        loaded=len(ready) - len(behind | missing),
+        waiting=tuple(sorted(behind | missing)),
+        failed=tuple(failed),
+    )
+
+
 def shortages(
     replicas: Iterable[Replica], digest: Digest, model: int, *, now: float, fresh_seconds: float
 ) -> tuple[list[str], float]:
     """What each fresh replica without room for a version says, which has a model.onnx of `model` bytes and is
-    not loaded there; and how long a version takes to load there, seconds."""
-    fresh = [one for one in _fresh(replicas, now, fresh_seconds) if digest not in one.loaded]
+    neither loaded nor loading there; and how long a version takes to load there, seconds."""
+    fresh = [one for one in _fresh(replicas, now, fresh_seconds) if digest not in (*one.loaded, *one.loading)]
     short = {one.replica: words for one in fresh if (words := shortage(one.memory, model))}
     seconds = [one.memory.load_seconds for one in fresh if one.memory is not None and one.replica in short]
     return [f"{replica}: {words}" for replica, words in short.items()], max(seconds, default=0.0)

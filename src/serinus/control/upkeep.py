@@ -63,9 +63,11 @@ class Upkeep:
         self._healed: float | None = None
         self._seq = -1
 
-    def turn(self, state: State, clock: float, now: float) -> None:
-        """`clock`: the window's, in seconds; `now`: monotonic seconds."""
-        self._assert_routes(routes_of(state, clock=clock, time=self._clock()))
+    def turn(self, state: State, clock: float, now: float, candidate: Version | None = None) -> None:
+        """`clock`: the window's, in seconds; `now`: monotonic seconds; `candidate`: to be loaded, and not yet
+        the canary."""
+        routes = routes_of(state, clock=clock, time=self._clock())
+        self._assert_routes(msgspec.structs.replace(routes, candidate=_served(state, candidate)))
         due = self._healed is None or now - self._healed >= self._heal
         taken = self._arrivals.turn(now)
         self._importer.turn()
@@ -82,6 +84,9 @@ class Upkeep:
 
     def _assert_routes(self, routes: Routes) -> None:
         there = self._store.routes()
+        if there is not None and there.seq == routes.seq and routes.candidate is None:
+            # Of two controllers the one that was slower to check it does not take the hint back.
+            routes = msgspec.structs.replace(routes, candidate=there.candidate)
         same = there is not None and msgspec.structs.replace(there, time=routes.time) == routes
         newer = there is not None and there.seq > routes.seq
         if not same and not newer:

@@ -90,9 +90,13 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """A manifest without its pairs, which may be many."""
 
     sha256: str
+    created: float = 0.0
     source: str
+    source_sha256: str = ""
     seed: int
     classes: tuple[str, ...] = tuple(str(subtype) for subtype in CLASSES)
+    fixed: tuple[str, ...] = ()
+    recipe: str = ""
     parent: str = ""
     left_out: str = ""
 
@@ -134,7 +138,7 @@ class Dataset:
         if Path(dataset_id).name != dataset_id or not (path / MANIFEST).is_file():
             raise NotFound(f"There is no data set {dataset_id!r}.", remedy="See `serinus data list`.")
         found = cls(path)
-        _ = found.manifest
+        _ = found.head
         return found
 
     @cached_property
@@ -161,6 +165,14 @@ class Dataset:
             yield from self.given.pairs
             return
         for raw in self._read(_Raw).pairs:
+            yield msgspec.json.decode(raw, type=Pair)
+
+    def each_post_only(self) -> Iterator[Pair]:
+        """As `each_pair`, of those without a pre picture."""
+        if self.given is not None:
+            yield from self.given.post_only
+            return
+        for raw in self._read(_Raw).post_only:
             yield msgspec.json.decode(raw, type=Pair)
 
     def content(self) -> str:
@@ -211,7 +223,7 @@ def list_datasets(datasets_dir: Path) -> list[Dataset]:
     found = [
         Dataset.open(datasets_dir, manifest.parent.name) for manifest in datasets_dir.glob(f"ds-*/{MANIFEST}")
     ]
-    return sorted(found, key=lambda dataset: (dataset.manifest.created, dataset.id))
+    return sorted(found, key=lambda dataset: (dataset.head.created, dataset.id))
 
 
 def load_pair(
@@ -219,10 +231,14 @@ def load_pair(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
     """pre and post (RGB uint8 [H, W, 3]), boxes (float32 [M, 4]) and classes (int64 [M]).
 
-    Raises Corrupt when a picture is missing or not what its hash says.
+    A pair without a pre picture has a black one. Raises Corrupt when a picture is missing or not what its
+    hash says.
     """
-    pre = load_image(dataset.path / pair.pre, pair.sha256_pre, pair.width * pair.height)
     post = load_image(dataset.path / pair.post, pair.sha256_post, pair.width * pair.height)
+    if pair.pre:
+        pre = load_image(dataset.path / pair.pre, pair.sha256_pre, pair.width * pair.height)
+    else:
+        pre = np.zeros_like(post)
     boxes = np.asarray(pair.boxes, np.float32).reshape(-1, 4)
     return pre, post, boxes, np.asarray(pair.classes, np.int64)
 

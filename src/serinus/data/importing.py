@@ -25,6 +25,7 @@ from serinus.data.dataset import (
     dataset_id,
 )
 from serinus.data.draft import Draft
+from serinus.data.losses import losses
 from serinus.data.naming import Kind, Part, When, classify, split_of
 from serinus.data.opening import open_archive
 from serinus.data.report import Issue, IssueCode, Report, Verdict, issue
@@ -304,22 +305,20 @@ def _oddities(converted: Converted, path: str, width: int, height: int) -> Itera
 def _refuse(report: Report, issues: list[Issue], lost: list[Issue], *, confirm: bool) -> None:
     """Raises ImportRefused when there is nothing, or too little without `confirm`."""
     report = msgspec.structs.replace(report, dataset_id="")
-    first = lost[0].message if lost else "None has a pre image."
     if report.verdict is Verdict.UNUSABLE:
-        what = (
-            f"none of {report.pairs_found} pairs can be used. First: {first}"
-            if report.pairs_found
-            else ("no file is named <disaster>_<number>_{pre,post}_disaster.{png,json}.")
-        )
+        missing = losses(lost, post_only=report.pairs_post_only)
         raise ImportRefused(
-            f"The archive holds no usable pair: {what}",
-            remedy="A pair needs a pre image, a post image and a post label.",
+            f"The archive holds no usable pair: of {report.pairs_found} found, {missing.words}."
+            if report.pairs_found
+            else "The archive holds no usable pair: "
+            "no file is named <disaster>_<number>_{pre,post}_disaster.{png,json}.",
+            remedy=missing.remedy,
             report=report,
             issues=tuple(issues),
         )
     if report.verdict is Verdict.NEEDS_CONFIRMATION and not confirm:
         raise ImportRefused(
-            f"{len(lost)} of {report.pairs_found} pairs cannot be used. First: {first}",
+            f"{len(lost)} of {report.pairs_found} pairs cannot be used: {losses(lost).words}.",
             remedy="Repair the archive, or confirm that the rest is enough.",
             report=report,
             issues=tuple(issues),

@@ -4,15 +4,16 @@ import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from serinus.core.errors import InvalidInput, NotFound
 from serinus.core.ids import Clock
-from serinus.data.dataset import Dataset, Manifest, Pair, Split, dataset_id
+from serinus.data.dataset import Dataset, Head, Manifest, Pair, Split, dataset_id
 from serinus.data.draft import Draft
 from serinus.data.naming import split_of
 from serinus.data.report import Issue, IssueCode, Severity
@@ -37,34 +38,37 @@ def prepare(
     """
     with suppress(NotFound):
         dataset = Dataset.open(datasets_dir, dataset.head.parent or dataset.id)
-    old = dataset.manifest
-    fixed = _fixed(old)
-    pairs = _split_again(old.pairs, fixed, seed, leave_out)
-    post_only = _split_again(old.post_only, fixed, seed, leave_out)
-    if leave_out:
-        _check(old, pairs, leave_out)
+    old = dataset.head
+    fixed = _fixed(dataset, old)
     with workspace(datasets_dir) as work:
         draft = Draft(work)
-        draft.add_all(pairs + post_only)
+        known: set[str] = set()
+        for pair in chain(dataset.each_pair(), dataset.each_post_only()):
+            if pair.pre:
+                known.add(pair.disaster)
+            split = _split_again(pair, fixed, seed, leave_out)
+            if split is not None:
+                draft.add(msgspec.structs.replace(pair, split=split))
+                for name in filter(None, (pair.pre, pair.post)):
+                    _link(dataset.path / name, work / name)
+        if leave_out:
+            _check(dataset.id, draft, known, leave_out)
         content = draft.sha256()
         if content == old.sha256:
             return dataset
-        manifest = msgspec.structs.replace(
-            old,
+        manifest = Manifest(
             id=dataset_id(content),
             sha256=content,
             created=clock(),
+            source=old.source,
+            source_sha256=old.source_sha256,
             seed=seed,
+            classes=old.classes,
             pairs=(),
-            post_only=(),
             fixed=tuple(sorted(fixed)),
-            recipe="",
-            parent=old.parent or old.id,
+            parent=old.parent or dataset.id,
             left_out=leave_out,
         )
-        for pair in pairs + post_only:
-            for name in filter(None, (pair.pre, pair.post)):
-                _link(dataset.path / name, work / name)
         report = resplit(dataset.report, manifest, draft)
         return store(work, manifest, draft, report, list(read_issues(dataset)))
 
@@ -82,32 +86,25 @@ def read_issues(dataset: Dataset) -> Iterator[Issue]:
             )
 
 
-def _fixed(manifest: Manifest) -> frozenset[str]:
+def _fixed(dataset: Dataset, head: Head) -> frozenset[str]:
     """Keys whose split was asked for; where an old manifest does not say, those that no hash explains."""
-    if manifest.fixed or manifest.recipe or manifest.parent:
-        return frozenset(manifest.fixed)
+    if head.fixed or head.recipe or head.parent:
+        return frozenset(head.fixed)
     return frozenset(
-        pair.key for pair in manifest.pairs if pair.split is not split_of(pair.key, manifest.seed)
+        pair.key for pair in dataset.each_pair() if pair.split is not split_of(pair.key, head.seed)
     )
 
 
-def _split_again(
-    pairs: tuple[Pair, ...], fixed: frozenset[str], seed: int, leave_out: str
-) -> tuple[Pair, ...]:
-    again = []
-    for pair in pairs:
-        asked = pair.split if pair.key in fixed else None
-        if not leave_out:
-            split: Split | None = asked or split_of(pair.key, seed)
-        elif pair.disaster == leave_out:
-            split = Split.TEST
-        elif asked is Split.TEST:
-            split = None  # never trained on, and of no disaster that is tested
-        else:
-            split = asked or _train_or_val(pair.key, seed)
-        if split is not None:
-            again.append(msgspec.structs.replace(pair, split=split))
-    return tuple(again)
+def _split_again(pair: Pair, fixed: frozenset[str], seed: int, leave_out: str) -> Split | None:
+    """None: the pair has no place in the new version."""
+    asked = pair.split if pair.key in fixed else None
+    if not leave_out:
+        return asked or split_of(pair.key, seed)
+    if pair.disaster == leave_out:
+        return Split.TEST
+    if asked is Split.TEST:
+        return None  # never trained on, and of no disaster that is tested
+    return asked or _train_or_val(pair.key, seed)
 
 
 def _train_or_val(key: str, seed: int) -> Split:
@@ -115,15 +112,15 @@ def _train_or_val(key: str, seed: int) -> Split:
     return Split.TRAIN if place < _TRAIN else Split.VAL
 
 
-def _check(old: Manifest, pairs: tuple[Pair, ...], leave_out: str) -> None:
-    known = sorted({pair.disaster for pair in old.pairs})
+def _check(old: str, draft: Draft, known: Set[str], leave_out: str) -> None:
+    """`known`: disasters of the pairs of `old`."""
     if leave_out not in known:
         raise InvalidInput(
-            f"{old.id} has no disaster {leave_out!r}.", remedy=f"It has {', '.join(known)[:500]}."
+            f"{old} has no disaster {leave_out!r}.", remedy=f"It has {', '.join(sorted(known))[:500]}."
         )
-    if all(pair.split is Split.TEST for pair in pairs):
+    if draft.tally.splits[Split.TEST] == draft.tally.pairs:
         raise InvalidInput(
-            f"Without {leave_out} nothing of {old.id} is left to train on.",
+            f"Without {leave_out} nothing of {old} is left to train on.",
             remedy="Import an archive with several disasters.",
         )
 

@@ -60,10 +60,14 @@ def confusion(metrics: Metrics, classes: Sequence[str], split: str, path: Path) 
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
     axes.set_title(
-        f"{metrics.pictures} pairs of the {split} split, confidence from {metrics.threshold:.2f}, IoU 0.5",
+        f"{_pairs(metrics.pictures, split)}, confidence from {metrics.threshold:.2f}, IoU 0.5",
         fontsize=10,
     )
     save(figure, path)
+
+
+def _pairs(count: int, split: str) -> str:
+    return f"All {count} pairs" if split == "all" else f"{count} pairs of the {split} split"
 
 
 def precision_recall(assessed: Assessment, path: Path) -> None:
@@ -100,18 +104,19 @@ def reliability(found: Calibration, path: Path) -> None:
         [one.right for one in filled],
         marker="o",
         color=BLUE,
+        clip_on=False,
         label="as they are",
     )
     upper.set_ylabel("share that is right")
     upper.set_title(f"Calibration error {found.ece:.3f} over {found.detections} detections", fontsize=10)
     _share(upper)
-    upper.legend(frameon=False, loc="upper left", fontsize=9)
     middles = [(one.low + one.high) / 2 for one in found.bins]
     lower.bar(middles, [one.detections for one in found.bins], width=0.085, color=BLUE)
     lower.set_xlim(0, 1)
     lower.set_xlabel("confidence")
     lower.set_ylabel("how many")
     _plain(lower)
+    figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
     save(figure, path)
 
 

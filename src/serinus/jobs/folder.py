@@ -4,12 +4,13 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from serinus.core.enums import JobState
 from serinus.core.errors import Corrupt
 from serinus.jobs.model import JobSpec, Point, Progress, Result
 
@@ -40,6 +41,23 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """`waiting.json`: why the job has not started yet, as the runner saw it last."""
 
     reason: str
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """`remote.json`: what the cluster said last about the job, and how much of its log is here."""
+
+    uid: str
+    """Of its Job: another one of that name is another job."""
+    started: float
+    state: JobState = JobState.QUEUED
+    reason: str = ""
+    ended: float | None = None
+    logged: dict[str, str] = {}
+    """Pod -> the time of the last line that was copied."""
+    copied: tuple[str, ...] = ()
+    """Pods whose log is here whole."""
+    complete: bool = False
+    """It is over, and nothing more comes."""
 
 
 class CancelMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +93,8 @@ def read(path: Path, kind: type[T]) -> T | None:
 
 class Folder:
     """One job's folder: `spec.json`, `state.json`, `waiting.json`, `cancel.json`, `progress.json`,
-    `metrics.jsonl`, `result.json`, `log.txt`, and what the job puts beside them (`report.html`).
+    `metrics.jsonl`, `result.json`, `log.txt`, `remote.json` (of one in a cluster), and what the job puts
+    beside them (`report.html`).
 
     `alive` is locked by the child for as long as it lives: the kernel drops the lock however the child dies,
     and no process id that was given again can be taken for it.
@@ -99,6 +118,9 @@ class Folder:
     def waiting(self) -> Waiting | None:
         return read(self.path / "waiting.json", Waiting)
 
+    def remote(self) -> Remote | None:
+        return read(self.path / "remote.json", Remote)
+
     def cancel_mark(self) -> CancelMark | None:
         return read(self.path / "cancel.json", CancelMark)
 
@@ -116,6 +138,9 @@ class Folder:
 
     def put_waiting(self, value: Waiting) -> None:
         write(self.path / "waiting.json", value)
+
+    def put_remote(self, value: Remote) -> None:
+        write(self.path / "remote.json", value)
 
     def put_cancel_mark(self, value: CancelMark) -> None:
         write(self.path / "cancel.json", value)
@@ -146,6 +171,11 @@ class Folder:
         finally:
             os.close(descriptor)
         return False
+
+    def add_log(self, lines: Sequence[str]) -> None:
+        """Appends to the log what somebody else's process printed."""
+        with self.log.open("ab") as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
 
     def add_point(self, value: Point) -> None:
         """Appends to `metrics.jsonl`; a line that a kill cut short is passed over by readers."""

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,17 @@ from serinus.core.enums import JobKind, JobState
 from serinus.core.errors import Conflict, NotFound
 from serinus.core.ids import Clock, NewId
 from serinus.jobs import remains
-from serinus.jobs.folder import CancelMark, Created, Folder, Launched, Lines, Waiting, exclusive, lines_from
+from serinus.jobs.folder import (
+    CancelMark,
+    Created,
+    Folder,
+    Launched,
+    Lines,
+    Remote,
+    Waiting,
+    exclusive,
+    lines_from,
+)
 from serinus.jobs.memory import free_mb
 from serinus.jobs.model import JobRecord, JobSpec, Point, Progress, Result, kind_of
 from serinus.jobs.render import render
@@ -39,6 +49,7 @@ class _Seen(NamedTuple):
     alive: bool
     result: Result | None
     cancel: CancelMark | None
+    remote: Remote | None
 
 
 class Needs(NamedTuple):
@@ -54,7 +65,9 @@ class LocalJobs:
     """Runs jobs as children in sessions of their own, as many of each kind as `needs` says; the others wait.
 
     `command` starts the `serinus` program (`[sys.executable, "-m", "serinus"]`), `env` is the children's
-    environment. `grace_seconds` lie between SIGTERM and SIGKILL of a cancelled job. Threads may share it.
+    environment. `grace_seconds` lie between SIGTERM and SIGKILL of a cancelled job. Kinds that run
+    `elsewhere` are kept and told of here; somebody else starts and ends them (`jobs.cluster`). Threads may
+    share it.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class LocalJobs:
         new_id: NewId,
         grace_seconds: float = 15.0,
         needs: Mapping[JobKind, Needs] | None = None,
+        elsewhere: Set[JobKind] = frozenset(),
         free_memory: Callable[[], int | None] = free_mb,
     ) -> None:
         self._root = root
@@ -76,6 +90,7 @@ class LocalJobs:
         self._new_id = new_id
         self._grace = grace_seconds
         self._needs = dict(needs or {})
+        self._elsewhere = elsewhere
         self._free_memory = free_memory
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
@@ -104,12 +119,13 @@ class LocalJobs:
 
     def alive(self, job: str) -> bool:
         """Whether a process of it lives; one that has told its result may still print. Raises NotFound."""
-        return self._folder(job).alive()
+        folder = self._folder(job)
+        return folder.alive() or _prints_elsewhere(folder.remote())
 
     def log_lines(self, job: str, offset: int) -> Lines:
         """What the job printed from the byte `offset` on, in whole lines. Raises NotFound."""
         folder = self._folder(job)
-        return lines_from(folder.log, offset, rest=not folder.alive())
+        return lines_from(folder.log, offset, rest=not (folder.alive() or _prints_elsewhere(folder.remote())))
 
     def points(self, job: str, offset: int = 0) -> tuple[tuple[Point, ...], int]:
         """Points of the curves from the byte `offset` on, and the offset to go on from. Raises NotFound."""
@@ -125,6 +141,24 @@ class LocalJobs:
         seen = ((folder, _look(folder)) for folder in self._folders())
         records = [_record(folder, look) for folder, look in seen if look is not None]
         return tuple(sorted(records, key=lambda record: (record.created, record.id)))
+
+    def open_elsewhere(self) -> tuple[Folder, ...]:
+        """Jobs of kinds that run elsewhere, those that are not over, the oldest first."""
+        found = [
+            (seen.created.time, folder)
+            for folder in self._folders()
+            if folder.id not in self._over
+            and (seen := _look(folder)) is not None
+            and kind_of(seen.created.spec) in self._elsewhere
+            and not self._over_elsewhere(folder, seen)
+        ]
+        return tuple(folder for _, folder in sorted(found, key=lambda each: (each[0], each[1].id)))
+
+    def _over_elsewhere(self, folder: Folder, seen: _Seen) -> bool:
+        over = seen.remote.complete if seen.remote is not None else _state(seen) is not JobState.QUEUED
+        if over:
+            self._over.add(folder.id)
+        return over
 
     def cancel(self, job: str) -> JobRecord:
         """Asks a job to stop; `advance` ends it by force after the grace.
@@ -151,7 +185,7 @@ class LocalJobs:
                 if folder.id in self._over:
                     continue
                 seen = _look(folder)
-                if seen is None:
+                if seen is None or kind_of(seen.created.spec) in self._elsewhere:
                     continue
                 if seen.alive:
                     busy.setdefault(kind_of(seen.created.spec), []).append(folder.id)
@@ -274,6 +308,10 @@ def _points(lines: Sequence[str]) -> Iterator[Point]:
             yield msgspec.json.decode(line, type=Point)
 
 
+def _prints_elsewhere(remote: Remote | None) -> bool:
+    return remote is not None and not remote.complete
+
+
 def _gone(folder: Folder, pid: int) -> bool:
     """Whether the job's first process is no more, or only a zombie (whose environment is empty)."""
     return Path("/proc/self/environ").exists() and pid not in remains.processes_of(folder.id)
@@ -307,7 +345,10 @@ def _look(folder: Folder) -> _Seen | None:
     # The lock is taken before `state.json` exists and dropped after `result.json` exists: read in this order.
     launched = folder.launched()
     alive = folder.alive()
-    return _Seen(created, launched, alive, folder.result(), folder.cancel_mark())
+    result, cancel, remote = folder.result(), folder.cancel_mark(), folder.remote()
+    if remote is not None and cancel is None and result is not None and result.state is JobState.CANCELLED:
+        result = None  # a pod was told to end, by nobody who wanted the job to stop: another one goes on
+    return _Seen(created, launched, alive, result, cancel, remote)
 
 
 def _state(seen: _Seen) -> JobState:
@@ -316,9 +357,11 @@ def _state(seen: _Seen) -> JobState:
         return JobState.CANCELLED if failed and seen.cancel is not None else seen.result.state
     if seen.alive:
         return JobState.RUNNING
+    if seen.remote is not None and seen.remote.state is not JobState.FAILED:
+        return seen.remote.state
     if seen.cancel is not None:
         return JobState.CANCELLED
-    return JobState.QUEUED if seen.launched is None else JobState.FAILED
+    return JobState.QUEUED if (seen.launched or seen.remote) is None else JobState.FAILED
 
 
 def _reason(folder: Folder, seen: _Seen, state: JobState) -> str:
@@ -326,13 +369,13 @@ def _reason(folder: Folder, seen: _Seen, state: JobState) -> str:
         return seen.result.reason
     if state is JobState.CANCELLED:
         return "Cancelled by hand."
+    if seen.remote is not None:
+        return seen.remote.reason
     if state is JobState.QUEUED:
         waiting = folder.waiting()
         return "" if waiting is None else waiting.reason
-    if state is not JobState.FAILED or seen.launched is None:
-        return ""
-    if seen.launched.reason:
-        return seen.launched.reason
+    if state is not JobState.FAILED or seen.launched is None or seen.launched.reason:
+        return "" if seen.launched is None else seen.launched.reason
     status = seen.launched.exit
     how = "ended" if status is None else f"ended with status {status}" if status >= 0 else _killed(-status)
     last = next((line for line in reversed(folder.tail(20).splitlines()) if line.strip()), "")
@@ -347,7 +390,7 @@ def _killed(number: int) -> str:
 
 def _record(folder: Folder, seen: _Seen) -> JobRecord:
     state = _state(seen)
-    launched, result = seen.launched, seen.result
+    launched, result = seen.launched or seen.remote, seen.result
     ended = result.time if result is not None else launched.ended if launched is not None else None
     return JobRecord(
         id=folder.id,

@@ -46,6 +46,8 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """Absolute path of an archive that is imported first when that was not done yet; empty: none."""
     confirm: bool = False
     """That import goes on although more than a tenth of the pairs are unusable."""
+    baseline: bool = False
+    """Train on the post picture alone as well, and say whether six channels beat it."""
 
 
 class EvaluateJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="evaluate"):
@@ -147,6 +149,8 @@ class TrainOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """`best.pt` inside the artifact."""
     published_path: str = ""
     """Directory of the artifact."""
+    baseline: str = ""
+    """Whether six channels beat three, in words; empty when nobody asked."""
 
 
 class EvaluateOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="evaluate"):

@@ -44,6 +44,8 @@ def render(spec: JobSpec, job: Path) -> Command:
         argv += ["--upload", spec.upload]
     if spec.confirm:
         argv.append("--confirm")
+    if spec.baseline:
+        argv.append("--baseline")
     if spec.trainer:
         argv.append(f"--trainer={spec.trainer}")
     if spec.size:

@@ -104,9 +104,14 @@ class Metrics:
         self.journal = Gauge(
             "serinus_journal_seq", "Journal event that this replica obeys.", registry=self.registry
         )
-        self.store_ok = Gauge("serinus_store_up", "1 while the store can be read.", registry=self.registry)
+        self.store_ok = Gauge("serinus_store_up", "1 while the store can be used.", registry=self.registry)
         self.ready = Gauge(
             "serinus_replica_ready", "1 while requests should be sent here.", registry=self.registry
+        )
+        self.state_age = Gauge(
+            "serinus_state_age_seconds",
+            "Time since this replica last read the journal to its end.",
+            registry=self.registry,
         )
 
     def ok(self, role: Arm, version: Version, seconds: float) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from serinus.core.enums import Arm
 from serinus.core.errors import SerinusError, Unavailable, Unwritable
-from serinus.core.ids import Clock
+from serinus.core.ids import Clock, Digest
 from serinus.evidence import analysis as evidence
 from serinus.evidence.analysis import Analysis, Params
 from serinus.evidence.answers import Tolerated
@@ -29,6 +29,7 @@ from serinus.rollout.state import Rollout, State
 from serinus.serving.copies import Copies
 from serinus.serving.recorder import Recorder
 from serinus.serving.residency import Residency
+from serinus.serving.routing import to_come
 from serinus.serving.settings import InferenceSettings
 from serinus.serving.shadowing import Shadows
 from serinus.store import Replica, Store
@@ -36,6 +37,8 @@ from serinus.store import Replica, Store
 log = logging.getLogger(__name__)
 
 _LOADING_SECONDS = 0.05
+_STUCK_SECONDS = 10.0
+"""A round of the loop that takes longer is one that waits for the store."""
 _MOST_WAITING = 600
 """Slices that wait for the store; beyond, neighbours are added up."""
 
@@ -65,6 +68,8 @@ class Agent:
         self._settings = settings
         self._clock = clock
         self._state = State()
+        self._candidate: Digest | None = None
+        """What is to be loaded before it is the canary."""
         self._trips: frozenset[int] = frozenset()
         self._judge: _Judge | None = None
         self._reports = _Reports(store, self.name)
@@ -73,8 +78,11 @@ class Agent:
         self._beat: Replica | None = None
         self._beat_at = 0.0
         self._store_ok = True
+        self._read_at = monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
+        metrics.store_ok.set_function(lambda: float(self.store_reachable))
+        metrics.state_age.set_function(lambda: self.state_age_seconds)
 
     @property
     def state(self) -> State:
@@ -88,8 +96,14 @@ class Agent:
 
     @property
     def store_reachable(self) -> bool:
-        """Whether the last use of the store worked."""
-        return self._store_ok
+        """Whether the last use of the store worked, and was not long ago: a volume that is away may keep
+        whoever asks it waiting for ever."""
+        return self._store_ok and self.state_age_seconds < _STUCK_SECONDS + self._settings.poll_seconds
+
+    @property
+    def state_age_seconds(self) -> float:
+        """How long ago the journal was last read to its end."""
+        return monotonic() - self._read_at
 
     def start(self) -> None:
         """Begins the loop in a thread."""
@@ -118,10 +132,10 @@ class Agent:
     def tick(self) -> None:
         """One round."""
         errors = [self._with_store(self._read)]
-        snapshot = self._residency.reconcile(self._state, self._trips)
+        snapshot = self._residency.reconcile(self._state, self._trips, self._candidate)
         closed = self._counters.close()
         if self._judged_harmful(closed):
-            snapshot = self._residency.reconcile(self._state, self._trips)
+            snapshot = self._residency.reconcile(self._state, self._trips, self._candidate)
         self._metrics.serving(
             snapshot.current.version if snapshot.current else None,
             snapshot.canary.version if snapshot.canary else None,
@@ -150,7 +164,9 @@ class Agent:
 
     def _read(self) -> None:
         try:
-            self._state = self._store.state()
+            state = self._store.state()
+            self._store.confirm(state)
+            self._state, self._read_at = state, monotonic()
         except Unavailable:
             if self._state.seq == 0 and (known := self._store.last_known()) is not None:
                 log.warning(
@@ -159,6 +175,9 @@ class Agent:
                 )
                 self._state = msgspec.structs.replace(known, rollout=None)
             raise
+        self._candidate = None
+        if to_come(self._state) is not None and (routes := self._store.routes()) is not None:
+            self._candidate = None if routes.candidate is None else routes.candidate.digest
 
     def _judged_harmful(self, closed: list[Closed]) -> bool:
         """Adds the slices to the replica's own evidence; True when it stops the canary now."""
@@ -224,7 +243,6 @@ class Agent:
         elif error is None and not self._store_ok:
             log.info("The store can be used again.")
         self._store_ok = error is None
-        self._metrics.store_ok.set(self._store_ok)
 
 
 class _Judge:

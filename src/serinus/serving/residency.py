@@ -31,6 +31,7 @@ from serinus.serving.routing import (
     on_no_room,
     route,
     target_of,
+    to_come,
     wanted,
 )
 from serinus.serving.settings import InferenceSettings
@@ -149,10 +150,15 @@ class Residency:
         resident = self._residents.get(digest)
         return resident.pool.pids if resident is not None else []
 
-    def reconcile(self, state: State, tripped: frozenset[int]) -> RouteSnapshot:
-        """Begins to load what `state` wants, routes by what is loaded, unloads what nobody needs."""
+    def reconcile(
+        self, state: State, tripped: frozenset[int], candidate: Digest | None = None
+    ) -> RouteSnapshot:
+        """Begins to load what `state` wants, routes by what is loaded, unloads what nobody needs.
+
+        `candidate`: what is loaded before it is the canary, while `state` has it verified.
+        """
         self._collect_failures(state)
-        targets = wanted(state, self._clock(), self._failed)
+        targets = wanted(state, self._clock(), self._failed, candidate)
         self._make_way(state)
         if self._sole is not None:
             targets = (self._sole,)
@@ -209,7 +215,8 @@ class Residency:
         if target == self._sole:
             return not self._residents
         if words := self._shortage(target):
-            if target.version in (state.current, state.canary and state.canary.version):
+            trial = state.canary or to_come(state)
+            if target.version in (state.current, trial and trial.version):
                 self._fail(state, target.digest, f"there is no room: {words}.")
             return False
         return True
@@ -320,7 +327,8 @@ class Residency:
         current = state.versions[state.current].digest if state.current is not None else None
         rollout = state.rollout
         started = state.versions[rollout.version].digest if rollout is not None else None
-        canary = state.canary.digest if state.canary is not None else None
+        trial = state.canary or to_come(state)
+        canary = trial.digest if trial is not None else None
         for digest, resident in self._residents.items():
             # Current is started again for ever: without it nobody answers.
             if digest == canary != current and resident.pool.deaths >= self._settings.crash_limit:

@@ -7,7 +7,7 @@ from collections.abc import Container
 
 import msgspec
 
-from serinus.core.enums import Arm
+from serinus.core.enums import Arm, RolloutPhase
 from serinus.core.ids import Digest, Version
 from serinus.rollout.policy import OnNoRoom, Policy, Sticky
 from serinus.rollout.state import Rollout, State, VersionRecord, once_current
@@ -61,13 +61,15 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         return self.canary if arm is Arm.CANARY else self.current
 
 
-def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target, ...]:
+def wanted(
+    state: State, now: float, failed: Container[Digest], candidate: Digest | None = None
+) -> tuple[Target, ...]:
     """The versions to load, the most urgent first.
 
     In a sequential rollout the canary alone, unless it `failed` to load. Else current, the canary, and the
     previous current for the policy's `rollback_window_seconds` after it was replaced, so that undo is
-    instant. When current is among the `failed`, also the version that takes its place: the previous one, or
-    the newest that was current once.
+    instant. Also the `candidate`, while its rollout waits for the replicas to load it. When current is among
+    the `failed`, also the version that takes its place: the previous one, or the newest that was current.
     """
     if (alone := in_place_of_current(state, failed)) is not None:
         return (alone,)
@@ -78,11 +80,21 @@ def wanted(state: State, now: float, failed: Container[Digest]) -> tuple[Target,
             records += [record for record in once_current(state) if record.digest not in failed][:1]
     if state.canary is not None:
         records.append(state.canary)
+    elif (becoming := to_come(state)) is not None and becoming.digest == candidate:
+        records.append(becoming)
     if state.previous is not None:
         policy = state.last.policy if state.last is not None else Policy()
         if now < state.current_since + policy.rollback_window_seconds:
             records.append(state.versions[state.previous])
     return tuple({record.digest: target_of(record) for record in records}.values())
+
+
+def to_come(state: State) -> VersionRecord | None:
+    """The version that is being verified, if one is."""
+    rollout = state.rollout
+    if rollout is None or rollout.phase is not RolloutPhase.VERIFYING:
+        return None
+    return state.versions[rollout.version]
 
 
 def in_place_of_current(state: State, failed: Container[Digest]) -> Target | None:

@@ -63,6 +63,9 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     current: Served | None = None
     canary: Served | None = None
+    candidate: Served | None = None
+    """Passed its checks, and becomes the canary once every ready replica has it loaded; no request is for it
+    before."""
     rollout: int | None = None
     phase: RolloutPhase | None = None
     share: float = 0.0

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from serinus.artifact.files import sha256_bytes
-from serinus.core.errors import Conflict, Corrupt, InvalidInput, SerinusError
+from serinus.core.errors import Conflict, Corrupt, InvalidInput, SerinusError, Unavailable
 from serinus.core.ids import Digest
 from serinus.rollout.events import Event, Lost
 from serinus.rollout.state import State
@@ -156,6 +156,17 @@ class Journal:
                 self._backend.settle(_FOLDER)
                 self._settled = self._state.seq
             return self._state
+
+    def confirm(self, state: State) -> None:
+        """Raises Unavailable when the place does not hold the last event of `state`.
+
+        A folder whose volume is gone reads as one in which nothing happens; a server says that it is away.
+        """
+        key = _key(state.seq)
+        if state.seq > 0 and not self._backend.remote and not self._backend.exists(key):
+            raise Unavailable(
+                f"{self._name(state.seq)}, which was there, is not: is the store's volume still mounted?"
+            )
 
     def _fold(self, state: State, entry: Entry) -> State:
         name = self._name(entry.event.seq)

@@ -218,6 +218,12 @@ class Store(Reports):
         """
         return self._journal.state()
 
+    def confirm(self, state: State) -> None:
+        """Raises Unavailable when the folder does not hold the journal that `state` was read from, as one
+        whose volume is not mounted any more. One look; none beside a bucket, which answers for itself.
+        """
+        self._journal.confirm(state)
+
     def lost(self) -> bool:
         """Whether the newest part of the journal is known to be lost; says so, once, in the log. Reads names
         of all events.

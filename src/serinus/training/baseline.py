@@ -16,6 +16,7 @@ from serinus.imagery.stack import fit, to_original
 from serinus.training.trainer import Inputs, Progress, Trainer, TrainSpec
 
 FILE = "training/baseline.json"
+_HALF = 0.5
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,15 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     words: str
 
 
+def of_two(progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Tells of a training after which as long a one follows."""
+
+    def tell(at: Progress) -> None:
+        progress(msgspec.structs.replace(at, part=(0.0, _HALF), eta_seconds=None))
+
+    return tell
+
+
 def against_baseline(
     spec: TrainSpec,
     dataset: Dataset,
@@ -39,15 +49,33 @@ def against_baseline(
     split: str,
     progress: Callable[[Progress], None],
     cancelled: Callable[[], bool],
+    checkpoint: Path | None,
 ) -> Baseline:
     """Trains the same on the post picture alone, from scratch, and compares on `split`. Raises as `train`.
 
-    A version that was fine-tuned has an advantage that the baseline has not; then the words say so.
+    Both learn from the same pairs: those without a pre picture are left out, although the baseline could use
+    them. A version that was fine-tuned has an advantage that the baseline has not; then the words say so.
     """
+
+    def tell(at: Progress) -> None:
+        """Not as the version's own: its curves and figures are those of the first training."""
+        progress(
+            msgspec.structs.replace(
+                at,
+                part=(_HALF, 1.0),
+                note="post-only baseline",
+                map50=None,
+                loss=None,
+                row=None,
+                eta_seconds=None,
+            )
+        )
+
     alone = msgspec.structs.replace(spec, inputs=Inputs.POST, base=None)
+    dataset = Dataset(dataset.path, msgspec.structs.replace(dataset.manifest, post_only=()))
     with tempfile.TemporaryDirectory(dir=draft.parent, prefix=".baseline-") as folder:
         other = Path(folder)
-        trainer.train(alone, dataset, other, progress=progress, cancelled=cancelled, checkpoint=None)
+        trainer.train(alone, dataset, other, progress=tell, cancelled=cancelled, checkpoint=checkpoint)
         truth, (ours, theirs) = _answers(dataset, split, (draft, other), cancelled)
     classes = dataset.manifest.classes
     found = compare(truth, theirs, ours, classes)

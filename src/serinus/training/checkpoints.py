@@ -1,6 +1,9 @@
 """What a killed training goes on from: one file, replaced whole, so that any kill leaves a good one."""
 
+import logging
 import os
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251 -- to catch what torch's restricted reader raises
 from typing import Any
@@ -8,6 +11,8 @@ from typing import Any
 import torch
 
 from serinus.core.errors import Corrupt
+
+log = logging.getLogger(__name__)
 
 _FILE = "state.pt"
 _UNREADABLE = (
@@ -22,14 +27,24 @@ _UNREADABLE = (
 
 
 def save(state: dict[str, Any], folder: Path) -> None:
-    """Keeps `state` (tensors, numbers, text, lists and dicts of them) in `folder`, in place of the last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Keeps `state` (tensors, numbers, text, lists and dicts of them) in `folder`, in place of the last.
+
+    A volume that is full costs the checkpoint, not the training: the last one stays, and the log says so.
+    """
+    data = BytesIO()  # torch does not tell a full volume from a broken file
+    torch.save(state, data)
     new = folder / f"{_FILE}.new"
-    with new.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(folder / _FILE)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            file.write(data.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(folder / _FILE)
+    except OSError as error:
+        log.warning("No checkpoint could be kept: %s. A kill would cost what is trained from here on.", error)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> dict[str, Any] | None:

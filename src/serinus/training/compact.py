@@ -92,7 +92,7 @@ class _Training:
         self.progress = progress
         self.cancelled = cancelled
         self.classes = dataset.manifest.classes
-        self.pairs = learned(dataset)
+        self.pairs = learned(dataset, spec.inputs)
         self.size = training_size(dataset.pairs(), spec.img_size)
         self.limit = _limit(dataset.pairs())
         self.samples = Samples(dataset, self.pairs, self.size)

@@ -24,7 +24,7 @@ def write_examples(draft: Path, contract: Contract) -> None:
         shown = found[found[:, 4] >= contract.score_threshold]
         after = decode(overlay(image[..., 3:], shown, contract.classes), max_pixels=_MAX_PIXELS)
         height, width = after.shape[:2]
-        before = np.zeros_like(after)
+        before = np.full_like(after, after[-1, 0])  # beside the legend: its ground
         scale = min(width / image.shape[1], height / image.shape[0])
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
         before[: size[1], : size[0]] = cv2.resize(image[..., :3], size, interpolation=cv2.INTER_CUBIC)

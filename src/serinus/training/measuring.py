@@ -10,6 +10,7 @@ from serinus.data.dataset import Dataset, Pair, Split
 from serinus.evaluation.detection import Metrics, evaluate
 from serinus.imagery.stack import to_original
 from serinus.training.samples import Samples
+from serinus.training.trainer import Inputs
 
 _WATCHED = 200
 
@@ -36,9 +37,13 @@ def measured(
     return evaluate(truth, found, classes, threshold=threshold)
 
 
-def learned(dataset: Dataset) -> tuple[Pair, ...]:
-    """The training split. Raises InvalidInput when it shows no building."""
+def learned(dataset: Dataset, inputs: Inputs) -> tuple[Pair, ...]:
+    """The training split, for a network that sees `inputs`; one of post alone learns from pairs without a pre
+    picture, too. Raises InvalidInput when it shows no building.
+    """
     pairs = dataset.pairs(Split.TRAIN)
+    if inputs is Inputs.POST:
+        pairs += dataset.post_only(Split.TRAIN)
     if not any(pair.boxes for pair in pairs):
         raise InvalidInput(
             f"The training split of {dataset.id} shows no labelled building.", remedy="Upload more pairs."

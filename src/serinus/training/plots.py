@@ -12,7 +12,7 @@ from serinus.training.trainer import EpochRow
 
 def curves(history: Sequence[EpochRow], watched: str, best_epoch: int, path: Path) -> None:
     """Losses on the left, quality on the `watched` split on the right, over epochs."""
-    figure = figure_of(10, 4)
+    figure = figure_of(10, 4.3)
     losses, quality = figure.subplots(1, 2)
     epochs = [row.epoch for row in history]
     parts = {"total": [row.loss for row in history]}
@@ -37,6 +37,6 @@ def curves(history: Sequence[EpochRow], watched: str, best_epoch: int, path: Pat
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    losses.legend(frameon=False, loc="upper right")
-    quality.legend(frameon=False, loc="lower right")
+        # Below, where no curve runs through it.
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=9)
     save(figure, path)

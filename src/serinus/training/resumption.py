@@ -6,21 +6,38 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
 from serinus.artifact.files import sha256_file
 from serinus.data.dataset import Dataset
-from serinus.training.trainer import TrainSpec
+from serinus.training.trainer import Trainer, TrainSpec
 
 _WEIGHTS = "best.pt"
 _LOCK = "lock"
 
 
+def edition(trainer: Trainer) -> str:
+    """Its name, and the versions of the packages that it says it `needs`."""
+    needs = [f"{name} {version(name)}" for name in getattr(trainer, "needs", ()) if _installed(name)]
+    return ", ".join((trainer.name, *needs))
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def key(spec: TrainSpec, dataset: Dataset, trainer: str) -> str:
-    """Equal for trainings that come to the same: data, settings, start, threads and versions."""
+    """Equal for trainings that come to the same: data, settings, start, threads and versions.
+
+    `trainer`: its edition.
+    """
     base = spec.base
     start = "" if base is None else sha256_file(base / _WEIGHTS if base.is_dir() else base)
     same = msgspec.structs.replace(

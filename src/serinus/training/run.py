@@ -35,6 +35,10 @@ def _never() -> bool:
     return False
 
 
+def _enough(_: Path) -> None:
+    pass
+
+
 def train(
     spec: TrainSpec,
     dataset: Dataset,
@@ -47,6 +51,7 @@ def train(
     checkpoints: Path | None = None,
     fresh: bool = False,
     with_baseline: bool = False,
+    then: Callable[[Path], object] = _enough,
     trial_seconds: float = TRIAL_SECONDS,
     trial_memory_mb: int = TRIAL_MEMORY_MB,
 ) -> Path:
@@ -57,27 +62,30 @@ def train(
     one. `parent`: manifest digest of the version that `spec.base` is from. `checkpoints`: a folder where a
     training that does not end well leaves what the next equal one goes on from, unless that is `fresh`; None:
     nothing is kept. `with_baseline`: also train on the post picture alone, and say whether six channels beat
-    it. The `trial_*` limits are those of the sandboxed run of the exported model. Raises what `Trainer.train`
-    raises; ModelFault when the export is not what was trained; Conflict when `out` exists.
+    it. `then`: what is to be done with the draft; until that is done the checkpoint stays. The `trial_*`
+    limits are those of the sandboxed run of the exported model. Raises what `Trainer.train` and `then`
+    raise; ModelFault when the export is not what was trained; Conflict when `out` exists.
     """
     if out.exists():
         raise Conflict(f"{out} exists already.", remedy="Give another place for the draft.")
+    with_baseline = with_baseline and spec.inputs is not Inputs.POST
+    told = baseline.of_two(progress) if with_baseline else progress
     chosen = Compact() if trainer is None else trainer
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         work.chmod(0o755)
-        name = resumption.key(spec, dataset, chosen.name) if checkpoints else ""
+        name = resumption.key(spec, dataset, resumption.edition(chosen)) if checkpoints else ""
         with resumption.kept(checkpoints, name, fresh=fresh) as checkpoint:
             trained = chosen.train(
-                spec, dataset, work, progress=progress, cancelled=cancelled, checkpoint=checkpoint
+                spec, dataset, work, progress=told, cancelled=cancelled, checkpoint=checkpoint
             )
-            progress(Progress(phase=Phase.CHECKING, epochs=spec.epochs))
+            told(Progress(phase=Phase.CHECKING, epochs=spec.epochs))
             contract = _finished(work, chosen.name, trained)
             export.prove(work, contract, seconds=trial_seconds, memory_mb=trial_memory_mb)
             lineage = _lineage(spec, dataset, chosen, parent, trained)
             (work / "lineage.json").write_bytes(msgspec.json.encode(lineage))
             report(work, contract.classes, trained)
-            if with_baseline and spec.inputs is not Inputs.POST:
+            if with_baseline:
                 compared = baseline.against_baseline(
                     spec,
                     dataset,
@@ -86,11 +94,13 @@ def train(
                     split=trained.measured_on,
                     progress=progress,
                     cancelled=cancelled,
+                    checkpoint=checkpoint and checkpoint / "baseline",
                 )
                 (work / baseline.FILE).write_bytes(msgspec.json.encode(compared))
             write_examples(work, contract)
             write_card(work)
-        work.rename(out)
+            work.rename(out)
+            then(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
@@ -121,6 +131,8 @@ def _lineage(
     spec: TrainSpec, dataset: Dataset, chosen: Trainer, parent: Digest | None, trained: Trained
 ) -> Lineage:
     seen = {pair.sha256_post for split in (Split.TRAIN, Split.VAL) for pair in dataset.pairs(split)}
+    if spec.inputs is Inputs.POST:
+        seen |= {pair.sha256_post for pair in dataset.post_only(Split.TRAIN)}
     return Lineage(
         trainer=chosen.name,
         config={

@@ -99,17 +99,20 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     row: "EpochRow | None" = None
     """Of the epoch that has just ended; None after any other step."""
     note: str = ""
-    """Something that people should know, once."""
+    """Something that people should know."""
+    part: tuple[float, float] = (0.0, 1.0)
+    """Where this training begins and ends in a whole of several."""
 
     @property
     def fraction(self) -> float:
         """Of the whole training, in [0, 1]."""
+        start, end = self.part
         if self.phase is Phase.LOADING:
-            return 0.0
+            return start
         if self.phase is not Phase.TRAINING:
-            return 1.0
-        part = self.batch / self.batches if self.batches else 0.0
-        return (self.epoch - 1 + part) / self.epochs
+            return end
+        begun = self.batch / self.batches if self.batches else 0.0
+        return start + (end - start) * (self.epoch - 1 + begun) / self.epochs
 
     @property
     def words(self) -> str:
@@ -118,7 +121,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             return self.note or str(self.phase)
         loss = "" if self.loss is None else f", loss {self.loss:.3f}"
         quality = "" if self.map50 is None else f", mAP50 {self.map50:.3f}"
-        return f"epoch {self.epoch}/{self.epochs}{loss}{quality}"
+        note = f"{self.note}: " if self.note else ""
+        return f"{note}epoch {self.epoch}/{self.epochs}{loss}{quality}"
 
 
 class EpochRow(msgspec.Struct, frozen=True, kw_only=True):

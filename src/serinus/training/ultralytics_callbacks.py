@@ -25,6 +25,15 @@ class Watcher:
         self._started = time.monotonic()
         self._steps = 0
 
+    def go_on(self, rows: list[EpochRow], best_epoch: int, seconds: float) -> None:
+        """Takes up what a killed run had told after so many seconds of work."""
+        self.rows, self.best_epoch = rows, best_epoch
+        self._started = time.monotonic() - seconds
+
+    def seconds(self) -> float:
+        """Worked so far."""
+        return time.monotonic() - self._started
+
     def listen_to(self, trainer: Any) -> None:
         trainer.add_callback("on_train_epoch_start", self._epoch_starts)
         trainer.add_callback("on_train_batch_start", self._step_starts)
@@ -49,7 +58,7 @@ class Watcher:
         self.rows.append(
             EpochRow(
                 epoch=trainer.epoch + 1,
-                seconds=round(time.monotonic() - self._started, 3),
+                seconds=round(self.seconds(), 3),
                 loss=sum(parts.values()),
                 parts=parts,
                 map50=float(trainer.metrics["metrics/mAP50(B)"]),
@@ -77,7 +86,7 @@ class Watcher:
                 batches=batches,
                 loss=loss,
                 map50=self.rows[-1].map50 if self.rows else None,
-                eta_seconds=(time.monotonic() - self._started) / done * (self._epochs * batches - done),
+                eta_seconds=self.seconds() / done * (self._epochs * batches - done),
                 row=row,
             )
         )

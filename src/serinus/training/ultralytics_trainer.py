@@ -39,6 +39,7 @@ from serinus.training.trainer import (
     check_spec,
 )
 from serinus.training.ultralytics_callbacks import Watcher, shine
+from serinus.training.ultralytics_resume import Keeper
 
 FAMILIES = ("yolo11", "yolo26")
 _STRIDE = 32
@@ -49,7 +50,7 @@ _TRACKERS = ("clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorb
 
 
 class Ultralytics:
-    """See `trainer.Trainer`. A killed training starts anew; pictures are scaled to one size, never tiled."""
+    """See `trainer.Trainer`. Pictures are scaled to one size, never tiled."""
 
     name = "ultralytics"
     licence = "AGPL-3.0"
@@ -64,9 +65,12 @@ class Ultralytics:
         *,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
-        checkpoint: Path | None,  # noqa: ARG002 -- part of the protocol
+        checkpoint: Path | None,
     ) -> Trained:
-        """Trains on `train`, watches `val` after each epoch, keeps the best weights, measures on `test`."""
+        """Trains on `train`, watches `val` after each epoch, keeps the best weights, measures on `test`.
+
+        From a checkpoint it goes on with the next epoch, as if nobody had killed it.
+        """
         check_spec(spec)
         family = spec.family or FAMILIES[0]
         if family not in FAMILIES:
@@ -81,11 +85,11 @@ class Ultralytics:
                 remedy="Install serinus[ultralytics]. It is under AGPL-3.0: read its terms first.",
             )
         progress(Progress(phase=Phase.LOADING, epochs=spec.epochs))
-        learned(dataset)
+        learned(dataset, spec.inputs)
         size = training_size(dataset.pairs(), spec.img_size, _STRIDE)
         base = None if spec.base is None else _base(spec.base)
         with tempfile.TemporaryDirectory(prefix="serinus-yolo-") as folder:
-            run = _Run(spec, family, base, dataset, size, Path(folder))
+            run = _Run(spec, family, base, dataset, size, Path(folder), checkpoint)
             return _train(run, out, progress, cancelled)
 
 
@@ -100,6 +104,8 @@ class _Run(NamedTuple):
     size: int
     work: Path
     """Gone when the training ends."""
+    checkpoint: Path | None
+    """Outlives a killed training; None: nothing is kept."""
 
 
 def _train(
@@ -110,23 +116,20 @@ def _train(
     measured, measured_pairs = first_with_buildings(dataset, (Split.TEST, Split.VAL, Split.TRAIN))
     watch = Samples(dataset, thinned(watched_pairs), size, _STRIDE)
     measure = Samples(dataset, measured_pairs, size, _STRIDE)
-    described = _write_data(run, {"train": learned(dataset), "val": watched_pairs})
     watcher = Watcher(spec.epochs, progress, cancelled)
-    trainer = _trainer(run, described)
-    watcher.listen_to(trainer)
-    threads = torch.get_num_threads()
-    strict = torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(spec.threads or len(os.sched_getaffinity(0)))
-    try:
-        trainer.train()
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
-    if not watcher.rows or not trainer.best.is_file():
+    keeper = Keeper(run.checkpoint, watcher)
+    if keeper.words:
+        progress(Progress(phase=Phase.LOADING, epochs=spec.epochs, note=keeper.words))
+    if not keeper.over:
+        _work(
+            run,
+            _write_data(run, {"train": learned(dataset, spec.inputs), "val": watched_pairs}),
+            watcher,
+            keeper,
+        )
+    if not keeper.best:
         raise ModelFault("Ultralytics kept no weights.", remedy="Look at the data set's report.")
-    model = ultralytics_checkpoint.load(trainer.best).float().eval()
-    # Its arguments hold paths of this machine, and say nothing that the lineage does not.
-    model.args = {}
+    model = _network(run, keeper.best)
     torch.save({"epoch": -1, "model": deepcopy(model).half(), "ema": None, "train_args": {}}, out / _WEIGHTS)
     detector = ultralytics_checkpoint.Detections(model).eval()
     contract = Contract(
@@ -145,13 +148,52 @@ def _train(
     )
 
 
-def _trainer(run: _Run, data: Path) -> Any:
-    """Ultralytics' trainer, told everything, so that it fetches, plots and asks for nothing."""
+def _work(run: _Run, data: Path, watcher: Watcher, keeper: Keeper) -> None:
+    """The epochs that are left; what torch was set to before comes back."""
+    trainer = _trainer(run, data)
+    watcher.listen_to(trainer)
+    keeper.listen_to(trainer)
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(run.spec.threads or len(os.sched_getaffinity(0)))
+    try:
+        trainer.train()
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+
+
+def _network(run: _Run, weights: dict[str, torch.Tensor]) -> Any:
+    """Ultralytics' network with `weights`, without what its training hung on it (paths of this machine)."""
+    _guard(run)
+    from ultralytics.nn.tasks import DetectionModel
+
+    classes = run.dataset.manifest.classes
+    model = DetectionModel(_architecture(run), ch=_channels(run), nc=len(classes), verbose=False)
+    model.load_state_dict(weights)
+    model.names, model.args = dict(enumerate(classes)), {}
+    return model.float().eval()
+
+
+def _guard(run: _Run) -> None:
+    """Before anything of Ultralytics is imported: it fetches, installs and asks for nothing."""
     os.environ.update(ultralytics_checkpoint.GUARDS)
     os.environ["YOLO_CONFIG_DIR"] = str(run.work)
+
+
+def _architecture(run: _Run) -> str:
+    return f"{run.family}{run.spec.size}.yaml"
+
+
+def _channels(run: _Run) -> int:
+    return 3 if run.spec.inputs is Inputs.POST else 6
+
+
+def _trainer(run: _Run, data: Path) -> Any:
+    """Ultralytics' trainer, told everything, so that it fetches, plots and asks for nothing."""
+    _guard(run)
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.utils import SETTINGS
-    from ultralytics.utils.torch_utils import strip_optimizer
 
     # In memory only: it would log to whatever tracker is installed, and write that down for the next program.
     dict.update(SETTINGS, dict.fromkeys(_TRACKERS, False), sync=False)
@@ -159,10 +201,11 @@ def _trainer(run: _Run, data: Path) -> Any:
     mixed = spec.precision is not Precision.FLOAT32 and torch.cuda.is_available()
     trainer = DetectionTrainer(
         overrides={
-            "model": f"{run.family}{spec.size}.yaml",
+            "model": _architecture(run),
             "data": str(data),
             "epochs": spec.epochs,
             "batch": spec.batch,
+            "nbs": spec.batch,  # else it adds gradients up to 64 pairs, and nobody knows how far it is
             "imgsz": run.size,
             "seed": spec.seed,
             "patience": spec.patience,
@@ -193,7 +236,7 @@ def _trainer(run: _Run, data: Path) -> Any:
 
     trainer.get_model = started
     # Measuring once more is done here, by the same code as for every trainer.
-    trainer.final_eval = lambda: strip_optimizer(trainer.best)
+    trainer.final_eval = lambda: None
     return trainer
 
 
@@ -241,7 +284,7 @@ def _write_data(run: _Run, splits: dict[str, Sequence[Pair]]) -> Path:
                 "path": str(work / "data"),
                 "train": "images/train",
                 "val": "images/val",
-                "channels": 3 if post_only else 6,
+                "channels": _channels(run),
                 "names": dict(enumerate(run.dataset.manifest.classes)),
             }
         )

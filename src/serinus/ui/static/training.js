@@ -22,7 +22,7 @@ function fill(page) {
   select.replaceChildren(
     ...found.map((one) => {
       const usual = one.name === page.default;
-      const option = new Option(`${one.name}${usual ? " (usual)" : ""} · ${one.problem || one.licence}`, usual ? "" : one.name);
+      const option = new Option(`${one.name}${usual ? " (usual)" : ""} · ${[one.licence, one.problem].filter(Boolean).join(", ")}`, usual ? "" : one.name);
       option.disabled = Boolean(one.problem);
       return option;
     }),

@@ -1,0 +1,118 @@
+"""A real API server for tests: the one that KUBECONFIG names, or one that is started here from the binaries
+that KUBE_APISERVER and ETCD name. Without nodes and controllers: what is asked for is kept, nothing runs.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.config.models import Cluster, User
+from lightkube.resources.core_v1 import Namespace
+
+from tests.store.s3server import free_ports
+
+WANTED = "neither KUBECONFIG nor KUBE_APISERVER and ETCD (paths of binaries) are set"
+
+
+def wanted() -> bool:
+    return "KUBECONFIG" in os.environ or {"KUBE_APISERVER", "ETCD"} <= os.environ.keys()
+
+
+@contextmanager
+def _process(log: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _keys(folder: Path) -> tuple[Path, Path]:
+    """A pair for the tokens of service accounts."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private, public = folder / "sa.key", folder / "sa.pub"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+@contextmanager
+def api_server(folder: Path) -> Iterator[KubeConfig]:
+    """Ready to be asked."""
+    if "KUBECONFIG" in os.environ:
+        yield KubeConfig.from_env()
+        return
+    client, peer, secure = free_ports(3)
+    private, public = _keys(folder)
+    with ExitStack() as stack:
+        stack.enter_context(
+            _process(
+                folder / "etcd.log",
+                os.environ["ETCD"],
+                f"--data-dir={folder / 'etcd'}",
+                f"--listen-client-urls=http://127.0.0.1:{client}",
+                f"--advertise-client-urls=http://127.0.0.1:{client}",
+                f"--listen-peer-urls=http://127.0.0.1:{peer}",
+                f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+                f"--initial-cluster=default=http://127.0.0.1:{peer}",
+            )
+        )
+        server = stack.enter_context(
+            _process(
+                folder / "apiserver.log",
+                os.environ["KUBE_APISERVER"],
+                f"--etcd-servers=http://127.0.0.1:{client}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={secure}",
+                f"--cert-dir={folder / 'certs'}",
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-signing-key-file={private}",
+                f"--service-account-key-file={public}",
+                "--authorization-mode=AlwaysAllow",
+                "--anonymous-auth=true",
+                "--disable-admission-plugins=ServiceAccount",
+            )
+        )
+        config = KubeConfig.from_one(
+            cluster=Cluster(server=f"https://127.0.0.1:{secure}", insecure=True),
+            user=User(),
+            namespace="default",
+        )
+        _wait(config, server, folder / "apiserver.log")
+        yield config
+
+
+def _wait(config: KubeConfig, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()[-3000:]
+        try:
+            Client(config=config).get(Namespace, "default")
+        except (ApiError, httpx2.HTTPError):
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(log.read_text()[-3000:])
