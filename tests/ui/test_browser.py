@@ -1,6 +1,5 @@
 """The pages in a real browser: no errors, live updates, the way through a decision, a pair inspected."""
 
-
 import pytest
 
 from tests.ui.server import Site
