@@ -74,6 +74,9 @@ bench-capacity: $(VENV)/.ready ## requests a second and memory of one core by mo
 bench-swap: $(VENV)/.ready ## what a canary and a swap cost those whom current answers (BENCH_ARGS="--quick --json FILE --markdown")
 	$(BIN)/python -m bench.swap $(BENCH_ARGS)
 
+bench-live: $(VENV)/.ready ## how long an event takes to 50 screens: streams, tabs, browsers (BENCH_ARGS="--screens 50 --events 12 --json FILE")
+	$(BIN)/python bench/live.py $(BENCH_ARGS)
+
 bench-obey: $(VENV)/.ready ## from a decision to the last of five replicas that obeys it (BENCH_ARGS="--quick --markdown")
 	$(BIN)/python -m bench.obey $(BENCH_ARGS)
 

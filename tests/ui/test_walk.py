@@ -78,11 +78,10 @@ def test_from_nothing_to_a_promotion_and_a_rollback(
     page.click("#confirm-yes")
     page.wait_for_url("**/jobs/broken-*")
     watcher.bring_to_front()
-    through(watcher, "#title", "Version 3 is on trial")
     through(watcher, "#detail", "Version 3 was rolled back")
     see(watcher, "#title", "Version 2 is in production")
     page.bring_to_front()
-    through(page, "#outcome", "0 without an answer")
+    through(page, "#outcome", "Version 3 was turned down")
     page.get_by_role("link", name="History", exact=True).click()
     for words in ("promoted", "rolled back", "broken on purpose"):
         see(page, "#events", words)
