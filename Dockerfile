@@ -7,7 +7,7 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d
 FROM ${BASE} AS build
 # PIP_ARGS: further arguments of pip, such as --extra-index-url of PyTorch's CPU wheels, or of a mirror.
 ARG PIP_ARGS=
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PYTHONDONTWRITEBYTECODE=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 # pip and what makes the parts list stay here: the images have only what runs.
 RUN python3 -m venv /opt/build \
  && /opt/build/bin/pip install -q ${PIP_ARGS} 'pip==26.2' 'setuptools>=77' 'cyclonedx-bom==7.5.0'

@@ -11,11 +11,11 @@ pip() { /opt/build/bin/pip --python "$folder/bin/python" "$@"; }
 python3 -m venv --without-pip "$folder"
 # PIP_ARGS is a list of arguments.
 # shellcheck disable=SC2086
-pip install -q ${PIP_ARGS:-} -c "$constraints" "/source[$extras]"
+pip install -q --no-compile ${PIP_ARGS:-} -c "$constraints" "/source[$extras]"
 if [ -n "$onnxruntime" ]; then # both packages hold the same files
   pip uninstall -q -y onnxruntime
   # shellcheck disable=SC2086
-  pip install -q ${PIP_ARGS:-} "$onnxruntime"
+  pip install -q --no-compile ${PIP_ARGS:-} "$onnxruntime"
 fi
 /opt/build/bin/cyclonedx-py environment --pyproject /source/pyproject.toml --mc-type application \
   --output-reproducible --of JSON -o "$folder/sbom.cdx.json" "$folder/bin/python"
