@@ -76,7 +76,8 @@ def test_every_answer_is_a_problem_with_a_page(path: str, status: int, words: st
     body = reply.json()
     assert (reply.status_code, body["status"]) == (status, status)
     assert words in body["error"]
-    assert set(body) == {"type", "title", "status", "detail", "remedy", "request_id", "error"}
+    assert set(body) == {"type", "title", "status", "detail", "remedy", "request_id", "error", "fields"}
+    assert list(body["fields"]) == (["number"] if path.startswith("/typed") else [])
     page = get(body["type"])
     assert page.status_code == 200
     assert body["title"] in page.text

@@ -59,7 +59,7 @@ class Trained(World):
         return held_out.check(QualityGate(self.store, all_settings), self.store, *digests, all_settings)
 
     def publish_trained(self, draft: Path, data: Dataset, tiles: Sequence[str] | None) -> Version:
-        seen = [pair.sha256_post for pair in data.pairs(Split.TRAIN)] if tiles is None else tiles
+        seen = trained_on(data) if tiles is None else tiles
         lineage = Lineage(trainer="tests.models", dataset=data.id, tiles=tuple(seen))
         (draft / "lineage.json").write_bytes(msgspec.json.encode(lineage))
         return self.publish(draft)
@@ -67,6 +67,10 @@ class Trained(World):
     @property
     def verified(self) -> Verified:
         return next(event.body for event in self.events if isinstance(event.body, Verified))
+
+
+def trained_on(data: Dataset) -> list[str]:
+    return [pair.sha256_post for pair in data.pairs(Split.TRAIN)]
 
 
 @pytest.fixture
@@ -277,8 +281,9 @@ def test_what_cannot_be_measured_vouches_for_nobody_and_stops_nobody(
     world: Trained, happens: Callable[[Dataset], None], words: str
 ) -> None:
     data = data_set(world.datasets)
+    tiles = trained_on(data)
     happens(data)
-    check = world.measured(models.healthy(world.folder / "next", seed=LIKE_BASE), data)
+    check = world.measured(models.healthy(world.folder / "next", seed=LIKE_BASE), data, tiles)
     assert (check.failed, check.vouches) == (None, None)
     assert f"No held-out pairs of its data set {data.id} can vouch for it" in check.words
     assert words in check.words
@@ -289,9 +294,10 @@ def test_where_nothing_could_vouch_other_answers_are_noted(
     world: Trained, happens: Callable[[Dataset], None]
 ) -> None:
     data = data_set(world.datasets)
+    tiles = trained_on(data)
     happens(data)
     world.replica.answers[Arm.CANARY] = OTHER
-    world.trained(models.healthy(world.folder / "next", seed=LIKE_BASE), data)
+    world.trained(models.healthy(world.folder / "next", seed=LIKE_BASE), data, tiles=tiles)
     assert (world.rollout.vouched, world.rollout.measured) == ((), False), world.story()
     assert "can vouch for it: it " in world.rollout.reason
     assert world.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
