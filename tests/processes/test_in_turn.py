@@ -45,7 +45,7 @@ def test_the_next_version_takes_currents_place_or_is_refused(place: Installation
         eventually(lambda: len(seen) > 20, "users were answered before the rollout", tell=place.log)
         second = place.publish(models.healthy(place.root / "v2", seed=2))
         ended = place.wait_ended(second)
-        assert ended.phase is RolloutPhase.PROMOTED, ended.reason
+        assert ended.phase is RolloutPhase.PROMOTED, f"{ended.reason} {place.log()}"
         mark = len(seen)
         eventually(lambda: len(seen) > mark + 20, "users are answered after it", tell=place.log)
 

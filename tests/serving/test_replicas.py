@@ -57,6 +57,23 @@ def test_a_candidate_that_is_loaded_is_the_canary_at_once(tmp_path: Path) -> Non
         assert made.pids(second) == [worker], "it was not loaded again"
 
 
+def test_a_candidate_without_room_is_no_failure_but_waits_for_the_policy(tmp_path: Path) -> None:
+    with house(tmp_path, memory_bytes=1) as made:
+        made.wait_serves(Version(1))
+        second = made.healthy(2)
+        start(made, second)
+        hint(made, second)
+        wait_for(lambda: made.store.replicas()[0].seq == made.store.state().seq, "the state is read")
+        (told,) = made.store.replicas()
+        wait_for(lambda: made.store.replicas()[0].time > told.time, "a later round")
+        assert not made.store.replicas()[0].failed and not has(made, second)
+        made.store.append(
+            Verified(rollout=1, share=1.0, sequential=True), actor="test", reason="in place of current"
+        )
+        wait_for(lambda: has(made, second), "it takes the place of current")
+        assert not made.pids(Version(1))
+
+
 def test_a_candidate_that_does_not_load_is_told_of(tmp_path: Path) -> None:
     with house(tmp_path) as made:
         bad = publish(made.store, models.crashing(tmp_path / "bad"))

@@ -175,8 +175,13 @@ class Agent:
                 )
                 self._state = msgspec.structs.replace(known, rollout=None)
             raise
-        self._candidate = None
-        if to_come(self._state) is not None and (routes := self._store.routes()) is not None:
+        if to_come(self._state) is None:
+            self._candidate = None
+            return
+        routes = self._store.routes()
+        # Newer routes belong to a state that the next round reads. They name no candidate, for it is the canary
+        # by then; unloaded now it would have to be loaded again.
+        if routes is not None and routes.seq <= self._state.seq:
             self._candidate = None if routes.candidate is None else routes.candidate.digest
 
     def _judged_harmful(self, closed: list[Closed]) -> bool:
@@ -215,8 +220,13 @@ class Agent:
             memory=self._residency.memory,
         )
         # What changes with every request waits for the next heartbeat that is due.
-        same = self._beat is not None and beat == msgspec.structs.replace(
-            self._beat, time=beat.time, past=past, past_of=past_of, memory=beat.memory
+        same = (
+            self._beat is not None
+            and (self._beat.memory is None) is (beat.memory is None)
+            and beat
+            == msgspec.structs.replace(
+                self._beat, time=beat.time, past=past, past_of=past_of, memory=beat.memory
+            )
         )
         if same and monotonic() - self._beat_at < self._settings.heartbeat_seconds:
             return

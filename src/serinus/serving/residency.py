@@ -215,10 +215,10 @@ class Residency:
         if target == self._sole:
             return not self._residents
         if words := self._shortage(target):
-            trial = state.canary or to_come(state)
-            if target.version in (state.current, trial and trial.version):
+            canary = state.canary
+            if target.version in (state.current, canary and canary.version):
                 self._fail(state, target.digest, f"there is no room: {words}.")
-            return False
+            return False  # a candidate waits: by the heartbeat the controller sees it, and asks the policy
         return True
 
     def _shortage(self, target: Target) -> str:
