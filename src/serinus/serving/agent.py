@@ -179,8 +179,8 @@ class Agent:
             self._candidate = None
             return
         routes = self._store.routes()
-        # Newer routes belong to a state that the next round reads. They name no candidate, for it is the canary
-        # by then; unloaded now it would have to be loaded again.
+        # Newer routes belong to a state that the next round reads. They name no candidate, for it is the
+        # canary by then; unloaded now it would have to be loaded again.
         if routes is not None and routes.seq <= self._state.seq:
             self._candidate = None if routes.candidate is None else routes.candidate.digest
 
