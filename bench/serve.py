@@ -86,10 +86,12 @@ class Bench(NamedTuple):
     cores: list[int]
     repeats: int
     requests: int
+    base: Path = BASE
+    """The draft of the model that is served, but for the cells with one of their own."""
 
     def compare(self, subject: str, load: Load) -> Figure:
         """The limit, the server, the limit, the server, ... , the limit. Raises Failed."""
-        model = BASE if load.model == "base" else self.folder / load.model
+        model = self.base if load.model == "base" else self.folder / load.model
         if subject == "loop":
             limits, loops = [self.limit(load, model)], []
             for _ in range(self.repeats):
@@ -165,7 +167,9 @@ def cells(counts: list[int], *, quick: bool) -> list[Cell]:
     return [Cell(n, *each) for n in counts for each in (first if n == counts[0] else later)]
 
 
-def measured(wanted: list[Cell], repeats: int, requests: int, keep: Callable[[Report], None]) -> Report:
+def measured(
+    wanted: list[Cell], repeats: int, requests: int, keep: Callable[[Report], None], base: Path
+) -> Report:
     """All cells; what fails is noted. `keep` is called after each: a run that is cut short is not lost."""
     figures: dict[Cell, Figure] = {}
     failed: dict[Cell, str] = {}
@@ -176,7 +180,7 @@ def measured(wanted: list[Cell], repeats: int, requests: int, keep: Callable[[Re
         write_noop(folder / "noop")
         for cell in track(wanted, "measuring", console=Console(stderr=True)):
             few = max(8, requests // _SLOW.get(cell.who, 1))
-            bench = Bench(folder, list(range(cell.cores)), repeats, few)
+            bench = Bench(folder, list(range(cell.cores)), repeats, few, base)
             try:
                 figures[cell] = bench.compare(cell.who, cell.load)
             except (Failed, httpx.HTTPError, psutil.Error, subprocess.CalledProcessError) as error:
@@ -197,6 +201,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, help="requests a cell (default 160; 64 with --quick)")
     parser.add_argument("--cores", type=int, nargs="*", help="numbers of cores (default: 1 2)")
     parser.add_argument("--only", nargs="*", default=[""], help="only cells whose name holds one of these")
+    parser.add_argument(
+        "--model", type=Path, default=BASE, help="draft of a model instead of the packaged one"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends, too
     most = os.cpu_count() or 1
@@ -219,7 +226,8 @@ def main() -> None:
         if given.markdown:
             report.write_markdown(given.markdown)
 
-    report = measured(wanted, repeats, given.requests or (64 if given.quick else 160), keep)
+    requests = given.requests or (64 if given.quick else 160)
+    report = measured(wanted, repeats, requests, keep, given.model)
     report.show()
     if report.failed:
         sys.exit(1)

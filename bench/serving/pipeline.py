@@ -4,6 +4,7 @@ Independent of Serinus, so that what it is compared with is not its own code; wi
 read as Serinus reads them, so that nobody takes what its decoder saves for what the server costs.
 """
 
+import json
 import os
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-SIZE = 256
+MODEL = Path(os.environ["BENCH_MODEL"])
+SIZE = int(json.loads(MODEL.with_name("contract.json").read_text())["size"])
 cv2.setNumThreads(1)
 _prepared = (
     import_module("serinus.imagery.stored_png").stored
@@ -28,8 +30,7 @@ class Pipeline:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = Path(os.environ["BENCH_MODEL"])
-        self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, pre: bytes, post: bytes) -> list[list[float]]:

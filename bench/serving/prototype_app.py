@@ -6,10 +6,8 @@ The network is the same as everywhere here; the prototype's own was slower.
 import asyncio
 import base64
 import io
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -18,12 +16,12 @@ from fastapi import FastAPI, UploadFile
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from pipeline import SIZE
+from pipeline import MODEL, SIZE
 
 app = FastAPI()
 options = ort.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = ort.InferenceSession(str(Path(os.environ["BENCH_MODEL"])), options)
+session = ort.InferenceSession(str(MODEL), options)
 threads = ThreadPoolExecutor(int(sys.argv[2]))
 
 
