@@ -75,14 +75,15 @@ def test_an_example_is_looked_at_from_all_sides(both: Site, page: playwright.Pag
     page.keyboard.press("Home")
     clipped = "image => getComputedStyle(image).clipPath"
     assert "100%" in page.locator(".before").evaluate(clipped)
-    sight = page.locator(".sight").bounding_box()
-    assert sight is not None
-    middle = sight["y"] + sight["height"] / 2
-    page.mouse.move(sight["x"] + sight["width"] * 0.2, middle)
+    sight = page.locator(".sight")
+    box = sight.bounding_box()
+    assert box is not None
+    # `hover` waits until the picture stands still.
+    sight.hover(position={"x": box["width"] * 0.2, "y": box["height"] / 2})
     page.mouse.down()
-    page.mouse.move(sight["x"] + sight["width"] * 0.75, middle)
+    sight.hover(position={"x": box["width"] * 0.75, "y": box["height"] / 2})
     page.mouse.up()
-    assert page.input_value("#swipe") == "75"
+    playwright.expect(page.locator("#swipe")).to_have_value("75")
 
     confident = sorted(
         float(each) for each in page.locator("#detections td:nth-child(4)").all_text_contents()
