@@ -13,6 +13,7 @@ from serinus.api.access import to_control, to_infer
 from serinus.core.enums import Role
 from serinus.core.errors import Conflict, InvalidInput, Misconfigured, NotFound
 from serinus.core.ids import INSIDE
+from serinus.jobs.model import BrokenJob
 from tests.api.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +72,14 @@ async def test_a_policy_and_a_mark_name_the_token_too(stage: Stage, operator: st
             "/api/policies/mine", json=WHY | {"text": "share: 0.25"}, headers=bearer(operator)
         )
     assert reply.json()["editions"][0]["actor"] == "ops via token"
+
+
+async def test_a_broken_version_is_published_in_the_name_of_the_token(stage: Stage, operator: str) -> None:
+    async with stage.client(FAR, NAME) as client:
+        reply = await client.post("/api/versions/broken", data={"actor": "bob"}, headers=bearer(operator))
+    assert reply.status_code == 202
+    (job,) = stage.deps.jobs.list()
+    assert job.spec == BrokenJob(actor="ops (as bob) via token")
 
 
 async def test_a_viewer_looks_and_asks_but_changes_nothing(stage: Stage, viewer: str) -> None:

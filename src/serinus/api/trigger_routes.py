@@ -17,6 +17,7 @@ from serinus.api.trainers import Trainers
 from serinus.api.uploads import Uploads
 from serinus.core.errors import Conflict, NotFound, Unavailable
 from serinus.jobs.model import BatchJob, BrokenJob, EvaluateJob
+from serinus.observe.principal import acting
 
 DOCUMENTS: list[type] = [TrainersPage]
 
@@ -53,8 +54,7 @@ def router(deps: ControlDeps, uploads: Uploads, trainers: Trainers) -> APIRouter
             raise Conflict(
                 "There is no current version to break.", remedy="Start `serinus up`, or train one."
             )
-        spec = BrokenJob(actor=f"{actor.strip() or 'operator'} via ui")
-        job = await to_thread(deps.jobs.submit, spec)
+        job = await to_thread(deps.jobs.submit, BrokenJob(actor=acting(actor)))
         return json_response(
             Started(message=f"Publishing a broken version; follow it as job {job}.", job=job), status=202
         )
