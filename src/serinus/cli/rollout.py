@@ -4,7 +4,7 @@ import getpass
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -20,11 +20,47 @@ if TYPE_CHECKING:
 
 app = App(help="See and steer the rollout of a new version.")
 
-Reason = Annotated[str, Parameter(help="Why, in words; it stands in the history.")]
-Expect = Annotated[
-    int | None,
-    Parameter(help="Refuse when the journal has moved past this sequence number (see `rollout status`)."),
-]
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class How:
+    """What all decisions take."""
+
+    reason: str = ""
+    """Why, in words; it stands in the history."""
+    expect: int | None = None
+    """Refuse when the journal has moved past this sequence number (see `rollout status`)."""
+    where: Where = HERE
+    server: Server = FROM_HERE
+    output: Output = PEOPLE
+
+    def sent(self, action: str, **more: Any) -> bool:
+        """Whether a dashboard elsewhere was to be told; then it was."""
+        from serinus.bootstrap.remote import decide
+
+        settings = self.where.settings()
+        address = self.server.address(settings)
+        if not address:
+            return False
+        said = {"reason": self.reason or "by hand", "expect": self.expect, "actor": getpass.getuser()}
+        reply = decide(address, self.server.token(settings), action, {**said, **more})
+        emit(reply, self.output, lambda _: say(f"#{reply['seq']} {reply['entry']['what']}."))
+        return True
+
+    def written(self, name: str, **more: Any) -> None:
+        """Into the store, by the function of that name in `control.commands`."""
+        from serinus.bootstrap.wiring import open_store
+        from serinus.control import commands
+
+        store = open_store(self.where.settings())
+        if "policy" in more:
+            more["policy"] = more["policy"](store)
+        decide = getattr(commands, name)
+        event = decide(store, actor=_actor(), reason=self.reason, expect=self.expect, **more)
+        emit(event, self.output, lambda _: say(f"#{event.seq} {event.reason}"))
+
+
+BY_HAND = How()
 
 
 def _actor() -> str:
@@ -78,15 +114,7 @@ def _wait(store: "Store", timeout: float) -> Exit:
 
 
 @app.command
-def promote(
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    confirm: bool = False,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def promote(*, confirm: bool = False, how: How = BY_HAND) -> None:
     """Make the canary current now.
 
     Parameters
@@ -96,85 +124,42 @@ def promote(
     """
     from serinus.bootstrap.signing import trust
 
-    decision = _Decision("promote", where, server, output, reason, expect)
-    if not decision.sent("promote", confirm=confirm):
-        decision.written(confirm=confirm, trust=trust(where.settings()))
+    if not how.sent("promote", confirm=confirm):
+        how.written("promote", confirm=confirm, trust=trust(how.where.settings()))
 
 
 @app.command
-def rollback(
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def rollback(*, how: How = BY_HAND) -> None:
     """End the rollout; current keeps all traffic."""
-    decision = _Decision("rollback", where, server, output, reason, expect)
-    if not decision.sent("rollback"):
-        decision.written()
+    if not how.sent("rollback"):
+        how.written("rollback")
 
 
 @app.command
-def undo(
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def undo(*, how: How = BY_HAND) -> None:
     """Bring the previous current version back."""
     from serinus.bootstrap.signing import trust
 
-    decision = _Decision("undo", where, server, output, reason, expect)
-    if not decision.sent("undo"):
-        decision.written(trust=trust(where.settings()))
+    if not how.sent("undo"):
+        how.written("undo", trust=trust(how.where.settings()))
 
 
 @app.command
-def pause(
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def pause(*, how: How = BY_HAND) -> None:
     """Freeze the window's clock and promotion; rollback stays armed."""
-    decision = _Decision("pause", where, server, output, reason, expect)
-    if not decision.sent("pause"):
-        decision.written()
+    if not how.sent("pause"):
+        how.written("pause")
 
 
 @app.command
-def resume(
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def resume(*, how: How = BY_HAND) -> None:
     """End a pause or a hold."""
-    decision = _Decision("resume", where, server, output, reason, expect)
-    if not decision.sent("resume"):
-        decision.written()
+    if not how.sent("resume"):
+        how.written("resume")
 
 
 @app.command
-def start(
-    version: int,
-    /,
-    *,
-    policy: str = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def start(version: int, /, *, policy: str = "", how: How = BY_HAND) -> None:
     """Start a rollout of a version that is already there; it takes the place of an active one.
 
     Parameters
@@ -186,26 +171,17 @@ def start(
     """
     from serinus.core.ids import Version
 
-    settings = where.settings()
-    decision = _Decision("start", where, server, output, reason, expect)
-    if not decision.sent("start", version=version, policy=policy):
-        decision.written(
+    settings = how.where.settings()
+    if not how.sent("start", version=version, policy=policy):
+        how.written(
+            "start",
             version=Version(version),
             policy=lambda store: chosen(lambda: store, settings, policy or settings.policy),
         )
 
 
 @app.command(name="policy")
-def policy_(
-    name_or_file: str,
-    /,
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def policy_(name_or_file: str, /, *, how: How = BY_HAND) -> None:
     """Let the active rollout obey another policy from now on.
 
     The evidence goes on, unless the new policy tests something else: another max_error_rate,
@@ -217,23 +193,13 @@ def policy_(
     name_or_file
         Name of the policy, or a YAML or JSON file with one.
     """
-    settings = where.settings()
-    decision = _Decision("change_policy", where, server, output, reason, expect)
-    if not decision.sent("policy", **in_a_command(name_or_file)):
-        decision.written(policy=lambda store: chosen(lambda: store, settings, name_or_file))
+    settings = how.where.settings()
+    if not how.sent("policy", **in_a_command(name_or_file)):
+        how.written("change_policy", policy=lambda store: chosen(lambda: store, settings, name_or_file))
 
 
 @app.command
-def share(
-    share: float,
-    /,
-    *,
-    reason: Reason = "",
-    expect: Expect = None,
-    where: Where = HERE,
-    server: Server = FROM_HERE,
-    output: Output = PEOPLE,
-) -> None:
+def share(share: float, /, *, how: How = BY_HAND) -> None:
     """Give the canary another share of the requests from now on; the evidence goes on.
 
     Parameters
@@ -241,46 +207,8 @@ def share(
     share
         Above 0 and at most 1. It takes the place of the policy's steps, where it has some.
     """
-    decision = _Decision("change_share", where, server, output, reason, expect)
-    if not decision.sent("share", share=share):
-        decision.written(share=share)
-
-
-@dataclass(frozen=True)
-class _Decision:
-    """A decision on its way: to a dashboard elsewhere, or into the store."""
-
-    name: str
-    """Of the function in `control.commands`."""
-    where: Where
-    server: Server
-    output: Output
-    reason: str
-    expect: int | None
-
-    def sent(self, action: str, **more: Any) -> bool:
-        """Whether a dashboard was to be told; then it was."""
-        from serinus.bootstrap.remote import decide
-
-        settings = self.where.settings()
-        address = self.server.address(settings)
-        if not address:
-            return False
-        said = {"reason": self.reason or "by hand", "expect": self.expect, "actor": getpass.getuser()}
-        reply = decide(address, self.server.token(settings), action, {**said, **more})
-        emit(reply, self.output, lambda _: say(f"#{reply['seq']} {reply['entry']['what']}."))
-        return True
-
-    def written(self, **more: Any) -> None:
-        from serinus.bootstrap.wiring import open_store
-        from serinus.control import commands
-
-        store = open_store(self.where.settings())
-        if "policy" in more:
-            more["policy"] = more["policy"](store)
-        decide = getattr(commands, self.name)
-        event = decide(store, actor=_actor(), reason=self.reason, expect=self.expect, **more)
-        emit(event, self.output, lambda _: say(f"#{event.seq} {event.reason}"))
+    if not how.sent("share", share=share):
+        how.written("change_share", share=share)
 
 
 @app.command
