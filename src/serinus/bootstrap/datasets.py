@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import msgspec
@@ -80,14 +81,7 @@ def prepare(
     stop = stop_event()
     datasets = settings.data_dir / "datasets"
     with reporting(job) as reporter:
-
-        def moved(at: At) -> None:
-            if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The import was cancelled; nothing half-done was kept.")
-            progress(at.fraction, 1.0, at.words)
-            if reporter:
-                reporter.progress(0.98 * at.fraction, at.words, step=at.pairs, steps=at.of)
-
+        moved = moving(progress, stop, reporter, "The import")
         if Path(source).is_file():
             with turn_down(reporter, name or Path(source).name):
                 dataset = import_data(
@@ -99,11 +93,29 @@ def prepare(
             dataset = Dataset.open(datasets, source)
             moved(At(0.1, "splitting"))
             dataset = split_again(dataset, datasets, clock=edge.now, seed=seed, leave_out=leave_out)
-        moved(At(1.0, "drawing the report"))
-        page_of(dataset)
-        if reporter:
-            reporter.succeed(_output(dataset.report))
+        finish(dataset, moved, reporter)
         return dataset
+
+
+def moving(progress: Move, stop: Event, reporter: JobReporter | None, work: str) -> Moved:
+    """Tells a bar and the job. What it gives raises Cancelled once somebody wants the work to stop."""
+
+    def moved(at: At) -> None:
+        if stop.is_set() or (reporter and reporter.cancel_requested()):
+            raise Cancelled(f"{work} was cancelled; nothing half-done was kept.")
+        progress(at.fraction, 1.0, at.words)
+        if reporter:
+            reporter.progress(0.98 * at.fraction, at.words, step=at.pairs, steps=at.of)
+
+    return moved
+
+
+def finish(dataset: Dataset, moved: Moved, reporter: JobReporter | None) -> None:
+    """Draws the report, and says what has come of the job."""
+    moved(At(1.0, "drawing the report"))
+    page_of(dataset)
+    if reporter:
+        reporter.succeed(_output(dataset.report))
 
 
 def page_of(dataset: Dataset) -> Path:

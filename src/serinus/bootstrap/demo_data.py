@@ -3,12 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from serinus.bootstrap.datasets import At, Move, import_data, page_of, reporting
+from serinus.bootstrap.datasets import At, Move, finish, import_data, moving, reporting
 from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings
-from serinus.core.errors import Cancelled
 from serinus.data.dataset import Dataset
-from serinus.jobs.model import PrepareOutput
 
 NAME = "demo data"
 _SIZE = 256
@@ -28,13 +26,7 @@ def load(settings: Settings, *, pairs: int, seed: int, job: Path | None, progres
 
     stop = stop_event()
     with reporting(job) as reporter:
-
-        def moved(at: At) -> None:
-            if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The demo data was cancelled; nothing half-done was kept.")
-            progress(at.fraction, 1.0, at.words)
-            if reporter:
-                reporter.progress(0.98 * at.fraction, at.words, step=at.pairs, steps=at.of)
+        moved = moving(progress, stop, reporter, "The demo data")
 
         def drawn(done: int, total: int) -> None:
             moved(At(_DRAWN * done / total, f"drawing pair {done} of {total}", done, total))
@@ -52,18 +44,5 @@ def load(settings: Settings, *, pairs: int, seed: int, job: Path | None, progres
             archive = Path(folder) / "demo.zip"
             write_sets(archive, sets, drawn)
             dataset = import_data(settings, archive, name=NAME, confirm=False, moved=importing)
-        moved(At(1.0, "drawing the report"))
-        page_of(dataset)
-        if reporter:
-            report = dataset.report
-            reporter.succeed(
-                PrepareOutput(
-                    dataset=dataset.id,
-                    splits=report.splits,
-                    total_images=2 * report.pairs_usable,
-                    total_polygons=sum(report.per_class.values()),
-                    pairs_found=report.pairs_found,
-                    pairs_usable=report.pairs_usable,
-                )
-            )
+        finish(dataset, moved, reporter)
         return dataset
