@@ -19,8 +19,6 @@ class Meta(_Seen, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     owner_references: tuple[Owner, ...] = ()
     creation_timestamp: str = ""
-    deletion_timestamp: str = ""
-    resource_version: str = ""
 
 
 class Condition(_Seen, frozen=True, kw_only=True):
@@ -68,7 +66,6 @@ class ContainerState(_Seen, frozen=True, kw_only=True):
 
 
 class ContainerStatus(_Seen, frozen=True, kw_only=True):
-    image: str = ""
     state: ContainerState = ContainerState()
 
 
