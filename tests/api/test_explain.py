@@ -1,25 +1,10 @@
 """`/api/rollouts/{n}/explain` over HTTP."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.api.stage import Stage
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.end_jobs()
 
 
 async def test_a_rollout_is_explained_as_json_and_as_a_picture(stage: Stage) -> None:

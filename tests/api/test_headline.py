@@ -13,11 +13,6 @@ pytestmark = pytest.mark.anyio
 WHY = "model.onnx does not match its hash."
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def says(stage: Stage, name: str, loaded: tuple[int, ...], failed: tuple[int, ...]) -> None:
     """The heartbeat of a replica."""
     versions = stage.store.state().versions

@@ -27,11 +27,6 @@ print(json.dumps([{"name": "good", "words": text, "rules": {"Serinus": figures}}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path)
     stage.base()

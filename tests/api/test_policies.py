@@ -1,26 +1,11 @@
 """`/api/policies`, and the policies of rollouts, over HTTP."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from serinus.rollout.policy import Policy
 from tests.api.stage import Stage
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.end_jobs()
 
 
 async def test_a_policy_is_set_shown_and_listed_with_who_did_it(stage: Stage) -> None:

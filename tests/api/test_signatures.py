@@ -1,6 +1,5 @@
 """What the control API says of signatures, and what it refuses for want of one."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +14,6 @@ from serinus.ui import install_pages
 from tests.api.stage import Stage
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.end_jobs()
 
 
 async def test_an_unsigned_version_does_not_come_back_by_undo_where_one_is_required(
