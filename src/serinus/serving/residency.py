@@ -215,8 +215,7 @@ class Residency:
         if target == self._sole:
             return not self._residents
         if words := self._shortage(target):
-            canary = state.canary
-            if target.version in (state.current, canary and canary.version):
+            if target.version in (state.current, state.canary and state.canary.version):
                 self._fail(state, target.digest, f"there is no room: {words}.")
             return False  # a candidate waits: by the heartbeat the controller sees it, and asks the policy
         return True
