@@ -79,7 +79,7 @@ class Round(NamedTuple):
     rate: float
     """Requests a second."""
     pairs: dict[str, Pair]
-    undo_seconds: float
+    undo_seconds: float | None
     """From the command until the last request was asked that the undone version still answered."""
 
 
@@ -193,7 +193,7 @@ class Stage:
         return Pair([waits(before)], waits(during, len(load.lost))), load, at
 
 
-def repetition(seconds: float) -> Round:
+def repetition(seconds: float, canaries: dict[str, str], swaps: bool) -> Round:
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder), seconds)
         with stage.running():
@@ -202,11 +202,13 @@ def repetition(seconds: float) -> Round:
             stage.rate = PART * asyncio.run(load.capacity(8, max(3.0, seconds / 2)))
             pairs: dict[str, Pair] = {}
             alone = stage.measure()
-            for name, misdeed in CANARIES.items():
+            for name, misdeed in canaries.items():
                 during = stage.with_canary(misdeed)
                 again = stage.measure()
                 pairs[name] = Pair([alone, again], during)
                 alone = again
+            if not swaps:
+                return Round(stage.rate, pairs, None)
             rollout, version = stage.started()
             promoted = Promoted(rollout=rollout, version=version, code="manual")  # type: ignore[arg-type]
             pairs["promotion"], _, _ = stage.swap(
@@ -229,12 +231,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three repetitions of short stretches")
     parser.add_argument("--repeats", type=int, help="repetitions (default 5; 3 with --quick)")
     parser.add_argument("--seconds", type=float, help="length of a stretch (default 15; 5 with --quick)")
+    parser.add_argument(
+        "--only", nargs="+", choices=CANARIES, metavar="CANARY", help=f"{', '.join(CANARIES)}; no swaps then"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table for the documents")
     given = parser.parse_args()
     repeats = given.repeats or (3 if given.quick else 5)
     seconds = given.seconds or (5.0 if given.quick else 15.0)
-    rounds = [repetition(seconds) for _ in track(range(repeats), "measuring", console=Console(stderr=True))]
+    canaries = {name: CANARIES[name] for name in given.only or CANARIES}
+    steps = track(range(repeats), "measuring", console=Console(stderr=True))
+    rounds = [repetition(seconds, canaries, swaps=not given.only) for _ in steps]
     if given.markdown:
         print("\n".join(markdown(rounds)))  # noqa: T201
     else:
@@ -257,7 +264,7 @@ HEAD = (
 
 
 def rows(rounds: list[Round]) -> Iterator[tuple[str, ...]]:
-    for name in (*CANARIES, *SWAPS):
+    for name in rounds[0].pairs:
         pairs = [one.pairs[name] for one in rounds]
         kind = "swap" if name in SWAPS else "canary"
         before = [waits for pair in pairs for waits in pair.before]
@@ -275,9 +282,9 @@ def rows(rounds: list[Round]) -> Iterator[tuple[str, ...]]:
 
 
 def summary(rounds: list[Round]) -> str:
-    undone = spread([one.undo_seconds for one in rounds])
-    rate = spread([one.rate for one in rounds])
-    return f"An undo takes effect after {undone} s (goal: 2). Requests a second: {rate}."
+    undone = [one.undo_seconds for one in rounds if one.undo_seconds is not None]
+    rate = f"Requests a second: {spread([one.rate for one in rounds])}."
+    return f"An undo takes effect after {spread(undone)} s (goal: 2). {rate}" if undone else rate
 
 
 def show(rounds: list[Round]) -> None:
@@ -318,8 +325,8 @@ def document(rounds: list[Round], seconds: float) -> dict[str, object]:
         "repeats": len(rounds),
         "seconds": seconds,
         "requests_per_second": [one.rate for one in rounds],
-        "canary": {name: figures(name) for name in CANARIES},
-        "swap": {name: figures(name) for name in SWAPS},
+        "canary": {name: figures(name) for name in CANARIES if name in rounds[0].pairs},
+        "swap": {name: figures(name) for name in SWAPS if name in rounds[0].pairs},
         "undo_seconds": [one.undo_seconds for one in rounds],
     }
 

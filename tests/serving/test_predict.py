@@ -504,6 +504,40 @@ def test_an_overloaded_service_refuses_before_the_coin_and_blames_no_version(tmp
         assert {arm: sum(c.successes for c in found if c.arm is arm) for arm in Arm} == dict.fromkeys(Arm, 4)
 
 
+@pytest.mark.parametrize(("waits_for_current", "counted"), [(1, 0), (0, 1)])
+def test_a_queue_that_is_full_beside_one_that_is_not_short_blames_no_version(
+    tmp_path: Path, waits_for_current: int, counted: int
+) -> None:
+    before = [TO_CURRENT] * (1 + waits_for_current) + [TO_CANARY] * 5
+    coins = [*before, TO_CANARY, TO_CURRENT]
+    with house(tmp_path, coins=coins, queue_size=4, predict_timeout_seconds=30.0) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        workers = [*made.pids(1), *made.pids(version)]
+
+        async def run() -> list[Prediction]:
+            tasks: list[asyncio.Task[Prediction]] = []
+            for number in range(len(coins)):
+                tasks.append(asyncio.create_task(made.predictor.predict(*pair())))
+                at_workers = len(workers) if number > waits_for_current else 1
+                while made.residency.waiting != len(tasks) - at_workers:
+                    await asyncio.sleep(0.01)
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+            return await asyncio.gather(*tasks)
+
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        answers = asyncio.run(run())
+        found = observed(made, rollout, len(before) + 2 * counted)
+    assert [answer.fallback for answer in answers[-2:]] == [True, False], "nobody is refused"
+    assert {arm: sum(c.failures for c in found if c.arm is arm) for arm in Arm} == {
+        Arm.CANARY: counted,
+        Arm.CURRENT: 0,
+    }
+
+
 def in_flight(made: House, rollout: int) -> list[int]:
     return [made.counters.in_flight(arm, rollout) for arm in Arm]
 
@@ -517,7 +551,7 @@ def test_who_waits_behind_one_that_waited_for_half_of_its_time_makes_a_crowd(tmp
             begun = pool.submit(image, monotonic() + left, wait_for_worker=True)
             wait_for(begun.running, "the worker's thread to take it")
             waits = pool.submit(image, monotonic() + 1000.0, wait_for_worker=True)
-            assert pool.crowded is crowded
+            assert (pool.fullness > 0.5) is crowded
             os.kill(worker, signal.SIGCONT)
             assert len(waits.result(60.0)) == len(begun.result(60.0))
-            assert not pool.crowded, "nobody waits"
+            assert pool.fullness == 0, "nobody waits"

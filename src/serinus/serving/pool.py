@@ -143,10 +143,11 @@ class Pool:
         return self._batching
 
     @property
-    def crowded(self) -> bool:
-        """More than half of the queue is taken, rescues not counted, or of the time that one may wait."""
+    def fullness(self) -> float:
+        """The part of the queue that is taken, without rescues, or of the time that one may wait there."""
         own = self._tasks.own
-        return 2 * own > self._queue_size or (own > 0 and 2 * self._tasks.spare < self._patience)
+        waited = 1.0 - self._tasks.spare / self._patience if own and self._patience else 0.0
+        return max(own / self._queue_size, waited)
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False

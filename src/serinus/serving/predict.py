@@ -40,6 +40,8 @@ from serinus.serving.worker_handle import VersionFailed
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_SHORT, _CROWDED, _BRIM = 1 / 8, 1 / 2, 7 / 8
+"""Of a queue, or of the time that one may wait there."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
 
 
@@ -154,7 +156,7 @@ class Predictor:
         height, width = pictures.post.shape[:2]
         decoded = monotonic()
         with self._residency.lease(version) as lease:
-            self._shed(lease)
+            flooded = self._shed(lease)
             who = caller if stratum is Stratum.USERS else NOBODY
             assigned = assign(lease.snapshot, who, self._coin)
             if version is not None:
@@ -162,7 +164,7 @@ class Predictor:
             arm, rollout = assigned.arm, lease.snapshot.rollout
             ticket = (
                 self._counters.arrive(rollout, arm, stratum, lease.snapshot.share, assigned.unit)
-                if rollout is not None and not assigned.override
+                if rollout is not None and not assigned.override and not flooded
                 else None
             )
             try:
@@ -228,15 +230,21 @@ class Predictor:
             self._threads.submit(together.wait)
         together.wait()
 
-    def _shed(self, lease: Lease) -> None:
+    def _shed(self, lease: Lease) -> bool:
         """Before the coin: while both versions have many waiting, the service is overloaded, not one of them.
 
         Were they refused by their queues instead, the version whose queue happens to fill first would look
-        worse than the other. Raises Unavailable.
+        worse than the other. Whether this request is no evidence: one queue is at its brim, where it wanders
+        by chance in a long overload, and the other is not short. A version that alone is slow is still
+        counted, by what waits in its queue and whenever the other's is short. Raises Unavailable.
         """
-        if len(lease.seats) == len(Arm) and all(seat.pool.crowded for seat in lease.seats.values()):
+        if len(lease.seats) < len(Arm):
+            return False
+        less, more = sorted(seat.pool.fullness for seat in lease.seats.values())
+        if less > _CROWDED:
             self._metrics.refused.labels("busy").inc()
             raise Unavailable("The service is busy.", remedy="Try again soon.", retry_after=1.0)
+        return less > _SHORT and more > _BRIM
 
     def _shadow(self, lease: Lease, answered: Arm, fits: Fits) -> Shadow | None:
         """What the other version is to be asked, when the coin says so and both are here."""
