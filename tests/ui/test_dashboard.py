@@ -105,14 +105,22 @@ def test_on_a_slow_network_a_double_click_decides_once(site: Site, page: playwri
     assert site.stage.store.state().seq == seq + 1
 
 
-def test_no_page_is_wider_than_a_phone(scene: Site, page: playwright.Page) -> None:
-    page.set_viewport_size({"width": 360, "height": 800})
-    wide = []
+ENDLESS = "document.getAnimations().filter(one => one.effect.getTiming().iterations === Infinity).length"
+
+
+def test_no_page_is_wider_than_a_phone_or_moves_all_day(scene: Site, page: playwright.Page) -> None:
+    page.emulate_media(reduced_motion="no-preference")
+    wide, restless = [], []
     for path in PAGES:
+        page.set_viewport_size({"width": 360, "height": 800})
         page.goto(scene.at(path))
         if page.evaluate("document.documentElement.scrollWidth") > 360:
             wide.append(path)
+        page.set_viewport_size({"width": 1280, "height": 800})
+        if page.evaluate(ENDLESS):
+            restless.append(path)
     assert wide == []
+    assert restless == [], "an animation without an end costs a tenth of a core in each open tab"
 
 
 def test_the_home_page_explains_the_rollout(scene: Site, page: playwright.Page) -> None:
