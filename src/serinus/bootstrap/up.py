@@ -31,7 +31,7 @@ from serinus.store import volume_errors
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
 """A child that lived this long starts its back-off anew when it dies."""
-_DRAIN_SECONDS = 45.0
+_DRAIN_SECONDS = 55.0
 """Longer than an admitted request may take (see `InferenceSettings.longest_seconds`)."""
 
 
