@@ -53,6 +53,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tmp_path: Path, 
             capture_output=True,
             text=True,
             env=os.environ | folders,
+            check=False,
         )
     assert done.returncode == 1
     assert f"127.0.0.1:{port} cannot be used" in done.stderr and f"--{part}-port" in done.stderr
