@@ -388,6 +388,36 @@ def test_a_batch_says_how_far_it_is_while_it_runs(tmp_path: Path) -> None:
     run(test, tmp_path, max_body_bytes=1_000_000)
 
 
+def test_of_two_batches_with_one_id_none_takes_the_others_progress_away(tmp_path: Path) -> None:
+    def members(pairs: int) -> dict[str, bytes]:
+        pre, post = pair(64)
+        return {
+            f"flood_{n:08}_{when}_disaster.png": data
+            for n in range(pairs)
+            for when, data in (("pre", pre), ("post", post))
+        }
+
+    async def test(made: Service) -> None:
+        async def send(pairs: int) -> None:
+            files = {"zipfile": ("p.zip", archive(members(pairs)))}
+            sent = {"X-Request-ID": "chosen"}
+            assert (await made.client.post("/batch_predict", files=files, headers=sent)).status_code == 200
+
+        async def pairs_told() -> int | None:
+            reply = await made.client.get("/batch-status/chosen")
+            return reply.json()["pairs"] if reply.status_code == 200 else None
+
+        longer = asyncio.create_task(send(200))
+        while await pairs_told() != 200:
+            await asyncio.sleep(0.001)
+        await send(1)
+        assert not longer.done() and await pairs_told() == 200
+        await longer
+        assert await pairs_told() is None
+
+    run(test, tmp_path, max_body_bytes=10_000_000)
+
+
 def test_a_version_is_asked_by_its_number_and_that_is_no_evidence(tmp_path: Path) -> None:
     async def test(made: Service) -> None:
         version = publish(made.store, models.healthy(tmp_path / "second", 2))

@@ -341,6 +341,21 @@ def test_a_client_that_does_not_read_is_cut_off(hurried: Server) -> None:
     assert ask(hurried, "/healthz").status == 200
 
 
+def test_a_client_that_reads_drop_by_drop_is_cut_off(hurried: Server) -> None:
+    wait_for(lambda: not hurried.connections(), "the end of others")
+    with Wire(hurried.url, receive_buffer=4096) as wire:
+        wire.send(head("GET", "/openapi.json") * 400)
+        wait_for(hurried.connections, "the connection")
+
+        def given_up() -> bool:
+            try:
+                return not wire.socket.recv(512)
+            except ConnectionResetError:
+                return True
+
+        wait_for(given_up, "the service to give it up")
+
+
 def test_a_client_that_gets_on_is_kept(hurried: Server) -> None:
     with Wire(hurried.url) as wire, Wire(hurried.url) as ended:
         rounds = 0

@@ -1,7 +1,12 @@
 """What a process does at its start, seen from outside."""
 
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 ROUNDS = """
 import resource
@@ -35,6 +40,24 @@ def test_freed_memory_is_used_again() -> None:
     """Without a word glibc gives it back each time."""
     assert faults("") > 5 * PAGES_OF_A_ROUND
     assert faults("keep_freed_memory()") < PAGES_OF_A_ROUND
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("part", ["infer", "ui"])
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tmp_path: Path, part: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        folders = {name: str(tmp_path / name) for name in ("MODEL_DIR", "DATA_DIR")}
+        done = subprocess.run(
+            [sys.executable, "-m", "serinus", part, f"--{part}-port", str(port)],
+            capture_output=True,
+            text=True,
+            env=os.environ | folders,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} cannot be used" in done.stderr and f"--{part}-port" in done.stderr
+    assert not (tmp_path / "MODEL_DIR" / "artifacts").exists()
 
 
 def test_what_stays_is_not_looked_through_for_garbage() -> None:

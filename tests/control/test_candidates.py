@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from serinus.control.controller import Controller
+from serinus.control.overview import overview
+from serinus.control.settings import ControllerSettings
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import Verified
+from serinus.rollout.policy import OnNoRoom
 from serinus.store import Replica
 from tests import models
 from tests.control.world import FakeReplica, World
@@ -94,6 +97,53 @@ def test_one_that_cannot_load_it_ends_the_rollout_before_any_request(world: Worl
     assert (last.phase, last.code) == (RolloutPhase.ROLLED_BACK, ReasonCode.LOAD_FAILURE)
     assert "no kernel for this operator" in last.reason
     assert not any(isinstance(event.body, Verified) for event in world.events)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_one_that_does_not_begin_to_load_it_is_waited_for_until_the_policy_decides(
+    tmp_path: Path, sequential: bool
+) -> None:
+    """It reports room, or nothing of its memory, and finds none when it looks."""
+    on_no_room = OnNoRoom.SEQUENTIAL if sequential else OnNoRoom.REFUSE
+    world = World(tmp_path, on_no_room=on_no_room)
+    checked(world)
+    assert "r1-a has not begun to load it" in overview(world.store).words
+    world.clock.now += ControllerSettings().candidate_seconds - 1.0
+    assert phases(world) is RolloutPhase.VERIFYING
+    world.clock.now += 1.0
+    after = phases(world)
+    event = world.events[-1]
+    assert "r1-a did not begin to load it in 600 s" in event.reason
+    if sequential:
+        assert after is RolloutPhase.CANARY and world.rollout.sequential
+    else:
+        last = world.state.last
+        assert after is None and last is not None
+        assert (last.phase, last.code) == (RolloutPhase.REJECTED, ReasonCode.MEMORY)
+    assert "has not begun" not in overview(world.store).words
+
+
+def test_one_that_loads_without_end_or_lags_for_ever_ends_the_wait(world: World) -> None:
+    digest = checked(world)
+    world.replica.silent = True
+
+    def beats() -> None:
+        for name, seq in (("slow-b", world.state.seq), ("late-c", world.state.seq - 1)):
+            loaded = (world.state.versions[Version(1)].digest,)
+            loading = () if name == "late-c" else (digest,)
+            beat = Replica(replica=name, time=world.clock(), seq=seq, loaded=loaded, loading=loading)  # type: ignore[arg-type]
+            world.store.put_replica(beat)
+
+    world.clock.now += 11.0
+    beats()
+    assert phases(world) is RolloutPhase.VERIFYING
+    world.clock.now += ControllerSettings().candidate_seconds
+    beats()
+    assert phases(world) is None
+    last = world.state.last
+    assert last is not None
+    assert (last.phase, last.code) == (RolloutPhase.REJECTED, ReasonCode.LOAD_FAILURE)
+    assert "late-c lags behind the journal, slow-b is loading it" in last.reason
 
 
 def test_without_replicas_nobody_is_waited_for(tmp_path: Path) -> None:

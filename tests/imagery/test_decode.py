@@ -128,6 +128,35 @@ def test_a_truncated_picture_is_called_truncated(format):
         decode(data[: len(data) * 3 // 4], max_pixels=MANY)
 
 
+MANY_PIECES = 4000
+COMMENT = b"\xff\xfe\0\2"
+EMPTY_CHUNK = struct.pack(">I", 0) + b"teSt" + struct.pack(">I", zlib.crc32(b"teSt"))
+
+
+@pytest.mark.parametrize("pieces", [b"\xff", b"\0", COMMENT, b"\xff\xd0", b"\xff\xf0\0", b"\xff\xe0\0\0"])
+def test_a_jpeg_whose_head_has_no_end_is_not_walked_through(pieces):
+    whole = saved(smooth(), "JPEG")
+    with pytest.raises(InvalidInput, match="too many pieces"):
+        decode(whole[:2] + pieces * MANY_PIECES + whole[2:], max_pixels=MANY)
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_a_png_of_endless_chunks_is_not_walked_through(before):
+    whole = encode_png(smooth())
+    at = whole.index(before) - 4
+    assert decode(whole[:at] + EMPTY_CHUNK * 3 + whole[at:], max_pixels=MANY).shape == (60, 80, 3)
+    with pytest.raises(InvalidInput, match="too many pieces"):
+        decode(whole[:at] + EMPTY_CHUNK * MANY_PIECES + whole[at:], max_pixels=MANY)
+
+
+def test_a_jpeg_with_many_segments_and_fill_bytes_is_read():
+    whole = saved(smooth(), "JPEG")
+    head = COMMENT * 200 + b"\xff" * 20
+    assert np.array_equal(
+        decode(whole[:2] + head + whole[2:], max_pixels=MANY), decode(whole, max_pixels=MANY)
+    )
+
+
 def test_a_png_with_a_broken_checksum_is_refused():
     data = bytearray(encode_png(smooth()))
     data[len(data) // 2] ^= 0xFF

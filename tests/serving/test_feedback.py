@@ -135,6 +135,18 @@ def test_only_the_newest_answers_are_kept(store: Store, clock: Turned) -> None:
     assert store.predictions.find("x") is None
 
 
+def test_an_id_that_comes_again_takes_no_room_for_ever(store: Store, clock: Turned) -> None:
+    kept = Recorder(store, "infer-a", most=100, pictures=True, most_picture_bytes=20, clock=clock)
+    for _ in range(4):
+        for _ in range(2):  # before the first was written
+            kept.note("again", answer(store), b"pre", b"post")
+        kept.send()
+    kept.note("other", answer(store), b"pre", b"post")
+    kept.send()
+    found = store.predictions.find("other")
+    assert found is not None and found[1] is not None, "its pictures are kept"
+
+
 def test_an_odd_request_id_names_no_file(store: Store, clock: Turned) -> None:
     kept = recorder(store, clock, pictures=True)
     kept.note("../../escape", answer(store), b"pre", b"post")

@@ -418,6 +418,27 @@ def test_only_so_many_pixels_are_held_and_none_while_the_model_works(tmp_path: P
         assert len(ask(made)) == 1
 
 
+def test_who_waited_too_long_for_pictures_to_be_read_is_told_to_come_back(tmp_path: Path) -> None:
+    """Large pictures of others are before it; its own are not even looked at then."""
+    with house(tmp_path, predict_timeout_seconds=0.2, decode_threads=1) as made:
+        over = threading.Event()
+
+        async def run() -> None:
+            others = asyncio.create_task(made.predictor.in_thread(over.wait))
+            asked = asyncio.create_task(made.predictor.predict(b"no picture", b"no picture"))
+            began = monotonic()
+            while monotonic() < began + 2 * made.settings.predict_timeout_seconds:
+                await asyncio.sleep(0.01)
+            over.set()
+            with pytest.raises(Unavailable, match="too long for its pictures"):
+                await asked
+            await others
+            with pytest.raises(InvalidInput):
+                await made.predictor.predict(b"no picture", b"no picture")
+
+        asyncio.run(run())
+
+
 def test_pictures_in_and_out_are_of_the_same_kind(tmp_path: Path) -> None:
     with house(tmp_path) as made:
         found = ask(made)[0]

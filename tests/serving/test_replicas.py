@@ -57,6 +57,25 @@ def test_a_candidate_that_is_loaded_is_the_canary_at_once(tmp_path: Path) -> Non
         assert made.pids(second) == [worker], "it was not loaded again"
 
 
+def test_newer_routes_read_between_two_files_do_not_unload_a_candidate(tmp_path: Path) -> None:
+    """The controller appends its event, then renews the hint: who read the journal before may see it."""
+    with house(tmp_path) as made:
+        second = made.healthy(2)
+        start(made, second)
+        hint(made, second)
+        wait_for(lambda: has(made, second), "the candidate")
+        (worker,) = made.pids(second)
+        made.store.put_routes(Routes(seq=made.store.state().seq + 1))
+        for _ in range(3):
+            (told,) = made.store.replicas()
+            wait_for(lambda: made.store.replicas()[0].time > told.time, "a later round")  # noqa: B023
+        assert made.pids(second) == [worker], "it stays loaded"
+        hint(made, second)
+        made.store.append(Verified(rollout=1, share=0.5), actor="test", reason="test")
+        made.wait_serves(Version(1), second)
+        assert made.pids(second) == [worker], "it was not loaded again"
+
+
 def test_a_candidate_without_room_is_no_failure_but_waits_for_the_policy(tmp_path: Path) -> None:
     with house(tmp_path, memory_bytes=1) as made:
         made.wait_serves(Version(1))

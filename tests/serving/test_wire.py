@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,26 @@ def test_a_silent_worker_is_late(ends: Ends) -> None:
     ends[0].settimeout(0.01)
     with pytest.raises(TimeoutError):
         wire.receive_reply(ends[0], max_bytes=1000)
+
+
+def test_a_worker_that_answers_byte_by_byte_is_late_too(ends: Ends) -> None:
+    ends[0].settimeout(0.5)
+    over = threading.Event()
+
+    def drip() -> None:
+        reply = bytes([wire.Status.OK]) + (900).to_bytes(4, "little") + bytes(900)
+        for at in range(len(reply)):
+            if over.wait(0.05):
+                return
+            ends[1].send(reply[at : at + 1])
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    with pytest.raises(TimeoutError):
+        wire.receive_reply(ends[0], max_bytes=1000)
+    assert dripping.is_alive(), "it was not waited for"
+    over.set()
+    dripping.join()
 
 
 def test_a_gone_parent_ends_the_wait(ends: Ends) -> None:

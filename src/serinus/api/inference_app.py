@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path as FilePath
 from time import monotonic
 from typing import Annotated
@@ -242,9 +243,7 @@ def _add_predictions(app: FastAPI, replica: Replica) -> None:
 def _add_batches(app: FastAPI, replica: Replica) -> None:
     settings = replica.settings
     running: dict[str, BatchProgress] = {}
-
-    def note(at: BatchProgress) -> None:
-        running[at.request_id] = at
+    """By the result's name: ids are the clients' own, and two of them may choose the same."""
 
     @app.post(
         "/batch_predict",
@@ -258,6 +257,7 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
             OverlayChoice | None, Query(description="Pictures with boxes; png when not given.")
         ] = None,
     ) -> Response:
+        name = f"batch_{replica.new_id()}.zip"
         with replica.batches.place(_SPOOL_BYTES):
             form = await spool_form(request, memory_bytes=_SPOOL_BYTES)
             try:
@@ -265,19 +265,18 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
                 with tempfile.NamedTemporaryFile(prefix="serinus-batch-", suffix=".zip") as copy:
                     await asyncio.to_thread(shutil.copyfileobj, archive.file, copy)
                     copy.flush()
-                    name = f"batch_{replica.new_id()}.zip"
                     batch = Batch(
                         replica.predictor,
                         settings,
                         overlay or _choice(form.get("overlay")),
                         request_id=request_id(),
                         caller=Caller(request.headers, request.cookies),
-                        told=note,
+                        told=partial(running.__setitem__, name),
                     )
                     with for_as_long_as_asked(request.scope):
                         results = await batch.run(FilePath(copy.name), name)
             finally:
-                running.pop(request_id(), None)
+                running.pop(name, None)
                 await form.close()
         return json_response(
             BatchReply(
@@ -292,13 +291,13 @@ def _add_batches(app: FastAPI, replica: Replica) -> None:
 
     @app.get(
         "/batch-status/{batch}",
-        summary="How far a batch is that runs here",
+        summary="How far a batch is that runs here; of several with one id, the newest",
         responses=answers(BatchProgress, "How far it is.") | errors.responses(NotFound),
     )
     async def batch_status(
         batch: Annotated[str, Path(description="The X-Request-ID that the batch was sent with")],
     ) -> Response:
-        at = running.get(batch)
+        at = next((one for one in reversed(running.values()) if one.request_id == batch), None)
         if at is None:
             raise NotFound("No such batch runs here.", remedy="It is over, or another replica works on it.")
         return json_response(at)

@@ -1,11 +1,11 @@
 """What the Open Inference Protocol v2 asks and answers, in its own names."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Parameters = dict[str, Any]
+Parameters = dict[str, bool | int | float | str]
 
 
 class ServerMetadata(msgspec.Struct, frozen=True, kw_only=True):

@@ -178,9 +178,12 @@ async def _infer(replica: Replica, request: Request, version: Version | None) ->
 
         with for_as_long_as_asked(request.scope):
             try:
-                ask = await replica.predictor.in_thread(read)
+                ask = await replica.predictor.in_turn(read)
             except InvalidInput:
                 replica.metrics.refused.labels("bad_input").inc()
+                raise
+            except Unavailable:
+                replica.metrics.refused.labels("busy").inc()
                 raise
             prediction = await replica.predictor.infer(
                 ask.pair, version=version, stratum=stratum, caller=Caller(request.headers, request.cookies)

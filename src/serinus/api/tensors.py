@@ -5,7 +5,6 @@ stands in a header.
 """
 
 import math
-import re
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from msgspec import UNSET, Meta
 
 from serinus.api.memory import Memory
-from serinus.api.oip_documents import InferReply, InferRequest, OutputWanted, TensorIn, TensorOut
+from serinus.api.oip_documents import InferReply, InferRequest, OutputWanted, Parameters, TensorIn, TensorOut
 from serinus.api.reading import read_json
 from serinus.artifact.manifest import Contract
 from serinus.core.errors import InvalidInput, TooLarge
@@ -25,8 +24,11 @@ OUTPUT_TYPE = "FP32"
 _REMEDY = "See the Open Inference Protocol v2; GET the model's metadata for names, types and shapes."
 _NOT_OFFERED = ("shared_memory_region", "classification")
 
+_MOST_QUOTES = 2000
+"""Marks of names and texts; a request needs some forty, and each more is memory many times its size."""
 _Byte = Annotated[int, Meta(ge=0, le=255)]
-_Nested = list[list[list[list[_Byte]]]]
+_NUMBERS = b"0123456789+-.eE \t\r\n"
+"""What JSON's numbers, and the space between them, are made of."""
 
 
 class Ask(NamedTuple):
@@ -45,6 +47,8 @@ def read_ask(body: Memory, length: str | None, contract: Contract, *, max_pixels
     Raises InvalidInput: not the protocol, or not what `contract` takes; TooLarge: over `max_pixels`.
     """
     words, rest = _split(body, length)
+    if bytes(words).count(b'"') > _MOST_QUOTES:
+        raise _wrong("The request has far more names and texts than the protocol knows.")
     request = read_json(words, InferRequest, what="inference request", remedy=_REMEDY)
     if len(request.inputs) != 1:
         raise _wrong(f"The request has {len(request.inputs)} inputs; the model takes one.")
@@ -72,7 +76,7 @@ def tensor_out(name: str, rows: npt.NDArray[np.float32], *, binary: bool) -> tup
         data = rows.ravel().tolist()
         return TensorOut(name=name, shape=shape, datatype=OUTPUT_TYPE, data=data), None
     raw = rows.astype("<f4").tobytes()
-    parameters = {"binary_data_size": len(raw)}
+    parameters: Parameters = {"binary_data_size": len(raw)}
     return TensorOut(name=name, shape=shape, datatype=OUTPUT_TYPE, parameters=parameters), raw
 
 
@@ -128,16 +132,22 @@ def _from_json(given: TensorIn, rest: memoryview) -> npt.NDArray[np.uint8]:
         raise _wrong(f"The input {given.name!r} has neither data nor binary_data_size.")
     if len(rest):
         raise _wrong(f"{len(rest)} bytes follow the JSON, and no input says that they are its own.")
-    text = bytes(given.data)
-    nested = re.match(rb"\s*\[\s*\[", text) is not None
-    values = read_json(text, _Nested if nested else list[_Byte], what="input's data", remedy=_REMEDY)
-    try:
-        array = np.array(values, np.uint8)
-    except ValueError as error:
-        raise _wrong("The input's data is nested unevenly.") from error
-    if array.size != math.prod(given.shape) or (nested and list(array.shape) != given.shape):
-        raise _wrong(f"The input's data has {array.size} numbers, the shape is {given.shape}.")
-    return array
+    text, needed = bytes(given.data), math.prod(given.shape)
+    if (count := text.count(b",") + 1) != needed:
+        raise _wrong(f"The input's data has {count} numbers, the shape is {given.shape}.")
+    # Its brackets say enough: nested lists, one a pixel, would take ten times the memory of the text.
+    if text.translate(None, _NUMBERS) not in (_brackets([needed]), _brackets(given.shape)):
+        raise _wrong(f"The input's data is nested otherwise than its shape {given.shape}.")
+    flat = b"[" + text.translate(None, b"[]") + b"]"
+    return np.array(read_json(flat, list[_Byte], what="input's data", remedy=_REMEDY), np.uint8)
+
+
+def _brackets(shape: list[int]) -> bytes:
+    """Data of that shape as JSON, without its numbers."""
+    inner = b""
+    for size in reversed(shape):
+        inner = b"[" + (inner + b",") * (size - 1) + inner + b"]"  # `join` would take 80 bytes for each
+    return inner
 
 
 def _wrong(words: str) -> InvalidInput:

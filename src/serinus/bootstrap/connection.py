@@ -27,7 +27,7 @@ BODY_SECONDS = 20.0
 """How long a body may take, plus a second for each `SLOWEST_BYTES` that came."""
 SLOWEST_BYTES = 16_000
 READ_SECONDS = 20.0
-"""How long a client may take nothing of its answer."""
+"""How long a client may leave its answer, plus a second for each `SLOWEST_BYTES` that it took."""
 MOST_CONNECTIONS = 1000
 """More are answered 503 and closed."""
 MOST_REFUSED = 100
@@ -55,8 +55,8 @@ class Connection(Reading):
         self._phase: Any = h11.IDLE
         self._since = self.loop.time()
         self._came = 0
-        self._unread = 0
-        self._stalled = self._since
+        self._unread = self._owed = 0
+        self._owed_since = self._since
         self._over = False
         if len(self.connections) > self.most + MOST_REFUSED:
             self._over = True
@@ -102,10 +102,7 @@ class Connection(Reading):
     def look(self, seconds: float) -> None:
         """Closes the connection if the client does not get on. Called every `seconds`."""
         now = self.loop.time()
-        unread = self.transport.get_write_buffer_size()
-        if unread == 0 or unread != self._unread:
-            self._unread, self._stalled = unread, now
-        elif now - self._stalled > READ_SECONDS * self.patience:
+        if self._is_left(now):
             self.transport.abort()
             return
         self._note_phase()
@@ -117,6 +114,15 @@ class Connection(Reading):
         allowed = HEAD_SECONDS if self._phase is h11.IDLE else BODY_SECONDS + self._came / SLOWEST_BYTES
         if now - self._since > allowed * self.patience:
             self._give_up()
+
+    def _is_left(self, now: float) -> bool:
+        """Whether the client takes its answer so slowly that it is no longer kept for it."""
+        unread = self.transport.get_write_buffer_size()
+        if unread == 0 or unread > self._unread:
+            self._owed, self._owed_since = unread, now
+        self._unread = unread
+        allowed = READ_SECONDS + (self._owed - unread) / SLOWEST_BYTES
+        return now - self._owed_since > allowed * self.patience
 
     def _note_phase(self) -> None:
         phase = self.conn.their_state

@@ -19,6 +19,8 @@ from serinus.rollout.events import Event, Held
 from serinus.store import Store
 
 _LOOK_SECONDS = 2.0
+_LOADS = 5
+"""A replica gives a version up sooner than after so many loads; who has not waits for something else."""
 log = logging.getLogger("serinus.controller")
 
 
@@ -94,6 +96,7 @@ def run(settings: Settings, parent: int | None = None) -> None:
             policy_name=settings.policy,
             trust=trust,
             tick_seconds=settings.tick_seconds,
+            candidate_seconds=_LOADS * settings.load_timeout_seconds,
             trial_seconds=settings.trial_seconds,
             trial_memory_mb=settings.trial_memory_mb,
             datasets=settings.data_dir / "datasets",

@@ -10,7 +10,12 @@ from typing import Any
 from serinus.api.replica import Replica
 from serinus.bootstrap import edge, machine
 from serinus.bootstrap.device import device_of
-from serinus.bootstrap.process import die_with_parent, freeze_objects, keep_freed_memory
+from serinus.bootstrap.process import (
+    die_with_parent,
+    freeze_objects,
+    keep_freed_memory,
+    require_free_port,
+)
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.tokens import known_tokens
 from serinus.bootstrap.wiring import ensure_base, open_for_loop, open_store
@@ -70,11 +75,14 @@ def describe(settings: Settings) -> dict[str, Any]:
 
 
 def run(settings: Settings, parent: int | None = None) -> None:
-    """Serve until SIGTERM. Raises WrongSettings when DEVICE asks for what is not here."""
+    """Serve until SIGTERM. Raises WrongSettings when DEVICE asks for what is not here, Misconfigured when
+    somebody else has the port.
+    """
     die_with_parent(parent)
     keep_freed_memory()
     logs.setup(format=settings.log_format, level=settings.log_level)
     device = device_of(settings)
+    require_free_port(settings.infer_host, settings.infer_port, "--infer-port")
     tokens = known_tokens(settings)
     store = open_for_loop(settings)
     try:

@@ -1,10 +1,16 @@
-"""What processes of the tree do at their start: die with their parent, stop on SIGTERM, keep freed memory."""
+"""What processes of the tree do at their start: die with their parent, stop on SIGTERM, look whether their
+port is free, keep freed memory.
+"""
 
 import ctypes
 import gc
 import os
 import signal
+import socket
 import threading
+import time
+
+from serinus.core.errors import Misconfigured
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -31,6 +37,24 @@ def stop_event() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def require_free_port(host: str, port: int, flag: str, patience: float = 3.0) -> None:
+    """Raises Misconfigured when `port` stays in use for `patience` seconds (a predecessor may be leaving)."""
+    until = time.monotonic() + patience
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if time.monotonic() < until:
+                    time.sleep(0.1)
+                    continue
+                raise Misconfigured(
+                    f"{host}:{port} cannot be used: {error.strerror}.", remedy=f"Choose another with {flag}."
+                ) from error
+            return
 
 
 def keep_freed_memory() -> None:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from serinus.api.control_app import ControlDeps, ControlSettings, build_control_app
 from serinus.bootstrap import edge, signing
-from serinus.bootstrap.process import die_with_parent
+from serinus.bootstrap.process import die_with_parent, require_free_port
 from serinus.bootstrap.server import serve
 from serinus.bootstrap.settings import MEGABYTE, Settings
 from serinus.bootstrap.tokens import known_tokens
@@ -64,8 +64,9 @@ def describe(settings: Settings) -> dict[str, Any]:
 
 
 def run(settings: Settings, parent: int | None = None) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Raises Misconfigured for a port that somebody else has."""
     die_with_parent(parent)
     logs.setup(format=settings.log_format, level=settings.log_level)
+    require_free_port(settings.ui_host, settings.ui_port, "--ui-port")
     app = build(settings)
     serve(app, settings.ui_host, settings.ui_port, stopping=app.state.board.close)

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from serinus.bootstrap import signing
 from serinus.bootstrap.device import device_of
-from serinus.bootstrap.process import stop_event
+from serinus.bootstrap.process import require_free_port, stop_event
 from serinus.bootstrap.settings import Settings, environment
 from serinus.bootstrap.wiring import ensure_base, open_jobs, open_store
 from serinus.core.errors import Conflict, Misconfigured, Unavailable
@@ -31,7 +30,7 @@ from serinus.store import volume_errors
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
 """A child that lived this long starts its back-off anew when it dies."""
-_DRAIN_SECONDS = 45.0
+_DRAIN_SECONDS = 55.0
 """Longer than an admitted request may take (see `InferenceSettings.longest_seconds`)."""
 
 
@@ -133,24 +132,6 @@ def down(settings: Settings, patience: float = 60.0) -> int | None:
             os.kill(pid, signal.SIGTERM)
         time.sleep(0.1)
     raise Unavailable(f"Serinus (pid {pid}) has not stopped within {patience:g} s.")
-
-
-def require_free_port(host: str, port: int, flag: str, patience: float = 3.0) -> None:
-    """Raises Misconfigured when `port` stays in use for `patience` seconds (a predecessor may be leaving)."""
-    until = time.monotonic() + patience
-    while True:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if time.monotonic() < until:
-                    time.sleep(0.1)
-                    continue
-                raise Misconfigured(
-                    f"{host}:{port} cannot be used: {error.strerror}.", remedy=f"Choose another with {flag}."
-                ) from error
-            return
 
 
 def _children(settings: Settings) -> list[Child]:

@@ -23,8 +23,8 @@ from serinus.control.probes import Prober
 from serinus.control.settings import ControllerSettings
 from serinus.control.situation import Watch
 from serinus.control.trust import judge
-from serinus.control.upkeep import Upkeep
-from serinus.control.verify import Task, Verifier
+from serinus.control.upkeep import Candidate, Upkeep
+from serinus.control.verify import Outcome, Task, Verifier
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.errors import Conflict, Corrupt, Misconfigured, NotFound, Unavailable
 from serinus.core.ids import Clock, Digest, Version
@@ -100,8 +100,10 @@ class Controller:
             heal_seconds=settings.heal_seconds,
             forget_seconds=settings.replica_forget_seconds,
         )
-        self._candidate: Version | None = None
+        self._candidate: Candidate | None = None
         """Passed its checks and is being loaded by the replicas."""
+        self._asked: tuple[int, float] | None = None
+        """The rollout whose version they are to load, and since when (monotonic seconds)."""
         self._trouble = ""
 
     def run(self, stop: threading.Event, turned: Callable[[], None]) -> None:
@@ -187,7 +189,16 @@ class Controller:
         if outcome.failed is not None:
             rejected = Rejected(rollout=rollout.number, code=outcome.failed, report=outcome.report)
             return self._append(state, rejected, outcome.reason)
-        at = self._room(state, rollout)
+        return self._load(state, rollout, current, outcome)
+
+    def _load(self, state: State, rollout: Rollout, current: Digest | None, outcome: Outcome) -> Tick:
+        """What passed its checks is loaded by all replicas before it gets traffic, or gets none."""
+        at, loading = self._room(state, rollout), self._loading(state, rollout)
+        late = bool(loading.waiting) and self._waited(rollout) >= self._settings.candidate_seconds
+        if late and loading.idle:
+            at = room.never_begun(
+                loading.idle, rollout.policy.on_no_room, seconds=self._settings.candidate_seconds
+            )
         report = outcome.report
         if at.words:
             check = Check(name="memory", failed=ReasonCode.MEMORY if at.refused else None, words=at.words)
@@ -196,16 +207,20 @@ class Controller:
             rejected = Rejected(rollout=rollout.number, code=ReasonCode.MEMORY, report=report)
             return self._append(state, rejected, at.words)
         if not at.sequential:  # else there is no room for it before it is its turn
-            loading = self._loading(state, rollout)
             if loading.failed:
                 why = f"the version does not load: {'; '.join(loading.failed[:3])}"
                 body = RolledBack(
                     rollout=rollout.number, version=rollout.version, code=ReasonCode.LOAD_FAILURE
                 )
                 return self._append(state, body, why)
+            if late:
+                seconds = f"{self._settings.candidate_seconds:g} s"
+                why = f"It was not loaded everywhere in {seconds}: {loading.words}."
+                rejected = Rejected(rollout=rollout.number, code=ReasonCode.LOAD_FAILURE, report=report)
+                return self._append(state, rejected, why)
             if loading.waiting:
-                self._candidate = rollout.version
-                words = f"Version {rollout.version} is being loaded by {', '.join(loading.waiting)}."
+                self._candidate = Candidate(rollout.version, loading.words)
+                words = f"Version {rollout.version} is not loaded everywhere yet: {loading.words}."
                 return Tick(seq=state.seq, words=words)
             report = {**report, "replicas": loading.loaded}
         share = 1.0 if at.sequential else share_of_step(rollout.policy, rollout.baseline, 0)
@@ -221,6 +236,13 @@ class Controller:
         return self._append(
             state, verified, f"{outcome.reason} {at.words}" if at.sequential else outcome.reason
         )
+
+    def _waited(self, rollout: Rollout) -> float:
+        """How long the replicas have known of the version that they are to load, seconds."""
+        now = self._monotonic()
+        if self._asked is None or self._asked[0] != rollout.number:
+            self._asked = (rollout.number, now)
+        return now - self._asked[1]
 
     def _loading(self, state: State, rollout: Rollout) -> gather.Loading:
         return gather.loading(

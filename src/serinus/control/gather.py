@@ -49,10 +49,17 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 
     loaded: int
     """Replicas that have checked its files and loaded it."""
-    waiting: tuple[str, ...]
-    """Replicas that have not."""
+    waiting: dict[str, str]
+    """Replicas that have not, and what they do instead, in words."""
+    idle: tuple[str, ...]
+    """Those of them that know of it and have not begun: they find no room, or no threads."""
     failed: tuple[str, ...]
     """What those say that cannot load it, with their names."""
+
+    @property
+    def words(self) -> str:
+        """Who keeps it waiting, as a clause."""
+        return ", ".join(f"{replica} {does}" for replica, does in self.waiting.items())
 
 
 def loading(
@@ -68,9 +75,13 @@ def loading(
     asked = [one for one in ready if one.replica not in behind]
     failed = [f"{one.replica}: {one.failed[candidate]}" for one in asked if candidate in one.failed]
     missing = {one.replica for one in asked if candidate not in one.loaded}
+    idle = {one.replica for one in asked if candidate not in (*one.loaded, *one.loading, *one.failed)}
+    does = dict.fromkeys(missing, "is loading it")
+    does |= dict.fromkeys(idle, "has not begun to load it") | dict.fromkeys(behind, "lags behind the journal")
     return Loading(
-        loaded=len(ready) - len(behind | missing),
-        waiting=tuple(sorted(behind | missing)),
+        loaded=len(ready) - len(does),
+        waiting=dict(sorted(does.items())),
+        idle=tuple(sorted(idle)),
         failed=tuple(failed),
     )
 

@@ -64,7 +64,7 @@ class Lookout:
         if rollout is None:
             return None
         if rollout.phase is RolloutPhase.VERIFYING:
-            return Outlook(action=Action.WAIT, reason="It is being checked before any traffic.")
+            return Outlook(action=Action.WAIT, reason=self._before_traffic(state))
         now = self._clock()
         readings = gather.read(
             replicas,
@@ -84,3 +84,13 @@ class Lookout:
             reason=decision.reason,
             good_requests_needed=good_requests(vouching, rollout.policy.max_error_rate),
         )
+
+    def _before_traffic(self, state: State) -> str:
+        words = waits_for(self._store, state)
+        return f"It passed its checks; {words}." if words else "It is being checked before any traffic."
+
+
+def waits_for(store: Store, state: State) -> str:
+    """Which replicas keep a version waiting that passed its checks, as a clause; empty while that lasts."""
+    routes = store.routes()
+    return routes.waits_for if routes is not None and routes.seq == state.seq else ""

@@ -4,6 +4,7 @@ import msgspec
 
 from serinus.control.judged import FeedbackWatch
 from serinus.control.ledger import standing
+from serinus.control.outlook import waits_for
 from serinus.control.pairs import PairsView, classes_of, pairs_view
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Digest, Version
@@ -39,6 +40,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What the evidence says, in words."""
     answers: str
     """What the versions' answers say of each other and of the past, in words; empty before any."""
+    waits_for: str
+    """Before traffic: which replicas have not loaded it, in words; empty while it is checked, and later."""
     blockers: tuple[str, ...]
     numbers: dict[str, float]
     pairs: PairsView | None
@@ -79,7 +82,7 @@ def overview(store: Store) -> Overview:
 
 
 def _active(store: Store, state: State, rollout: Rollout) -> Progress:
-    progress = _progress(store, rollout)
+    progress = msgspec.structs.replace(_progress(store, rollout), waits_for=waits_for(store, state))
     if rollout.policy.feedback is None:
         return progress
     judged = FeedbackWatch(store).standing(state, rollout)
@@ -108,6 +111,7 @@ def _progress(store: Store, rollout: Rollout) -> Progress:
         good=verdict.good,
         evidence=verdict.words,
         answers=verdict.answers,
+        waits_for="",
         blockers=verdict.blockers,
         numbers=verdict.numbers,
         pairs=pairs_view(at.shadow, rollout.vouched, classes_of(store, rollout.version, rollout.baseline)),
@@ -127,7 +131,8 @@ def _words(state: State, active: Progress | None, last: Progress | None) -> str:
 
 def _active_words(active: Progress) -> list[str]:
     if active.phase is RolloutPhase.VERIFYING:
-        return [f"Version {active.version} is being verified; it gets no requests yet."]
+        lines = [f"Version {active.version} is being verified; it gets no requests yet."]
+        return lines + ([f"It passed its checks: {active.waits_for}."] if active.waits_for else [])
     clock = f"{active.clock:.0f} of {active.window_seconds:g} s of the window"
     lines = [f"Version {active.version} is {active.phase} with {active.share:.0%} of the requests, {clock}."]
     if active.phase in (RolloutPhase.PAUSED, RolloutPhase.HELD):

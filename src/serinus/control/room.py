@@ -43,13 +43,22 @@ def judge(
         known = any(one.memory is not None for one in replicas)
         words = "Every replica has room for it beside what is loaded." if known else ""
         return Verdict(refused=False, sequential=False, words=words)
-    why = "; ".join(short[:3])
+    return _by_policy("; ".join(short[:3]), on_no_room, f"about {seconds:.1f} s")
+
+
+def never_begun(replicas: Sequence[str], on_no_room: OnNoRoom, *, seconds: float) -> Verdict:
+    """What follows where `replicas` did not begin to load it for so long, whatever room they report."""
+    why = f"{', '.join(replicas[:3])} did not begin to load it in {seconds:g} s"
+    return _by_policy(why, on_no_room, "as long as that takes")
+
+
+def _by_policy(why: str, on_no_room: OnNoRoom, gap: str) -> Verdict:
     if on_no_room is OnNoRoom.REFUSE:
         return Verdict(
             refused=True, sequential=False, words=f"There is no room for it beside current: {why}."
         )
     words = (
         f"There is no room for it beside current: {why}. It takes the place of current: nobody answers "
-        f"until it is loaded, about {seconds:.1f} s, and it then gets all requests."
+        f"until it is loaded, {gap}, and it then gets all requests."
     )
     return Verdict(refused=False, sequential=True, words=words)

@@ -28,6 +28,8 @@ class ControllerSettings:
     """A replica whose heartbeat is older counts as gone."""
     replica_forget_seconds: float = 600.0
     """Heartbeats older than this are removed."""
+    candidate_seconds: float = 600.0
+    """A version that passed its checks and is not loaded by every replica after so long gets no traffic."""
     users_suffice: int = 140
     """With this many canary requests of users, probes are not needed."""
     trial_seconds: float = 120.0

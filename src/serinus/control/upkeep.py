@@ -1,5 +1,7 @@
 """What is generated from the state: the hint who serves, the views, and the list of live replicas."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from serinus.control.arrivals import Arrivals
@@ -7,6 +9,13 @@ from serinus.control.importing import Importer
 from serinus.core.ids import Clock, Version
 from serinus.rollout.state import State
 from serinus.store import Routes, Served, Store
+
+
+class Candidate(NamedTuple):
+    """To be loaded by the replicas, and not yet the canary."""
+
+    version: Version
+    waits_for: str
 
 
 def routes_of(state: State, *, clock: float, time: float) -> Routes:
@@ -63,11 +72,13 @@ class Upkeep:
         self._healed: float | None = None
         self._seq = -1
 
-    def turn(self, state: State, clock: float, now: float, candidate: Version | None = None) -> None:
-        """`clock`: the window's, in seconds; `now`: monotonic seconds; `candidate`: to be loaded, and not yet
-        the canary."""
+    def turn(self, state: State, clock: float, now: float, candidate: Candidate | None = None) -> None:
+        """`clock`: the window's, in seconds; `now`: monotonic seconds."""
         routes = routes_of(state, clock=clock, time=self._clock())
-        self._assert_routes(msgspec.structs.replace(routes, candidate=_served(state, candidate)))
+        if candidate is not None:
+            served = _served(state, candidate.version)
+            routes = msgspec.structs.replace(routes, candidate=served, waits_for=candidate.waits_for)
+        self._assert_routes(routes)
         due = self._healed is None or now - self._healed >= self._heal
         taken = self._arrivals.turn(now)
         self._importer.turn()
@@ -86,7 +97,7 @@ class Upkeep:
         there = self._store.routes()
         if there is not None and there.seq == routes.seq and routes.candidate is None:
             # Of two controllers the one that was slower to check it does not take the hint back.
-            routes = msgspec.structs.replace(routes, candidate=there.candidate)
+            routes = msgspec.structs.replace(routes, candidate=there.candidate, waits_for=there.waits_for)
         same = there is not None and msgspec.structs.replace(there, time=routes.time) == routes
         newer = there is not None and there.seq > routes.seq
         if not same and not newer:

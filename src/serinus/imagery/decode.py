@@ -6,11 +6,13 @@ EXIF orientation is ignored everywhere: the labels of a data set are in the coor
 """
 
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import MARKER
 
 from serinus.core.errors import InvalidInput, TooLarge
 from serinus.imagery.raster import cv2
@@ -22,6 +24,9 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 _STRAIGHT = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _PNG_RGB8 = (8, 2)
 """Bits of a channel and kind of colour, as a PNG's header has them."""
+_FEW_PIECES = 1000
+_BYTES_A_PIECE = 1024
+"""Encoders make chunks and segments larger than this on average, beyond the first few."""
 _ACCEPTED = "Send a PNG, JPEG, TIFF or WebP picture."
 _TRUNCATED = "Send the whole file again; it was probably cut off on its way."
 
@@ -120,7 +125,47 @@ class _Window(io.RawIOBase):
         return self._at
 
 
+def _check_pieces(data: memoryview) -> None:
+    """Raises InvalidInput when the pixels begin behind more chunks, segments or stray bytes than any encoder
+    writes: Pillow looks at each of them in Python, and a body full of them would take its thread for long.
+    """
+    if bytes(data[:8]) == b"\x89PNG\r\n\x1a\n":
+        _end(data, _after_chunk, 8)
+    elif bytes(data[:2]) == b"\xff\xd8":
+        _end(data, _after_segment, 2)
+
+
+def _end(data: memoryview, step: Callable[[memoryview, int], int | None], at: int) -> int:
+    """Where `step` by step from `at` there is no further one."""
+    for _ in range(_FEW_PIECES + len(data) // _BYTES_A_PIECE):
+        after = step(data, at)
+        if after is None:
+            return at
+        at = after
+    raise InvalidInput("The picture is in far too many pieces.", remedy="Save it anew with another program.")
+
+
+def _after_chunk(data: memoryview, at: int) -> int | None:
+    """Where a PNG's next chunk begins; None behind the last one."""
+    if at + 12 > len(data) or bytes(data[at + 4 : at + 8]) == b"IEND":
+        return None
+    return at + 12 + int.from_bytes(data[at : at + 4], "big")
+
+
+def _after_segment(data: memoryview, at: int) -> int | None:
+    """Where Pillow looks next in a JPEG's head; None where the first scan begins."""
+    if at + 4 > len(data) or bytes(data[at : at + 2]) == b"\xff\xda":
+        return None
+    if data[at] != 0xFF or data[at + 1] == 0xFF:
+        return at + 1
+    name_and_reader = MARKER.get(0xFF00 + data[at + 1])
+    if name_and_reader is None or name_and_reader[2] is None:
+        return at + 2
+    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
 def _header(data: Data) -> Header:
+    _check_pieces(memoryview(data))
     try:
         with Image.open(io.BufferedReader(_Window(data)), formats=FORMATS) as picture:
             return Header(str(picture.format), picture.width, picture.height)
@@ -153,25 +198,16 @@ def _is_whole(name: str, data: memoryview) -> bool:
 
 def _png_is_whole(data: memoryview) -> bool:
     """Walks the chunks (length, type, content, checksum) to IEND."""
-    at = 8
-    while at + 12 <= len(data):
-        if bytes(data[at + 4 : at + 8]) == b"IEND":
-            return True
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return False
+    at = _end(data, _after_chunk, 8)
+    return bytes(data[at + 4 : at + 8]) == b"IEND" and at + 12 <= len(data)
 
 
 def _jpeg_is_whole(data: memoryview) -> bool:
     """Walks the segments to the first scan; within scans FF D9 is the end of the picture and nothing else."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xFF:  # fill byte
-            at += 1
-            continue
-        if data[at + 1] == 0xDA:
-            return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[at:]).find(b"\xff\xd9") >= 0
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
+    at = _end(data, _after_segment, 2)
+    if bytes(data[at : at + 2]) != b"\xff\xda":
+        return False
+    return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[at:]).find(b"\xff\xd9") >= 0
 
 
 def _is_plain_rgb(name: str, data: Data) -> bool:

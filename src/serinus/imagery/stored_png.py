@@ -6,9 +6,9 @@ filtered rows and the same other chunks as before, and gives the same pixels. Wh
 specification has it stays as it came: the decoder alone says what is wrong with it.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import TypeAlias
+
+from serinus.imagery.isal import igzip, zlib
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
@@ -19,15 +19,12 @@ _BLOCK = 0xFFFF
 _ZLIB = b"\x78\x01"
 _CHECKSUM = 4
 
-_igzip: Any = import_module("isal.igzip_lib") if find_spec("isal") else None
-_isal: Any = import_module("isal.isal_zlib") if find_spec("isal") else None
-
 Data: TypeAlias = bytes | memoryview
 
 
 def stored(data: Data) -> Data:
     """`data`, a PNG, with its pixels stored; `data` itself where that cannot be, or ISA-L is not there."""
-    if _igzip is None:
+    if igzip is None:
         return data
     view = memoryview(data)
     expected = _inflated_bytes(view)
@@ -35,16 +32,16 @@ def stored(data: Data) -> Data:
     if place is None:
         return data
     start, end, pieces = place
-    inflater = _igzip.IgzipDecompressor(flag=_igzip.DECOMP_ZLIB)
+    inflater = igzip.IgzipDecompressor(flag=igzip.DECOMP_ZLIB)
     deflated = b"".join(pieces)
     try:
         rows = inflater.decompress(deflated, expected + 1)
-    except _igzip.error:
+    except igzip.error:
         return data
     if len(rows) != expected or not inflater.eof or inflater.unused_data:
         return data
     body = b"".join([b"IDAT", _ZLIB, *_blocks(rows), deflated[-_CHECKSUM:]])
-    length, checksum = len(body) - 4, _isal.crc32(body)
+    length, checksum = len(body) - 4, zlib.crc32(body)
     return b"".join([view[:start], length.to_bytes(4, "big"), body, checksum.to_bytes(4, "big"), view[end:]])
 
 
@@ -66,7 +63,7 @@ def _deflated(view: memoryview) -> tuple[int, int, list[memoryview]] | None:
         after = at + 12 + int.from_bytes(view[at : at + 4], "big")
         if bytes(view[at + 4 : at + 8]) == b"IDAT":
             start = start or at
-            if after > len(view) or _isal.crc32(view[at + 4 : after - 4]) != int.from_bytes(
+            if after > len(view) or zlib.crc32(view[at + 4 : after - 4]) != int.from_bytes(
                 view[after - 4 : after], "big"
             ):
                 return None

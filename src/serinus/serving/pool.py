@@ -22,15 +22,15 @@ from serinus.core.ids import Version
 from serinus.engine.pace import Pace
 from serinus.observe.logs import cause_of, fields
 from serinus.serving.batching import Batching
+from serinus.serving.restarts import LONGEST_PAUSE_SECONDS, Restarts
 from serinus.serving.tasks import Rows, Task, Tasks
 from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.25
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 3.0
 _SYSTEM_PAUSE_SECONDS = 1.0
+_LEAVE_SECONDS = 2.0
 _RESTARTING = "the workers are being restarted."
 
 
@@ -74,17 +74,11 @@ class Pool:
         self._closing = threading.Event()
         self._state = PoolState.LOADING
         self._failure = ""
+        self._said = ("", "")
         self._load_seconds = 0.0
         self._patience = 0.0
         """How long a request may wait, seconds; known once the version is prepared."""
-        self._deaths = 0
-        """Of workers that were ready, in a row, without an answer between."""
-        self._restarts = 0
-        """All deaths of workers that were ready."""
-        self._last_death = ""
-        """What the last one died of."""
-        self._failed_starts = 0
-        """In a row."""
+        self._restarts = Restarts()
         self._processes: set[WorkerProcess] = set()
         self._ready: set[WorkerProcess] = set()
         self._threads: list[threading.Thread] = []
@@ -115,11 +109,13 @@ class Pool:
     @property
     def deaths(self) -> int:
         """Workers that died after they had loaded, in a row, without an answer between."""
-        return self._deaths
+        return self._restarts.deaths
 
     def give_up(self) -> None:
         """The version does not stay alive: a load failure, as if it had not loaded."""
-        self._fail(f"its workers died {self._deaths} times in a row without an answer; {self._last_death}")
+        self._fail(
+            f"its workers died {self.deaths} times in a row without an answer; {self._restarts.last_death}"
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -130,7 +126,7 @@ class Pool:
     @property
     def restarts(self) -> int:
         """How often a worker died."""
-        return self._restarts
+        return self._restarts.total
 
     @property
     def waiting(self) -> int:
@@ -177,7 +173,11 @@ class Pool:
         return task.answer
 
     def close(self) -> None:
-        """Ends the workers and waits for their threads. What still waits in the queue is refused."""
+        """Ends the workers and waits for their threads. What still waits in the queue is refused.
+
+        A thread that fetches the version, from a store that may be far or hang, ends by itself later: who
+        closes has other versions to look after.
+        """
         with self._lock:
             if self._state is not PoolState.FAILED:
                 self._state = PoolState.CLOSED
@@ -186,8 +186,9 @@ class Pool:
             processes, threads = list(self._processes), list(self._threads)
         for process in processes:
             process.kill()
+        until = monotonic() + _LEAVE_SECONDS
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, until - monotonic()))
         self._refuse_all()
 
     def _begin(self, work: Callable[[], None]) -> None:
@@ -210,10 +211,11 @@ class Pool:
 
     def _first(self) -> None:
         """The first worker's thread: prepares, loads, then lets the other workers start."""
-        spec = self._prepared()
-        worker = None
-        while spec is not None and worker is None and not self._closing.is_set():
-            worker = self._start(spec._replace(measures=self._choose is not None))
+        spec, worker = None, None
+        while worker is None and not self._closing.is_set():
+            spec = spec or self._intact()
+            if spec is not None and not self._closing.is_set():
+                worker = self._start(spec._replace(measures=self._choose is not None))
         if spec is None or worker is None:
             return
         self._patience = spec.infer_seconds
@@ -231,49 +233,28 @@ class Pool:
         self._decided.wait()
         self._serve(None)
 
-    def _prepared(self) -> WorkerSpec | None:
-        said = ""
-        while not self._closing.is_set():
-            try:
-                return self._prepare()
-            except (Corrupt, NotFound, ModelFault) as error:
-                self._fail(str(error))
-                return None
-            except (OSError, Unavailable, Misconfigured) as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning(
-                        "The version cannot be fetched now; the load waits.",
-                        extra=fields(version=self.version, cause=said),
-                    )
-                self._closing.wait(_SYSTEM_PAUSE_SECONDS)
-        return None
-
     def _serve(self, worker: WorkerProcess | None) -> None:
         """Feeds a worker, and the next one when it died, until the pool is closed."""
         while not self._closing.is_set():
-            if worker is None and (spec := self._intact()) is not None:
+            if worker is None and (spec := self._intact()) is not None and not self._closing.is_set():
                 worker = self._start(spec)
             if worker is None:
                 continue
             self._feed(worker)
             self._end(worker)
             if not self._closing.is_set():
-                with self._lock:
-                    self._deaths += 1
-                    self._restarts += 1
-                    self._last_death = worker.ended
+                pause = self._restarts.died(worker.ended)
                 log.warning(
                     "A worker died.",
-                    extra=fields(version=self.version, deaths_in_a_row=self._deaths, cause=self._last_death),
+                    extra=fields(version=self.version, deaths_in_a_row=self.deaths, cause=worker.ended),
                 )
-                self._pause(self._deaths - 1)
+                self._closing.wait(pause)
             worker = None
 
     def _intact(self) -> WorkerSpec | None:
-        """What a new worker loads, where that still is what was published; else None, after a pause.
+        """What a new worker loads, where that is what was published; else None, after a pause.
 
-        Workers that run hold what they loaded and go on; with none left the version has failed.
+        Workers that run hold what they loaded and go on; with none the version has failed.
         """
         try:
             return self._prepare()
@@ -281,10 +262,10 @@ class Pool:
             if not self._ready:
                 self._fail(str(error))
                 return None
-            log.warning("A worker is not started again.", extra=self._fields(error))
-            self._closing.wait(_LONGEST_PAUSE_SECONDS)
+            self._say_once("A worker is not started again.", error)
+            self._closing.wait(LONGEST_PAUSE_SECONDS)
         except (OSError, Unavailable, Misconfigured) as error:
-            log.warning("The version cannot be checked now; a worker waits.", extra=self._fields(error))
+            self._say_once("The version cannot be fetched or checked now; a worker waits.", error)
             self._closing.wait(_SYSTEM_PAUSE_SECONDS)
         return None
 
@@ -311,16 +292,16 @@ class Pool:
         except ModelFault as error:
             self._end(worker)
             if not self._closing.is_set():
-                self._failed_starts += 1
+                pause = self._restarts.did_not_start()
                 log.warning("A worker did not start.", extra=self._fields(error))
                 hopeless = self._state is PoolState.LOADING and not isinstance(error, DiedLoading)
-                if hopeless or self._failed_starts >= self._start_limit:
+                if hopeless or self._restarts.failed_starts >= self._start_limit:
                     self._fail(error.message)
                 else:
-                    self._pause(self._failed_starts)
+                    self._closing.wait(pause)
             return None
+        self._restarts.started()
         with self._lock:
-            self._failed_starts = 0
             self._load_seconds = self._load_seconds or monotonic() - began
             self._ready.add(worker)
         return worker
@@ -375,7 +356,7 @@ class Pool:
             worker.kill()
             failure = VersionFailed(FailureKind.UNAVAILABLE, f"internal error: {cause_of(error)}")
         else:
-            self._deaths = 0
+            self._restarts.answered()
             for task, rows in zip(batch, found, strict=True):
                 task.answer.set_result(rows)
             return True
@@ -395,11 +376,6 @@ class Pool:
             self._refuse_all()
         elif not self._ready:
             self._sift()
-
-    def _pause(self, failures: int) -> None:
-        """Waits before the next start, longer after each failure; not at all after none."""
-        if failures > 0:
-            self._closing.wait(min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS))
 
     def _is_full(self) -> bool:
         if self._tasks.own < self._queue_size:
@@ -422,21 +398,19 @@ class Pool:
         self._refuse_all()
 
     def _refuse_all(self) -> None:
-        words = f"version {self.version} is not loaded."
-        for task in self._tasks.take_all():
-            task.refuse(words)
+        self._tasks.sift(lambda _: False, f"version {self.version} is not loaded.")
 
     def _sift(self) -> None:
         """Drops what nobody waits for; while no worker is ready, refuses what need not wait for one."""
-        for task in self._tasks.take_all():
-            if task.answer.cancelled():
-                continue
-            if task.wait_for_worker or self._ready:
-                self._tasks.put(task)
-            else:
-                task.refuse(_RESTARTING)
+        self._tasks.sift(lambda task: task.wait_for_worker or bool(self._ready), _RESTARTING)
         if self._closing.is_set():
             self._refuse_all()
+
+    def _say_once(self, words: str, error: Exception) -> None:
+        """It is tried again every second, and says the same for as long."""
+        if (words, str(error)) != self._said:
+            self._said = (words, str(error))
+            log.warning(words, extra=self._fields(error))
 
     def _fields(self, error: BaseException) -> dict[str, dict[str, object]]:
         return fields(version=self.version, cause=cause_of(error))

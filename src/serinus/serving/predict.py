@@ -146,7 +146,7 @@ class Predictor:
         """`load` gives the pictures; they are freed as soon as they are fitted."""
         started = monotonic()
         try:
-            pictures, fits = await self.in_thread(self._loaded, load)
+            pictures, fits = await self.in_turn(self._loaded, load)
         except InvalidInput:
             self._metrics.refused.labels("bad_input").inc()
             raise
@@ -263,6 +263,21 @@ class Predictor:
     async def in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs `work` in the threads for pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def in_turn(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """`in_thread`, for what comes in first: raises Unavailable when its turn comes too late."""
+        until = monotonic() + self._settings.predict_timeout_seconds
+
+        def in_time() -> _T:
+            if monotonic() > until:
+                raise Unavailable(
+                    "The request waited too long for its pictures to be read.",
+                    remedy="Try again soon.",
+                    retry_after=1.0,
+                )
+            return work(*arguments)
+
+        return await self.in_thread(in_time)
 
     def close(self) -> None:
         """Ends the threads for pictures."""

@@ -20,11 +20,22 @@ _MOST_PICTURE_BYTES = 256 << 20
 
 
 class Recorder:
-    """`most`: answers of this process that the store keeps (0: none); `pictures`: whether these are kept."""
+    """`most`: answers of this process that the store keeps (0: none); `pictures`: whether these are kept;
+    `most_picture_bytes`: of pictures that wait for the store."""
 
-    def __init__(self, store: Store, replica: str, *, most: int, pictures: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        replica: str,
+        *,
+        most: int,
+        pictures: bool,
+        clock: Clock,
+        most_picture_bytes: int = _MOST_PICTURE_BYTES,
+    ) -> None:
         self._keeper: Keeper | None = store.predictions.keeper(replica, most=most) if most else None
         self._pictures = pictures
+        self._most_picture_bytes = most_picture_bytes
         self._clock = clock
         self._lock = threading.Lock()
         self._sending = threading.Lock()
@@ -40,8 +51,9 @@ class Recorder:
         with self._lock:
             if len(self._waiting) >= _MOST_WAITING:
                 return
-            keeps = self._pictures and size > 0 and self._bytes + size <= _MOST_PICTURE_BYTES
+            keeps = self._pictures and size > 0 and self._bytes + size <= self._most_picture_bytes
             if keeps:
+                self._forget(request_id)  # the client chose it, perhaps again
                 self._pairs[request_id] = Pair(pre=bytes(pre), post=bytes(post))
                 self._bytes += size
             self._waiting.append(answered_of(request_id, prediction, self._clock(), pictures=keeps))
@@ -60,8 +72,12 @@ class Recorder:
                 del self._waiting[: len(batch)]
                 for request_id, pair in pairs.items():
                     if self._pairs.get(request_id) is pair:
-                        del self._pairs[request_id]
-                    self._bytes -= len(pair.pre) + len(pair.post)
+                        self._forget(request_id)
+
+    def _forget(self, request_id: str) -> None:
+        pair = self._pairs.pop(request_id, None)
+        if pair is not None:
+            self._bytes -= len(pair.pre) + len(pair.post)
 
 
 def answered_of(request_id: str, prediction: Prediction, now: float, *, pictures: bool = False) -> Answered:

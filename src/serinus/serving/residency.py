@@ -112,28 +112,28 @@ class Residency:
     @property
     def loaded(self) -> tuple[Digest, ...]:
         """Digests that can be asked, in canonical order."""
-        return tuple(sorted(d for d, r in self._residents.items() if r.pool.state is PoolState.READY))
+        return tuple(sorted(d for d, r in self._listed() if r.pool.state is PoolState.READY))
 
     @property
     def loading(self) -> tuple[Digest, ...]:
         """Digests that are being read, in canonical order."""
         states = {PoolState.READY, PoolState.FAILED}
-        return tuple(sorted(d for d, r in self._residents.items() if r.pool.state not in states))
+        return tuple(sorted(d for d, r in self._listed() if r.pool.state not in states))
 
     @property
     def failed(self) -> dict[Digest, str]:
         """Versions that do not load or stay alive here, with the reason in words."""
-        return {digest: failure.words for digest, failure in self._failed.items()}
+        return {digest: failure.words for digest, failure in list(self._failed.items())}
 
     @property
     def restarts(self) -> dict[Digest, int]:
         """How often a version's workers died since it was loaded; without those that never did."""
-        return {d: r.pool.restarts for d, r in sorted(self._residents.items()) if r.pool.restarts}
+        return {d: r.pool.restarts for d, r in sorted(self._listed()) if r.pool.restarts}
 
     @property
     def waiting(self) -> int:
         """How many requests wait for a worker."""
-        return sum(resident.pool.waiting for resident in list(self._residents.values()))
+        return sum(resident.pool.waiting for _, resident in self._listed())
 
     @property
     def crowded(self) -> bool:
@@ -230,7 +230,7 @@ class Residency:
     def _measure(self) -> None:
         """What the loaded version with the largest workers takes."""
         self._measured_at = monotonic()
-        ready = [r for r in list(self._residents.values()) if r.pool.state is PoolState.READY]
+        ready = [r for _, r in self._listed() if r.pool.state is PoolState.READY]
         measured = [(max(map(taken, r.pool.pids), default=0), r) for r in ready]
         worker, largest = max(measured, key=lambda pair: pair[0], default=(0, None))
         if largest is None or worker == 0:
@@ -247,9 +247,12 @@ class Residency:
         )
 
     def _all_pids(self) -> list[int]:
-        residents = list(self._residents.values())
-        pools = [pool for r in residents for pool in (r.pool, r.shadow) if pool is not None]
+        pools = [pool for _, r in self._listed() for pool in (r.pool, r.shadow) if pool is not None]
         return [pid for pool in pools for pid in pool.pids]
+
+    def _listed(self) -> "list[tuple[Digest, _Resident]]":
+        """As they are now: other threads ask while the replica's loop loads and unloads."""
+        return list(self._residents.items())
 
     def _model_bytes(self, digest: Digest) -> int:
         """Size of a version's model.onnx; 0 when its manifest cannot be read, which loading will say."""

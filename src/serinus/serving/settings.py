@@ -30,7 +30,8 @@ class InferenceSettings:
     """How often a heartbeat is written when nothing changed, seconds."""
 
     predict_timeout_seconds: float = 10.0
-    """How long a version may take over one pair, seconds; as long again it may wait in the queue."""
+    """How long a version may take over one pair, seconds; as long again it may wait in the queue, and as long
+    before for its pictures to be read."""
     load_timeout_seconds: float = 120.0
     """How long a version may take to load and to run once, seconds."""
     retry_load_seconds: float = 30.0
@@ -105,6 +106,6 @@ class InferenceSettings:
 
     @property
     def longest_seconds(self) -> float:
-        """Every admitted request of a pair is answered after so many seconds: its version's time and, where
-        that failed, the other one's."""
-        return 2 * self.deadline_seconds
+        """Every admitted request of a pair is answered after so many seconds: the wait for its pictures to be
+        read, its version's time and, where that failed, the other one's."""
+        return self.predict_timeout_seconds + 2 * self.deadline_seconds

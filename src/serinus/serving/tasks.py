@@ -3,6 +3,7 @@
 import math
 import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
 from typing import NamedTuple, TypeAlias
@@ -95,11 +96,19 @@ class Tasks:
                 self._rescues -= 1
         return task
 
-    def take_all(self) -> list[Task]:
-        taken: list[Task] = []
+    def sift(self, stays: Callable[[Task], bool], words: str) -> None:
+        """Drops what nobody waits for; refuses, with `words`, what does not stay."""
+        spare, taken = self.spare, list[Task]()
         while (task := self.take(0.0)) is not None:
             taken.append(task)
-        return taken
+        self.spare = spare  # nobody was served
+        for task in taken:
+            if task.answer.cancelled():
+                continue
+            if stays(task):
+                self.put(task)
+            else:
+                task.refuse(words)
 
     def gather(self, first: Task, batching: Batching) -> tuple[list[Task], Task | None]:
         """`first` with those that share its run, and one that was next and may not."""

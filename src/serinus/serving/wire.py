@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from enum import IntEnum
+from time import monotonic
 from typing import TypeAlias
 
 import numpy as np
@@ -104,15 +105,16 @@ def words(text: str) -> bytes:
 
 
 def receive_reply(channel: socket.socket, *, max_bytes: int) -> tuple[Status, bytes]:
-    """Waits for a reply within the socket's time-out.
+    """Waits for the whole of a reply within the socket's time-out.
 
     Raises Hangup (the worker is gone, or says what no worker says), TimeoutError.
     """
-    header = _exactly(channel, _REPLY.size)
+    until = monotonic() + (channel.gettimeout() or math.inf)
+    header = _exactly(channel, _REPLY.size, until)
     status, length = _REPLY.unpack(header)
     if status not in _STATUSES or length > max(max_bytes, _MAX_WORDS * 4):
         raise Hangup
-    return Status(status), _exactly(channel, length)
+    return Status(status), _exactly(channel, length, until)
 
 
 def rows(payload: bytes, pictures: int) -> npt.NDArray[np.float32]:
@@ -123,10 +125,15 @@ def rows(payload: bytes, pictures: int) -> npt.NDArray[np.float32]:
     return np.frombuffer(payload, dtype=np.float32).reshape(pictures, -1, COLUMNS).copy()
 
 
-def _exactly(channel: socket.socket, size: int) -> bytes:
+def _exactly(channel: socket.socket, size: int, until: float) -> bytes:
+    """Byte by byte would also be in time for the socket, but not for who waits."""
     buffer = bytearray(size)
     view = memoryview(buffer)
     while view:
+        left = until - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        channel.settimeout(None if left == math.inf else left)
         try:
             got = channel.recv_into(view)
         except ConnectionResetError as error:

@@ -66,6 +66,8 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     candidate: Served | None = None
     """Passed its checks, and becomes the canary once every ready replica has it loaded; no request is for it
     before."""
+    waits_for: str = ""
+    """What keeps the candidate waiting, in words."""
     rollout: int | None = None
     phase: RolloutPhase | None = None
     share: float = 0.0
