@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from serinus.bootstrap import edge
 from serinus.bootstrap.settings import Settings
 from serinus.core.errors import Cancelled
 from serinus.core.ids import Version
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 _EXPERIMENT = "serinus"
 _FILES = ("MODEL_CARD.md", "training/results.csv", "training/loss.png", "training/confusion_matrix.png")
 _UNTOLD = ("base", "note")
+_ARTIFACTS = "mlruns"
+"""Folder in DATA_DIR."""
 
 
 class Trackers:
@@ -103,6 +106,8 @@ def _run(settings: Settings, spec: "TrainSpec", dataset: Dataset) -> "TrackedRun
         _EXPERIMENT,
         f"{settings.trainer} on {dataset.id}",
         params,
+        artifacts=settings.data_dir / _ARTIFACTS,
+        clock=edge.now,
     )
 
 
