@@ -17,6 +17,7 @@ from serinus.data.archive import ArchiveLimits
 from serinus.data.dataset import Dataset, Split, list_datasets, load_image, load_pair
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.naming import split_of
+from serinus.data.prepare import prepare
 from serinus.data.report import IssueCode, Severity, Verdict
 from tests.data.archives import (
     HOUSE,
@@ -139,6 +140,47 @@ def test_another_seed_splits_otherwise(tmp_path):
     assert first != second
 
 
+# The same picture under two names
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pairs_that_show_the_same_picture_share_a_split(tmp_path, seed):
+    """A model would be tested on what it has learned."""
+    twins = {new: GOOD[old] for tile in range(20) for new, old in renamed(tile, tile + 500).items()}
+    dataset = imported(tmp_path, GOOD | twins, seed=seed)
+    assert dataset.report.pairs_usable == 40
+    splits = {one.key: one.split for one in dataset.pairs()}
+    apart = [
+        tile for tile in range(20) if split_of(key_of(tile), seed) is not split_of(key_of(tile + 500), seed)
+    ]
+    assert apart, "by their names alone they would be torn apart"
+    for tile in range(20):
+        assert splits[key_of(tile + 500)] is splits[key_of(tile)] is split_of(key_of(tile), seed)
+    again = prepare(dataset, tmp_path / "datasets", clock=clock, seed=seed + 1)
+    splits = {one.key: one.split for one in again.pairs()}
+    assert all(splits[key_of(tile + 500)] is splits[key_of(tile)] for tile in range(20))
+    told = [one for one in dataset.report.issues if one.code is IssueCode.SAME_PICTURE]
+    assert len(told) == 20 and {one.severity for one in told} == {Severity.WARN}
+    assert "quake_00000500 shows the same post picture as quake_00000000" in told[0].message
+
+
+def test_where_folders_tear_them_apart_it_is_said(tmp_path):
+    twin = {new.replace("train/", "test/"): GOOD[old] for new, old in renamed(3, 503).items()}
+    dataset = imported(tmp_path, GOOD | twin)
+    assert {one.key: one.split for one in dataset.pairs()}["quake_00000503"] is Split.TEST
+    (told,) = [one for one in dataset.report.issues if one.code is IssueCode.SAME_PICTURE]
+    assert f"but is for test, not {split_of('quake_00000003', 0)}" in told.message
+
+
+def renamed(old, new):
+    """Names of a pair of another number -> names of the one that it is a copy of."""
+    return {key.replace(f"{old:08d}", f"{new:08d}"): key for key in pair(old)}
+
+
+def key_of(tile):
+    return f"quake_{tile:08d}"
+
+
 # Drops: each spoils one pair of many
 
 GOOD = pairs(20)
@@ -188,6 +230,16 @@ def test_a_picture_over_the_limit_of_pixels_is_dropped(tmp_path):
     files = GOOD | {name(3, when, "png"): picture(1, 200, 200) for when in ("pre", "post")}
     dataset = imported(tmp_path, files, limits=ArchiveLimits(max_pixels=64 * 48))
     assert (dataset.report.pairs_usable, codes(dataset)[0]) == (19, IssueCode.IMAGE_TOO_LARGE)
+
+
+def test_a_label_larger_than_any_is_dropped_unread(tmp_path):
+    """JSON takes many times its size when it is read."""
+    noise = np.random.default_rng(0).bytes(8_500_000).hex()
+    huge = label(HOUSE)[:-1] + f', "more": "{noise}"}}'.encode()
+    dataset = imported(tmp_path, GOOD | {name(3, "post", "json"): huge})
+    (told,) = [one for one in dataset.report.issues if one.code is IssueCode.LABEL_UNPARSABLE]
+    assert dataset.report.pairs_usable == 19
+    assert "17 MB; 16 MB are the limit" in told.message
 
 
 def test_labels_only_for_pre_are_named(tmp_path):
