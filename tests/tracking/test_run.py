@@ -38,9 +38,9 @@ def _settings(folder: Path, uri: str) -> Settings:
     return settings
 
 
-def _train(settings: Settings, move: Any = lambda *_: None) -> Any:
+def _train(settings: Settings, move: Any = lambda *_: None, base: str = "none") -> Any:
     return train_and_publish(
-        settings, Wish(base="none", seed=5), data="newest", upload=None, job=None, progress=move
+        settings, Wish(base=base, seed=5), data="newest", upload=None, job=None, progress=move
     )
 
 
@@ -70,6 +70,14 @@ def test_settings_epochs_and_the_version_stand_in_the_run(
     assert {"MODEL_CARD.md", "results.csv", "loss.png"} <= set(names)
     assert (settings.data_dir / "mlruns").as_uri() in run.info.artifact_uri
     assert list(elsewhere.iterdir()) == [], "MLflow's own choice is the working directory"
+
+
+def test_a_training_that_starts_from_a_version_says_so(shop: Shop, tmp_path: Path) -> None:
+    _train(_settings(tmp_path, shop.uri), base="current")
+    (run,) = _runs(shop)
+    assert run.info.status == "FINISHED"
+    assert len(run.data.params["base"]) == 64, "the digest of the version"
+    assert (run.data.params["size"], run.data.params["precision"]) == ("n", "auto")
 
 
 def test_a_cancelled_training_is_a_killed_run(shop: Shop, tmp_path: Path) -> None:

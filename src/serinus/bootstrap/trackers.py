@@ -98,7 +98,7 @@ def _run(settings: Settings, spec: "TrainSpec", dataset: Dataset) -> "TrackedRun
     os.environ.update(MANNERS)  # before mlflow is imported
     for variable, value in PATIENCE.items():
         os.environ.setdefault(variable, value)
-    params = {name: value for name, value in msgspec.to_builtins(spec).items() if name not in _UNTOLD}
+    params = {name: value for name, value in msgspec.structs.asdict(spec).items() if name not in _UNTOLD}
     params |= {"trainer": settings.trainer, "dataset": dataset.id, "dataset_sha256": dataset.manifest.sha256}
     params["base"] = "none" if spec.base is None else spec.base.name
     return TrackedRun(
