@@ -334,6 +334,13 @@ def test_a_warning_keeps_the_pair(tmp_path, case):
     assert all(one.severity is Severity.WARN for one in found)
 
 
+@pytest.mark.parametrize("odd", [[], {}, "64", None, 1e308, True, [[64]]])
+def test_metadata_may_say_anything(tmp_path, odd):
+    dataset = imported(tmp_path, pair() | {name(1, "post", "json"): label(HOUSE, width=odd, height=odd)})
+    assert dataset.report.pairs_usable == 1
+    assert (IssueCode.METADATA_SIZE in codes(dataset)) is (odd is not None)
+
+
 def test_a_pair_without_its_pre_image_is_kept_for_post_only_models(tmp_path):
     names = [name(tile, "pre", "png") for tile in (3, 4, 5)]
     dataset = imported(tmp_path, without(GOOD, *names))

@@ -310,7 +310,7 @@ def _oddities(converted: Converted, path: str, width: int, height: int) -> Itera
     for code, count in sorted(converted.oddities.items()):
         yield issue(code, path, f"{count} building{'s' if count > 1 else ''} {words[code]}.")
     declared = converted.declared
-    if declared not in {(None, None), (width, height)}:
+    if declared not in ((None, None), (width, height)):  # no set: what strangers declare may have no hash
         yield issue(
             IssueCode.METADATA_SIZE,
             path,
