@@ -76,6 +76,19 @@ async def test_a_cut_stream_goes_on_where_it_ended(stage: Stage) -> None:
         assert [one for one in again if one[1] == "point"], "from the beginning"
 
 
+async def test_a_stream_cut_between_two_points_loses_none(stage: Stage) -> None:
+    job = ended(stage, TrainJob(), Result(state=JobState.SUCCEEDED, time=NOON))
+    folder = Folder(stage.jobs.folder(job))
+    for step in range(1, 6):
+        folder.add_point(Point(time=NOON, step=step, fraction=0.5, metrics={"loss": 1.0}))
+    whole = [one for one in await followed(stage, job) if one[1] == "point"]
+    assert [data["step"] for _, _, data in whole] == [1, 2, 3, 4, 5]
+    for seen, (place, _, _) in enumerate(whole, 1):
+        rest = {data["step"] for _, kind, data in await followed(stage, job, place) if kind == "point"}
+        assert rest >= set(range(seen + 1, 6)), "one may come twice, none is lost"
+    assert not rest
+
+
 async def test_streams_are_bounded_and_unknown_jobs_are_not_found(tmp_path: Path) -> None:
     stage = Stage(tmp_path, max_streams=0)
     job = stage.jobs.submit(TrainJob())
@@ -135,10 +148,26 @@ async def test_a_refused_import_says_what_to_confirm_and_how(stage: Stage) -> No
     page = await get(stage, asked["report"])
     assert "Needs your confirmation" in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
-    training = ended(stage, TrainJob(epochs=3, upload="/a.zip"), result)
+    async with stage.client() as client:
+        upload = (await client.post("/upload-dataset", files={"file": archive.read_bytes()})).json()["path"]
+    wanted = TrainJob(
+        epochs=3,
+        batch=2,
+        img_size=96,
+        seed=5,
+        note="more",
+        trainer="ultralytics",
+        size="s",
+        base="none",
+        baseline=True,
+        upload=upload,
+    )
+    training = ended(stage, wanted, result)
     asked = (await get(stage, f"/api/jobs/{training}")).json()["confirmation"]
     assert asked["post"] == "/trigger-train"
-    assert asked["form"]["confirm"] == "true" and asked["form"]["data"] == "/a.zip"
+    async with stage.client() as client:
+        again = (await client.post(asked["post"], data=asked["form"])).json()["job"]
+    assert stage.jobs.describe(again).spec == msgspec.structs.replace(wanted, confirm=True)
     fine = msgspec.structs.replace(result, state=JobState.SUCCEEDED)
     assert (await get(stage, f"/api/jobs/{ended(stage, PrepareJob(), fine)}")).json()["confirmation"] is None
 
@@ -175,11 +204,14 @@ async def test_a_training_takes_a_trainer_a_size_and_a_base(stage: Stage) -> Non
         reply = await client.post("/trigger-train", data=form)
         wrong = [
             await client.post("/trigger-train", data=form | one)
-            for one in ({"trainer": "--x y"}, {"size": "xl"}, {"base": "-1"})
+            for one in ({"trainer": "--x y"}, {"size": "xl"}, {"base": "-1"}, {"base": "7"}, {"base": "no"})
         ]
     assert reply.json()["config"]["model"] == "ultralytics"
     spec = stage.jobs.describe(reply.json()["job"]).spec
     assert spec == TrainJob(dataset="ds-0123456789ab", trainer="ultralytics", size="s", base="1")
+    async with stage.client() as client:
+        scratch = (await client.post("/trigger-train", data=form | {"base": "none"})).json()["job"]
+    assert stage.jobs.describe(scratch).spec == msgspec.structs.replace(spec, base="none")
     assert {one.status_code for one in wrong} == {400}
 
 

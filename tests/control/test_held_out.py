@@ -2,7 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +325,30 @@ def test_so_many_pairs_and_no_more_the_same_ones_each_time(world: Trained) -> No
     assert held_out.find(*manifests, settings) == chosen
     hashes = sorted(pair.sha256_post for pair in data.pairs(Split.TEST))
     assert [pair.sha256 for pair in chosen.pairs] == hashes[:5]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[list[str]]:
+    """Notes each time that this process opens `path`."""
+    times: list[str] = []
+    on = [True]
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        if on[0] and event == "open" and str(arguments[0]) == str(path):
+            times.append(str(arguments[0]))
+
+    sys.addaudithook(hear)
+    yield times
+    on[0] = False
+
+
+def test_the_manifest_is_read_once_so_that_none_can_slip_in_after_the_check(world: Trained) -> None:
+    data = data_set(world.datasets)
+    world.publish_trained(models.healthy(world.folder / "next", seed=LIKE_BASE), data, None)
+    manifests = [world.store.manifest(world.state.versions[one].digest) for one in (2, 1)]
+    with opened(data.path / datasets.MANIFEST) as times:
+        assert held_out.find(*manifests, ControllerSettings(datasets=world.datasets)).pairs
+    assert len(times) == 1
 
 
 @pytest.mark.parametrize("seen", [TESTED - 1, TESTED])

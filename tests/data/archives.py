@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -57,9 +58,10 @@ def pair(
 ) -> dict[str, bytes]:
     """The four files of one pair."""
     stem = f"{disaster}_{tile:08d}"
+    seed = 2 * tile if disaster == "quake" else 2 * tile + zlib.crc32(disaster.encode())
     return {
-        f"{folder}images/{stem}_pre_disaster.png": picture(2 * tile),
-        f"{folder}images/{stem}_post_disaster.png": picture(2 * tile + 1),
+        f"{folder}images/{stem}_pre_disaster.png": picture(seed),
+        f"{folder}images/{stem}_post_disaster.png": picture(seed + 1),
         f"{folder}labels/{stem}_pre_disaster.json": label(HOUSE),
         f"{folder}labels/{stem}_post_disaster.json": label(*features),
     }

@@ -29,7 +29,7 @@ def test_members_are_listed_and_read(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(8), bytes(70_000)],
+    [b"", b"hello", b"PK\x05\x06" + bytes(8), bytes(70_000)],
 )
 def test_what_is_no_archive(tmp_path, content):
     path = tmp_path / "a.zip"
@@ -37,11 +37,11 @@ def test_what_is_no_archive(tmp_path, content):
     refused(path, match="not a zip")
 
 
-@pytest.mark.parametrize("cut", [10, 30, 100])
+@pytest.mark.parametrize("cut", [10, 30, 100, 5000])
 def test_a_truncated_archive(tmp_path, cut):
     path = pack(tmp_path / "a.zip", pair())
     path.write_bytes(path.read_bytes()[:-cut])
-    refused(path)
+    refused(path, match="ends too early")
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "a/../../evil", "a\\..\\..\\evil", "..", "train/.."])

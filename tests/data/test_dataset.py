@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serinus.core.errors import Corrupt, InvalidInput, NotFound
-from serinus.data.dataset import Dataset, Split, list_datasets, load_image, load_pair
+from serinus.data.dataset import Dataset, Split, dataset_id, list_datasets, load_image, load_pair
 from serinus.data.golden import GOLDEN, GoldenIndex, export_golden
 from serinus.data.importing import import_archive
 from serinus.data.report import IssueCode, issue, issues_csv
@@ -72,6 +72,16 @@ def test_a_manifest_that_cannot_be_read_is_named(datasets, dataset):
         Dataset.open(datasets, dataset.id)
 
 
+def test_bytes_that_were_read_once_are_not_read_again(dataset):
+    data = (dataset.path / "manifest.json").read_bytes()
+    held = Dataset(dataset.path, data=data)
+    (dataset.path / "manifest.json").write_bytes(b"another one")
+    assert dataset_id(held.content()) == dataset.id
+    assert held.head.source == "a.zip"
+    assert [pair.key for pair in held.each_pair()] == [pair.key for pair in held.manifest.pairs]
+    assert len(held.pairs()) == 12
+
+
 def test_a_golden_set_holds_the_same_pictures_and_answers(tmp_path, dataset):
     out = tmp_path / "golden"
     index = export_golden(dataset, out, split=None, limit=5)
@@ -119,6 +129,16 @@ def test_the_csv_of_issues_is_a_table_without_formulas():
         "message": "words",
         "fix": issues[1].fix,
     }
+
+
+def test_names_with_control_characters_stay_one_line_of_the_csv():
+    """A carriage return in a name was the end of a row."""
+    issues = [
+        issue(IssueCode.NOT_PNG, f"qu{mark}ake_1_pre_disaster.jpg", "words") for mark in "\r\x1b\x0b\u202e"
+    ]
+    rows = list(csv.DictReader(io.StringIO(issues_csv(issues), newline="")))
+    assert [row["code"] for row in rows] == ["not_png"] * 4
+    assert rows[0]["path"] == r"qu\rake_1_pre_disaster.jpg"
 
 
 def test_every_code_has_a_severity_and_a_fix():

@@ -17,6 +17,7 @@ from serinus.data.archive import ArchiveLimits
 from serinus.data.dataset import Dataset, Split, list_datasets, load_image, load_pair
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.naming import split_of
+from serinus.data.prepare import prepare
 from serinus.data.report import IssueCode, Severity, Verdict
 from tests.data.archives import (
     HOUSE,
@@ -139,6 +140,47 @@ def test_another_seed_splits_otherwise(tmp_path):
     assert first != second
 
 
+# The same picture under two names
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pairs_that_show_the_same_picture_share_a_split(tmp_path, seed):
+    """A model would be tested on what it has learned."""
+    twins = {new: GOOD[old] for tile in range(20) for new, old in renamed(tile, tile + 500).items()}
+    dataset = imported(tmp_path, GOOD | twins, seed=seed)
+    assert dataset.report.pairs_usable == 40
+    splits = {one.key: one.split for one in dataset.pairs()}
+    apart = [
+        tile for tile in range(20) if split_of(key_of(tile), seed) is not split_of(key_of(tile + 500), seed)
+    ]
+    assert apart, "by their names alone they would be torn apart"
+    for tile in range(20):
+        assert splits[key_of(tile + 500)] is splits[key_of(tile)] is split_of(key_of(tile), seed)
+    again = prepare(dataset, tmp_path / "datasets", clock=clock, seed=seed + 1)
+    splits = {one.key: one.split for one in again.pairs()}
+    assert all(splits[key_of(tile + 500)] is splits[key_of(tile)] for tile in range(20))
+    told = [one for one in dataset.report.issues if one.code is IssueCode.SAME_PICTURE]
+    assert len(told) == 20 and {one.severity for one in told} == {Severity.WARN}
+    assert "quake_00000500 shows the same post picture as quake_00000000" in told[0].message
+
+
+def test_where_folders_tear_them_apart_it_is_said(tmp_path):
+    twin = {new.replace("train/", "test/"): GOOD[old] for new, old in renamed(3, 503).items()}
+    dataset = imported(tmp_path, GOOD | twin)
+    assert {one.key: one.split for one in dataset.pairs()}["quake_00000503"] is Split.TEST
+    (told,) = [one for one in dataset.report.issues if one.code is IssueCode.SAME_PICTURE]
+    assert f"but is for test, not {split_of('quake_00000003', 0)}" in told.message
+
+
+def renamed(old, new):
+    """Names of a pair of another number -> names of the one that it is a copy of."""
+    return {key.replace(f"{old:08d}", f"{new:08d}"): key for key in pair(old)}
+
+
+def key_of(tile):
+    return f"quake_{tile:08d}"
+
+
 # Drops: each spoils one pair of many
 
 GOOD = pairs(20)
@@ -188,6 +230,16 @@ def test_a_picture_over_the_limit_of_pixels_is_dropped(tmp_path):
     files = GOOD | {name(3, when, "png"): picture(1, 200, 200) for when in ("pre", "post")}
     dataset = imported(tmp_path, files, limits=ArchiveLimits(max_pixels=64 * 48))
     assert (dataset.report.pairs_usable, codes(dataset)[0]) == (19, IssueCode.IMAGE_TOO_LARGE)
+
+
+def test_a_label_larger_than_any_is_dropped_unread(tmp_path):
+    """JSON takes many times its size when it is read."""
+    noise = np.random.default_rng(0).bytes(8_500_000).hex()
+    huge = label(HOUSE)[:-1] + f', "more": "{noise}"}}'.encode()
+    dataset = imported(tmp_path, GOOD | {name(3, "post", "json"): huge})
+    (told,) = [one for one in dataset.report.issues if one.code is IssueCode.LABEL_UNPARSABLE]
+    assert dataset.report.pairs_usable == 19
+    assert "17 MB; 16 MB are the limit" in told.message
 
 
 def test_labels_only_for_pre_are_named(tmp_path):
@@ -282,6 +334,13 @@ def test_a_warning_keeps_the_pair(tmp_path, case):
     assert all(one.severity is Severity.WARN for one in found)
 
 
+@pytest.mark.parametrize("odd", [[], {}, "64", None, 1e308, True, [[64]]])
+def test_metadata_may_say_anything(tmp_path, odd):
+    dataset = imported(tmp_path, pair() | {name(1, "post", "json"): label(HOUSE, width=odd, height=odd)})
+    assert dataset.report.pairs_usable == 1
+    assert (IssueCode.METADATA_SIZE in codes(dataset)) is (odd is not None)
+
+
 def test_a_pair_without_its_pre_image_is_kept_for_post_only_models(tmp_path):
     names = [name(tile, "pre", "png") for tile in (3, 4, 5)]
     dataset = imported(tmp_path, without(GOOD, *names))
@@ -319,7 +378,7 @@ def test_losing_a_tenth_is_allowed_and_more_needs_confirmation(tmp_path):
     assert imported(tmp_path, tenth).report.verdict is Verdict.OK
     more = without(tenth, name(2, "post", "png"))
     with pytest.raises(
-        ImportRefused, match=r"2 of 10 pairs cannot be used: 2 have no post image\. First: quake_00000001"
+        ImportRefused, match=r"2 of 10 pairs cannot be used: 2 have no post image\. First, .*: quake_00000001"
     ) as refused:
         imported(tmp_path, more)
     assert refused.value.report.verdict is Verdict.NEEDS_CONFIRMATION
@@ -360,7 +419,8 @@ HALVES = {
     ),
     "one of each": (
         without(pairs(2), name(0, "pre", "png"), name(1, "post", "json")),
-        "of 2 found, 1 has no post label, 1 has no pre image. First: quake_00000001 has no post label",
+        "of 2 found, 1 has no post label, 1 has no pre image. First, "
+        "'train/images/quake_00000001_pre_disaster.png': quake_00000001 has no post label",
         "Add the label of the post image",
     ),
 }

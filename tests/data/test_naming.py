@@ -41,6 +41,10 @@ def test_case_does_not_matter_and_is_noted():
         ("hold", Split.TEST),
         ("Hold", Split.TEST),
         ("val", Split.VAL),
+        ("test/xview/train", None),
+        ("Test/tier3", None),
+        ("train/hold", Split.TEST),
+        ("images/val", Split.VAL),
     ],
 )
 def test_folders_say_what_a_pair_is_for(folder, split):

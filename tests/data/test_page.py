@@ -71,6 +71,14 @@ def test_each_disaster_is_shown_and_rare_classes_first(dataset):
     assert any(3 in pairs[key].classes for key in shown)
 
 
+def test_names_in_any_script_and_with_control_characters_can_be_drawn(tmp_path, recwarn):
+    files = pair(1, disaster="地震") | pair(2, disaster="qu\x1bake")
+    made = import_archive(pack(tmp_path / "a.zip", files), tmp_path / "datasets", clock=lambda: 1.0)
+    text = page_file(made).read_text(encoding="utf-8")
+    assert "地震" in text and r"qu\x1bake" in text
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
+
+
 def test_the_page_is_made_once(dataset):
     first = page_file(dataset)
     assert first == dataset.path / PAGE

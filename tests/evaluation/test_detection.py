@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serinus.core.errors import InvalidInput
+from serinus.evaluation.bootstrap import compare
 from serinus.evaluation.detection import evaluate
 from tests.evaluation.scenes import CLASSES, perfect, scenes
 
@@ -95,6 +96,19 @@ def test_the_threshold_with_the_best_f1() -> None:
     high = evaluate(truth, found, CLASSES, threshold=0.7)
     assert (high.precision, high.recall) == (1.0, 0.5)
     assert low.map50 == best.map50 == high.map50
+
+
+def test_a_dense_picture_counts_whole() -> None:
+    """COCO's own limit is 100 detections a class; a tile of a city has more buildings than that."""
+    x, y = np.meshgrid(np.arange(20) * 20.0, np.arange(15) * 20.0)
+    corners = np.stack((x.ravel(), y.ravel()), 1)
+    boxes = np.hstack((corners, corners + 12)).astype(np.float32)
+    truth = [(boxes, np.zeros(300, np.int64))]
+    metrics = evaluate(truth, perfect(truth), CLASSES, threshold=0.5)
+    assert (metrics.map50, metrics.recall, metrics.precision) == (1.0, 1.0, 1.0)
+    assert metrics.confusion[0][0] == 300
+    compared = compare(truth, perfect(truth), perfect(truth), CLASSES)
+    assert compared.recall(0).a == 1.0
 
 
 def test_double_detections_count_once() -> None:

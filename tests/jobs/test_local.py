@@ -13,9 +13,9 @@ import pytest
 
 from serinus.bootstrap.edge import new_id, now
 from serinus.core.enums import JobKind, JobState
-from serinus.core.errors import Conflict, NotFound
+from serinus.core.errors import Conflict, Corrupt, NotFound
 from serinus.jobs import JobRecord, LocalJobs, Needs, PrepareJob, TrainJob, TrainOutput
-from serinus.jobs.folder import lines_from
+from serinus.jobs.folder import CancelMark, Folder, Launched, lines_from
 from serinus.jobs.memory import free_mb
 from serinus.jobs.remains import processes_of
 
@@ -234,6 +234,60 @@ def test_a_child_that_ignores_the_signal_is_killed_after_the_grace(runners: Runn
     asleep(jobs, job)
     jobs.cancel(job)
     assert over(jobs, job).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("died", ["before the signal", "before it knew the process"])
+def test_a_cancelled_job_ends_although_the_runner_died_on_its_way(runners: Runners, died: str) -> None:
+    first = runners(STUBBORN)
+    job = first.submit(TRAIN)
+    asleep(first, job)
+    folder = Folder(runners.root / job)
+    launched = folder.launched()
+    assert launched is not None
+    if died == "before the signal":
+        folder.put_cancel_mark(CancelMark(time=now(), killed=True))
+    else:
+        folder.put_launched(Launched(started=launched.started))
+        folder.put_cancel_mark(CancelMark(time=now()))
+    jobs = runners(STUBBORN, grace=0.0)
+    assert over(jobs, job).state is JobState.CANCELLED
+    assert processes_of(job) == ()
+
+
+def test_the_number_of_a_process_that_is_no_more_is_not_signalled(runners: Runners) -> None:
+    """A process that the job forked lives, and the number of the first one was given to somebody else."""
+    jobs = runners(BROOD)
+    job = jobs.submit(TRAIN)
+    asleep(jobs, job)
+    folder = Folder(runners.root / job)
+    launched = folder.launched()
+    assert launched is not None and launched.pid is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True
+    ) as other:
+        folder.put_launched(Launched(started=launched.started, pid=other.pid))
+        jobs.cancel(job)
+        assert over(jobs, job).state is JobState.CANCELLED
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_damaged_job_stops_no_other(runners: Runners, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged, or written by a newer version of this program."""
+    jobs = runners()
+    runners.open_gate()
+    bad, odd = (over(jobs, jobs.submit(TRAIN)).id for _ in range(2))
+    (runners.root / bad / "spec.json").write_text('{"spec":{"kind":"of-tomorrow"},"time":1.0}')
+    (runners.root / odd / "progress.json").write_bytes(b"")
+    later = runners()
+    good = later.submit(TRAIN)
+    assert over(later, good).state is JobState.SUCCEEDED
+    assert [record.id for record in later.list()] == [good]
+    assert later.describe("train").id == good
+    with pytest.raises(Corrupt, match=r"spec\.json is not a file that Serinus wrote"):
+        later.describe(bad)
+    told = [one for one in caplog.messages if "is passed over" in one]
+    assert len(told) == 2, "each once"
 
 
 def test_a_child_that_polls_for_the_mark_stops_by_itself(runners: Runners) -> None:

@@ -1,11 +1,14 @@
 """Trainings told to a real MLflow."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serinus.bootstrap import edge
 from serinus.bootstrap.datasets import prepare
 from serinus.bootstrap.settings import Settings, load
 from serinus.bootstrap.training import Wish, train_and_publish
@@ -35,13 +38,22 @@ def _settings(folder: Path, uri: str) -> Settings:
     return settings
 
 
-def _train(settings: Settings, move: Any = lambda *_: None) -> Any:
+def _train(settings: Settings, move: Any = lambda *_: None, base: str = "none") -> Any:
     return train_and_publish(
-        settings, Wish(base="none", seed=5), data="newest", upload=None, job=None, progress=move
+        settings, Wish(base=base, seed=5), data="newest", upload=None, job=None, progress=move
     )
 
 
-def test_settings_epochs_and_the_version_stand_in_the_run(shop: Shop, tmp_path: Path) -> None:
+def _run(uri: str, folder: Path) -> TrackedRun:
+    return TrackedRun(uri, "serinus", "one", {"seed": 1}, artifacts=folder / "mlruns", clock=edge.now)
+
+
+def test_settings_epochs_and_the_version_stand_in_the_run(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     settings = _settings(tmp_path, shop.uri)
     published = _train(settings)
     (run,) = _runs(shop)
@@ -56,6 +68,16 @@ def test_settings_epochs_and_the_version_stand_in_the_run(shop: Shop, tmp_path: 
     assert run.data.metrics["final/map50"] == pytest.approx(published.metrics["map50"])
     names = [file.path for file in shop.client.list_artifacts(run.info.run_id)]
     assert {"MODEL_CARD.md", "results.csv", "loss.png"} <= set(names)
+    assert (settings.data_dir / "mlruns").as_uri() in run.info.artifact_uri
+    assert list(elsewhere.iterdir()) == [], "MLflow's own choice is the working directory"
+
+
+def test_a_training_that_starts_from_a_version_says_so(shop: Shop, tmp_path: Path) -> None:
+    _train(_settings(tmp_path, shop.uri), base="current")
+    (run,) = _runs(shop)
+    assert run.info.status == "FINISHED"
+    assert len(run.data.params["base"]) == 64, "the digest of the version"
+    assert (run.data.params["size"], run.data.params["precision"]) == ("n", "auto")
 
 
 def test_a_cancelled_training_is_a_killed_run(shop: Shop, tmp_path: Path) -> None:
@@ -83,8 +105,8 @@ def test_a_server_that_is_away_ends_the_telling_not_the_training(
 
 def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, empty: Path) -> None:
     with running(tmp_path / "server", empty) as server:
-        run = TrackedRun(server.uri, "serinus", "one", {"seed": 1})
-        run.row(1, {"loss": 2.0})
+        run = _run(server.uri.replace("//", "//alice:s3cret@"), tmp_path)
+        run.row(1, {"loss": 2.0, "map50": 0.5})
         assert run.told
         shop = Shop(server.uri)
         (begun,) = _runs(shop)
@@ -97,4 +119,38 @@ def test_a_server_that_goes_away_in_the_middle(tmp_path: Path, empty: Path) -> N
 
 def test_an_address_that_is_none_is_refused_before_the_training(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
-        TrackedRun("ftp://somewhere", "serinus", "one", {})
+        _run("ftp://somewhere", tmp_path)
+
+
+def test_what_it_prints_holds_no_password(
+    tmp_path: Path, empty: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The job's log is shown to everybody who may look."""
+    with running(tmp_path / "server", empty) as server:
+        run = _run(server.uri.replace("//", "//alice:s3cret@"), tmp_path)
+        run.end(RunStatus.FINISHED)
+        assert run.told
+    said = capfd.readouterr()
+    assert "s3cret" not in said.out + said.err
+
+
+def test_a_broken_mlflow_ends_the_telling_not_the_training(tmp_path: Path) -> None:
+    """One that is there and cannot be imported."""
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").write_text("raise RuntimeError('protobuf of another century')")
+    words = (
+        "import logging; logging.basicConfig()\n"
+        "from pathlib import Path\n"
+        "from serinus.tracking.run import TrackedRun\n"
+        "run = TrackedRun('http://127.0.0.1:1', 'e', 'n', {}, artifacts=Path('x'), clock=lambda: 0.0)\n"
+        "run.row(1, {'loss': 1.0})\n"
+        "print(run.told)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{words}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
+    assert done.stderr.count("protobuf of another century") == 1

@@ -103,7 +103,13 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
             str, Form(pattern="^[A-Za-z0-9_.-]{0,60}$", description="Who trains; empty: as TRAINER says")
         ] = "",
         size: Annotated[Literal["n", "s", "m"], Form(description="Of the network")] = "n",
-        base: Annotated[int, Form(ge=0, description="Version to start from; 0: the current one")] = 0,
+        base: Annotated[
+            str,
+            Form(
+                pattern="^(none|[0-9]{0,9})$",
+                description="Version to start from; 0: the current one; none: from scratch",
+            ),
+        ] = "0",
         baseline: Annotated[
             bool, Form(description="Train on the post picture alone as well, and compare")
         ] = False,
@@ -113,7 +119,8 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
     ) -> Response:
         """Trains a version and publishes it, as a job. Imports the newest upload first where needed."""
         trainers.check(trainer)
-        if base and base not in (await to_thread(deps.store.state)).versions:
+        base = base if base == "none" else str(int(base or 0))
+        if base not in ("0", "none") and int(base) not in (await to_thread(deps.store.state)).versions:
             raise InvalidInput(f"There is no version {base}.", remedy="Choose another one.", field="base")
         dataset, upload = await to_thread(_training_data, deps, uploads, data.strip())
         spec = TrainJob(
@@ -127,7 +134,7 @@ def router(deps: ControlDeps, uploads: Uploads, infer: Infer, trainers: Trainers
             confirm=confirm,
             trainer=trainer,
             size="" if size == "n" else size,
-            base=str(base) if base else "",
+            base="" if base == "0" else base,
             baseline=baseline,
         )
         job = await to_thread(deps.jobs.submit, spec)

@@ -27,6 +27,8 @@ DOCUMENTS: list[type] = [JobDetail, JobsPage, LogLines, Point]
 _FILE = re.compile(r"[a-z0-9_-]{1,80}\.(?:html|png|json)")
 _LOG_LINES = 200
 _MOST_POINTS = 1000
+_TRAINING = ("epochs", "batch", "img_size", "seed", "note", "trainer", "size", "base", "baseline")
+"""What both `/trigger-train` and its job call so."""
 
 
 class Followers:
@@ -62,8 +64,10 @@ class Followers:
                 lines = await to_thread(jobs.log_lines, record.id, log_at)
                 points, points_next = await to_thread(jobs.points, record.id, points_at)
                 more = bool(lines.text or points)
-                for point in points:
-                    yield _message("point", point, f"{log_at}.{points_next}")
+                for number, point in enumerate(points, 1):
+                    # A cut between two of them must lose none: the offset moves on with the last.
+                    place = points_next if number == len(points) else points_at
+                    yield _message("point", point, f"{log_at}.{place}")
                 if lines.text:
                     words = LogLines(lines=lines.text)
                     yield _message("log", words, f"{lines.next}.{points_next}")
@@ -210,7 +214,7 @@ def _form(spec: object) -> dict[str, str]:
         form = {"dataset": spec.upload or spec.dataset, "leave_out": spec.leave_out, "seed": str(spec.seed)}
         return {name: value for name, value in form.items() if value}
     fields: dict[str, object] = msgspec.to_builtins(spec)
-    form = {name: str(fields[name]) for name in ("epochs", "batch", "seed", "note")}
+    form = {name: str(fields[name]) for name in _TRAINING if fields[name] not in ("", False)}
     return form | {"data": str(fields["upload"])}
 
 

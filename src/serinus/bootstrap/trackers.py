@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from serinus.bootstrap import edge
 from serinus.bootstrap.settings import Settings
 from serinus.core.errors import Cancelled
 from serinus.core.ids import Version
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 _EXPERIMENT = "serinus"
 _FILES = ("MODEL_CARD.md", "training/results.csv", "training/loss.png", "training/confusion_matrix.png")
 _UNTOLD = ("base", "note")
+_ARTIFACTS = "mlruns"
+"""Folder in DATA_DIR."""
 
 
 class Trackers:
@@ -95,7 +98,7 @@ def _run(settings: Settings, spec: "TrainSpec", dataset: Dataset) -> "TrackedRun
     os.environ.update(MANNERS)  # before mlflow is imported
     for variable, value in PATIENCE.items():
         os.environ.setdefault(variable, value)
-    params = {name: value for name, value in msgspec.to_builtins(spec).items() if name not in _UNTOLD}
+    params = {name: value for name, value in msgspec.structs.asdict(spec).items() if name not in _UNTOLD}
     params |= {"trainer": settings.trainer, "dataset": dataset.id, "dataset_sha256": dataset.manifest.sha256}
     params["base"] = "none" if spec.base is None else spec.base.name
     return TrackedRun(
@@ -103,6 +106,8 @@ def _run(settings: Settings, spec: "TrainSpec", dataset: Dataset) -> "TrackedRun
         _EXPERIMENT,
         f"{settings.trainer} on {dataset.id}",
         params,
+        artifacts=settings.data_dir / _ARTIFACTS,
+        clock=edge.now,
     )
 
 

@@ -1,5 +1,6 @@
 """Trainings, alone or as a job that reports to a folder."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ from serinus.store import Store
 
 if TYPE_CHECKING:
     from serinus.training.trainer import Progress, TrainSpec
+
+log = logging.getLogger(__name__)
 
 _STALE_SECONDS = 7 * 24 * 3600.0
 
@@ -193,12 +196,21 @@ def _swept(folder: Path) -> Path:
 
 def _tell(at: "Progress", progress: Move, reporter: JobReporter | None) -> None:
     progress(at.fraction, 1.0, at.words)
+    if at.row is not None:
+        row = at.row
+        log.info(
+            "epoch %d of %d: loss %.4g, mAP50 %.3f, precision %.3f, recall %.3f",
+            *(row.epoch, at.epochs, row.loss, row.map50, row.precision, row.recall),
+        )
+    elif at.note and not at.epoch:
+        log.info("%s", at.note)
     if reporter:
         seen = {"loss": at.loss, "map50": at.map50}
         reporter.progress(
             at.fraction,
             at.words,
             step=at.epoch,
+            done=max(0, at.epoch - (at.row is None)),
             steps=at.epochs,
             metrics={name: value for name, value in seen.items() if value is not None},
             eta_seconds=at.eta_seconds,

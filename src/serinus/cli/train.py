@@ -76,8 +76,11 @@ def train(
         What changed, for people.
     """
     from serinus.bootstrap.training import Wish, train_and_publish
+    from serinus.observe import logs
 
     settings = where.settings(epochs=epochs, batch=batch, img_size=img_size, trainer=trainer)
+    if job is not None:  # nobody sees a bar: its log tells of each epoch
+        logs.setup(format=settings.log_format, level=settings.log_level)
     wish = Wish(
         seed=seed,
         base=base,

@@ -125,9 +125,11 @@ def _open(name: str, folder: Path | None) -> Dataset:
     manifest = folder / name / MANIFEST
     if Path(name).name != name or not manifest.is_file():
         raise NotFound("it is not below the controller's DATA_DIR.")
-    if manifest.stat().st_size > _MANIFEST_BYTES:
+    with manifest.open("rb") as file:
+        data = file.read(_MANIFEST_BYTES + 1)
+    if len(data) > _MANIFEST_BYTES:
         raise TooLarge(f"its {MANIFEST} is larger than {_MANIFEST_BYTES >> 20} MiB.")
-    dataset = Dataset(folder / name)
+    dataset = Dataset(folder / name, data=data)  # what was checked is what is read
     if dataset_id(dataset.content()) != name:
         raise Corrupt("it was changed: its content is not what its name says.")
     return dataset

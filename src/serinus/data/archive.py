@@ -17,6 +17,7 @@ from serinus.core.errors import InvalidInput, TooLarge
 BLOCK = 1 << 20
 """Bytes read at once; below it nothing is called a bomb."""
 REPACK = "Pack the folder again with an ordinary program."
+CUT_OFF = "Pack it again, or send it again; it was probably cut off on its way."
 
 
 HEAD = 512

@@ -2,12 +2,14 @@
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from serinus.core.text import visible
 from serinus.data.xbd import CLASSES
 from serinus.imagery.overlay import COLOURS
 
@@ -88,6 +90,7 @@ def _bars(
 
 
 def _finish(axes: "mpl.axes.Axes", names: Sequence[str], values: Sequence[int]) -> None:
+    names = [visible(name) for name in names]
     short = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
     axes.set_yticks(range(len(names)), short)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -108,7 +111,11 @@ def _rgb(label: int) -> tuple[float, ...]:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph", UserWarning
+        )  # the page's font may have what this one lacks
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     # As wide as its place in the page allows; the text in the page's own font.

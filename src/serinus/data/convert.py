@@ -11,8 +11,8 @@ from shapely.geometry.base import BaseGeometry
 from serinus.data.report import IssueCode
 from serinus.data.xbd import BUILDING, CLASS_IDS, Label, Subtype
 
-RULES = 1
-"""Edition of what this module does: an archive that was imported under other rules is imported again."""
+RULES = 2
+"""Edition of how an archive becomes pairs: one that was imported under other rules is imported again."""
 MIN_AREA = 16.0
 """Square pixels; a smaller building is left out."""
 MIN_SIDE = 3.0

@@ -1,10 +1,10 @@
 """The pairs of a data set in the making: on disk as they come, so that memory does not grow with them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -68,6 +68,13 @@ class _Spool:
             yield (b"," if number else b"") + line[:-1]
 
 
+class First(NamedTuple):
+    """The first pair that shows a picture."""
+
+    key: str
+    split: Split
+
+
 class Draft:
     """Pairs, and pairs without a pre picture, in the order in which they were added."""
 
@@ -75,6 +82,8 @@ class Draft:
         self._pairs, self._post_only = _Spool(work / "pairs"), _Spool(work / "post_only")
         self.pictures: set[str] = set()
         """Hashes of the pictures that are used."""
+        self._first: dict[str, First] = {}
+        """Post picture -> the first pair that shows it."""
 
     @property
     def tally(self) -> Tally:
@@ -86,13 +95,19 @@ class Draft:
         """Pairs without a pre picture."""
         return self._post_only.tally.pairs
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: Pair, *, fixed: bool) -> First | None:
+        """Gives the first pair that shows the same post picture, if another one does.
+
+        Both get one split, or a model would be tested on what it has learned; unless the split of `pair` is
+        `fixed`: somebody asked for it.
+        """
+        this = First(pair.key, pair.split)
+        first = self._first.setdefault(pair.sha256_post, this)
+        if not fixed and pair.split is not first.split:
+            pair = msgspec.structs.replace(pair, split=first.split)
         (self._pairs if pair.pre else self._post_only).add(pair)
         self.pictures.update(filter(None, (pair.sha256_pre, pair.sha256_post)))
-
-    def add_all(self, pairs: Iterable[Pair]) -> None:
-        for pair in pairs:
-            self.add(pair)
+        return None if first is this else first
 
     def sha256(self) -> str:
         """Content hash: of what makes a data set this data set, and not another."""

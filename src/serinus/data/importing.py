@@ -36,6 +36,9 @@ from serinus.imagery.decode import decode
 
 DEFAULT_LIMITS = ArchiveLimits()
 
+_LABEL_BYTES = 16_000_000
+"""One with a thousand buildings takes 1 MB; read into memory, JSON can take thirty times its size."""
+
 Slot = tuple[When, Kind]
 Progress = Callable[[int, int], object]
 """Called with (pairs done, pairs found)."""
@@ -118,7 +121,7 @@ def import_archive(
         draft, lost = Draft(work), list[Issue]()
         for number, key in enumerate(sorted(found), 1):
             try:
-                draft.add(_pair(run, key, found[key]))
+                _add(run, draft, _pair(run, key, found[key]), fixed=found[key].split is not None)
             except _Dropped as dropped:
                 lost.append(dropped.issue)
             if progress:
@@ -185,10 +188,23 @@ def _group(archive: Archive, issues: list[Issue]) -> tuple[dict[str, _Found], Co
     }, ignored
 
 
+def _add(run: _Run, draft: Draft, pair: Pair, *, fixed: bool) -> None:
+    first = draft.add(pair, fixed=fixed)
+    if first is not None:
+        apart = fixed and pair.split is not first.split
+        splits = f"but is for {pair.split}, not {first.split}" if apart else "and shares its split"
+        words = f"{pair.key} shows the same post picture as {first.key}, {splits}."
+        run.issues.append(issue(IssueCode.SAME_PICTURE, pair.key, words))
+
+
 def _pair(run: _Run, key: str, found: _Found) -> Pair:
     """One pair, its pictures written into the workspace. Raises _Dropped."""
     members = _members(run, key, found)
     label_member = members[When.POST, Kind.LABEL]
+    if label_member.size > _LABEL_BYTES:
+        size, most = label_member.size / 1e6, _LABEL_BYTES / 1e6
+        words = f"The label would take {size:.0f} MB; {most:.0f} MB are the limit."
+        raise _Dropped(issue(IssueCode.LABEL_UNPARSABLE, label_member.name, words))
     try:
         label = parse_label(run.archive.read(label_member))
     except (UnparsableLabel, UnreadableMember) as error:
@@ -294,7 +310,7 @@ def _oddities(converted: Converted, path: str, width: int, height: int) -> Itera
     for code, count in sorted(converted.oddities.items()):
         yield issue(code, path, f"{count} building{'s' if count > 1 else ''} {words[code]}.")
     declared = converted.declared
-    if declared not in {(None, None), (width, height)}:
+    if declared not in ((None, None), (width, height)):  # no set: what strangers declare may have no hash
         yield issue(
             IssueCode.METADATA_SIZE,
             path,

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from serinus.data.archive import shown
 from serinus.data.report import FIXES, Issue, IssueCode
 
 _WORDS = {
@@ -42,7 +43,7 @@ def losses(lost: Sequence[Issue], *, post_only: int = 0) -> Losses:
         f"{count} {'has' if count == 1 else 'have'} {_WORDS[code]}" for code, count in counts.most_common()
     )
     if lost:
-        words += f". First: {lost[0].message.removesuffix('.')}"
+        words += f". First, {shown(lost[0].path)}: {lost[0].message.removesuffix('.')}"
     most = counts.most_common(1)[0][0]
     fix = _WHOLE.get(most) if len(counts) == 1 else None
     return Losses(words, f"{fix or FIXES[most][1]} {_A_PAIR}")

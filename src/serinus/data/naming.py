@@ -18,8 +18,12 @@ _FOLDERS = {
     "val": Split.VAL,
     "valid": Split.VAL,
     "validation": Split.VAL,
+    "train": None,
+    "tier3": None,
 }
-"""Folders that say what a pair is for. `train` and `tier3` say only that it may be trained on."""
+"""Folders that say what a pair is for, the innermost one: somebody's archive may lie in a folder `test`.
+`train` and `tier3` say only that it may be trained on.
+"""
 
 
 class When(StrEnum):
@@ -71,7 +75,7 @@ def classify(name: str) -> Part | Ignored:
         when=When(match["when"].lower()),
         kind=Kind.LABEL if suffix == "json" else Kind.IMAGE,
         suffix=suffix,
-        split=next((_FOLDERS[folder] for folder in lower if folder in _FOLDERS), None),
+        split=next((_FOLDERS[folder] for folder in reversed(lower) if folder in _FOLDERS), None),
         mixed_case=base != base.lower(),
     )
 

@@ -48,7 +48,8 @@ def prepare(
                 known.add(pair.disaster)
             split = _split_again(pair, fixed, seed, leave_out)
             if split is not None:
-                draft.add(msgspec.structs.replace(pair, split=split))
+                asked = pair.key in fixed or pair.disaster == leave_out
+                draft.add(msgspec.structs.replace(pair, split=split), fixed=asked)
                 for name in filter(None, (pair.pre, pair.post)):
                     _link(dataset.path / name, work / name)
         if leave_out:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from serinus.core.text import visible
+
 INLINE_ISSUES = 200
 """As many issues stand in the report itself; all of them in its CSV."""
 
@@ -45,6 +47,7 @@ class IssueCode(StrEnum):
     NOT_PNG = "not_png"
     MIXED_CASE = "mixed_case"
     DUPLICATE = "duplicate"
+    SAME_PICTURE = "same_picture"
     RARE_CLASS = "rare_class"
     SINGLE_DISASTER = "single_disaster"
     METADATA_SIZE = "metadata_size"
@@ -73,6 +76,7 @@ _WARNINGS = {
     IssueCode.NOT_PNG: "Prefer PNG; JPEG changes pixels.",
     IssueCode.MIXED_CASE: "Nothing: names are compared without case.",
     IssueCode.DUPLICATE: "Nothing: the copies are identical and count once.",
+    IssueCode.SAME_PICTURE: "Remove one of the two: what is learned and what it is tested on must differ.",
     IssueCode.RARE_CLASS: "Add pairs that show it; scores of rare classes mean little.",
     IssueCode.SINGLE_DISASTER: "Add other events; models for one event fail on the next.",
     IssueCode.METADATA_SIZE: "Nothing: the real size of the picture is used.",
@@ -125,12 +129,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def issues_csv(issues: Sequence[Issue]) -> str:
-    """All issues as CSV with a header. Cells that a spreadsheet would run as a formula are quoted with '."""
+    """All issues as CSV with a header. Cells that a spreadsheet would run as a formula are quoted with ', and
+    control characters, which names of files may hold, are written out.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(Issue.__struct_fields__)
     for one in issues:
-        writer.writerow([_inert(str(getattr(one, field))) for field in Issue.__struct_fields__])
+        writer.writerow([_inert(visible(str(getattr(one, field)))) for field in Issue.__struct_fields__])
     return out.getvalue()
 
 

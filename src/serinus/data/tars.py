@@ -19,6 +19,7 @@ from typing import IO, Any
 from serinus.core.errors import InvalidInput
 from serinus.data.archive import (
     BLOCK,
+    CUT_OFF,
     GZIP,
     REPACK,
     ZSTANDARD,
@@ -44,7 +45,6 @@ _HEADER_BYTES = 1 << 20
 """Longest extended header (a long name, attributes): `tarfile` reads each into memory."""
 _EXTENDED = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
              tarfile.SOLARIS_XHDTYPE}  # fmt: skip
-_DAMAGED = "Pack it again, or send it again; it was probably cut off on its way."
 
 Moved = Callable[[int, int], object]
 """Called with (bytes of the archive read, bytes in all)."""
@@ -112,7 +112,7 @@ def _blocks(stream: Any) -> Iterator[bytes]:
         try:
             block = stream.read(BLOCK)
         except (OSError, EOFError, ValueError, zlib.error, zstd.ZstdError) as error:
-            raise InvalidInput(f"The archive is damaged: {error}.", remedy=_DAMAGED) from error
+            raise InvalidInput(f"The archive is damaged: {error}.", remedy=CUT_OFF) from error
         if not block:
             return
         yield block
@@ -140,7 +140,7 @@ def _index(file: IO[bytes], size: int, limits: ArchiveLimits) -> TarArchive:
     except tarfile.TarError as error:
         if not count:
             raise not_an_archive("tar") from error
-        raise InvalidInput(f"The archive is damaged: {error}.", remedy=_DAMAGED) from error
+        raise InvalidInput(f"The archive is damaged: {error}.", remedy=CUT_OFF) from error
     if not count:
         raise not_an_archive("tar")
     return TarArchive(file, members, places)
@@ -159,5 +159,5 @@ def _check(info: tarfile.TarInfo, end: int, limits: ArchiveLimits) -> str:
         )
     check_size(name, info.size, limits)
     if info.offset_data + info.size > end:
-        raise InvalidInput(f"The archive ends within {shown(name)}.", remedy=_DAMAGED)
+        raise InvalidInput(f"The archive ends within {shown(name)}.", remedy=CUT_OFF)
     return name

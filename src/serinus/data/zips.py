@@ -12,6 +12,7 @@ from typing import BinaryIO
 from serinus.core.errors import InvalidInput, TooLarge
 from serinus.data.archive import (
     BLOCK,
+    CUT_OFF,
     REPACK,
     Archive,
     ArchiveLimits,
@@ -29,6 +30,7 @@ from serinus.data.archive import (
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
 """What `zipfile` raises for odd bytes; NotImplementedError is a RuntimeError."""
+_FIRST = b"PK\x03\x04"
 _LOCAL_HEADER = 30
 """Bytes before each member's name and content, at least."""
 
@@ -74,6 +76,11 @@ def _check_directory(file: BinaryIO, limits: ArchiveLimits) -> None:
     tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + 22 > len(tail):
+        file.seek(0)
+        if file.read(4) == _FIRST:
+            raise InvalidInput(
+                "The zip archive ends too early: its list of members is missing.", remedy=CUT_OFF
+            )
         raise not_an_archive("zip")
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     if at >= 76 and tail[at - 20 : at - 16] == b"PK\x06\x07":  # zip64: 56 bytes of record, 20 of locator

@@ -20,6 +20,8 @@ from serinus.evaluation.coco import IOU, Found, Matches, Truth, evaluation, grou
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _CHUNK = 100
+_CELLS = 4_000_000
+"""Samples times detections looked at together: what they take in memory must not grow with the pictures."""
 _TINY = np.finfo(np.float64).tiny
 _USUAL = 0.95
 
@@ -152,7 +154,7 @@ def _figures(matched: Sequence[Matches], weights: npt.NDArray[np.float64], thres
     for label, one in enumerate(matched):
         buildings = weights @ one.buildings
         shown = one.hit & (one.score >= threshold)
-        hits = weights[:, one.picture[shown]].sum(axis=1)
+        hits = weights @ np.bincount(one.picture[shown], minlength=len(one.buildings))
         np.divide(hits, buildings, out=recall[:, label], where=buildings > 0)
     return _Figures(_ap50(matched, weights), recall)
 
@@ -162,7 +164,13 @@ def _ap50(matched: Sequence[Matches], weights: npt.NDArray[np.float64]) -> npt.N
     found = np.full((len(weights), len(matched)), np.nan)
     for label, one in enumerate(matched):
         buildings = weights @ one.buildings
-        precision = _average_precision(one, weights, np.maximum(buildings, 1.0))
+        step = max(1, _CELLS // max(1, len(one.picture)))
+        precision = np.concatenate(
+            [
+                _average_precision(one, weights[at : at + step], np.maximum(buildings[at : at + step], 1.0))
+                for at in range(0, len(weights), step)
+            ]
+        )
         found[:, label] = np.where(buildings > 0, precision, np.nan)
     return found
 

@@ -77,11 +77,15 @@ def precision_recall(assessed: Assessment, path: Path) -> None:
     recalls = np.linspace(0, 1, 101)
     per_class = assessed.metrics.per_class
     for number, (name, curve) in enumerate(assessed.curves.items()):
+        reached = np.count_nonzero(curve)  # beyond it no precision is 0: there is none
         axes.plot(
-            recalls,
-            curve,
+            recalls[:reached],
+            curve[:reached],
             color=_OF_CLASS[number % len(_OF_CLASS)],
             linewidth=1.8,
+            marker="o",
+            markevery=(max(reached - 1, 0), 1),
+            markersize=5,
             label=f"{name}: {per_class[name].map50:.3f} ({per_class[name].support})",
         )
     axes.set_xlabel("recall")

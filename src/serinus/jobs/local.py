@@ -11,14 +11,14 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from serinus.core.enums import JobKind, JobState
-from serinus.core.errors import Conflict, NotFound
+from serinus.core.errors import Conflict, Corrupt, NotFound
 from serinus.core.ids import Clock, NewId
 from serinus.jobs import remains
 from serinus.jobs.folder import (
@@ -32,24 +32,14 @@ from serinus.jobs.folder import (
     exclusive,
     lines_from,
 )
+from serinus.jobs.look import Look, look, record
 from serinus.jobs.memory import free_mb
-from serinus.jobs.model import JobRecord, JobSpec, Point, Progress, Result, kind_of
+from serinus.jobs.model import JobRecord, JobSpec, Point, kind_of
 from serinus.jobs.render import render
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(rf"({'|'.join(JobKind)})-[0-9a-f]{{8,32}}")
-
-
-class _Seen(NamedTuple):
-    """One look at a job, read in the order that no race between the reads can make a lie of."""
-
-    created: Created
-    launched: Launched | None
-    alive: bool
-    result: Result | None
-    cancel: CancelMark | None
-    remote: Remote | None
 
 
 class Needs(NamedTuple):
@@ -94,6 +84,7 @@ class LocalJobs:
         self._free_memory = free_memory
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
+        self._damaged: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
 
     def submit(self, spec: JobSpec) -> str:
@@ -106,12 +97,12 @@ class LocalJobs:
         return job
 
     def describe(self, job: str) -> JobRecord:
-        """The record of a job, by id or by kind (`train`: the newest training). Raises NotFound."""
+        """The record of a job, by id or by kind (`train`: the newest training). Raises NotFound, Corrupt."""
         folder = self._folder(job)
-        seen = _look(folder)
+        seen = look(folder)
         if seen is None:
             raise NotFound(f"There is no job {job!r}.", remedy="`serinus jobs list` names them.")
-        return _record(folder, seen)
+        return record(folder, seen)
 
     def logs(self, job: str, tail: int = 200) -> str:
         """The last `tail` lines of what the job printed. Raises NotFound."""
@@ -137,25 +128,24 @@ class LocalJobs:
         return self._folder(job).path
 
     def list(self) -> tuple[JobRecord, ...]:
-        """All jobs, the newest last."""
-        seen = ((folder, _look(folder)) for folder in self._folders())
-        records = [_record(folder, look) for folder, look in seen if look is not None]
-        return tuple(sorted(records, key=lambda record: (record.created, record.id)))
+        """All jobs, the newest last, but for those whose files cannot be read; the log names them."""
+        found: list[JobRecord] = []
+        for folder, seen in self._looks():
+            with self._passing_over(folder):
+                found.append(record(folder, seen))
+        return tuple(sorted(found, key=lambda each: (each.created, each.id)))
 
     def open_elsewhere(self) -> tuple[Folder, ...]:
         """Jobs of kinds that run elsewhere, those that are not over, the oldest first."""
         found = [
             (seen.created.time, folder)
-            for folder in self._folders()
-            if folder.id not in self._over
-            and (seen := _look(folder)) is not None
-            and kind_of(seen.created.spec) in self._elsewhere
-            and not self._over_elsewhere(folder, seen)
+            for folder, seen in self._looks(but=self._over)
+            if seen.kind in self._elsewhere and not self._over_elsewhere(folder, seen)
         ]
         return tuple(folder for _, folder in sorted(found, key=lambda each: (each[0], each[1].id)))
 
-    def _over_elsewhere(self, folder: Folder, seen: _Seen) -> bool:
-        over = seen.remote.complete if seen.remote is not None else _state(seen) is not JobState.QUEUED
+    def _over_elsewhere(self, folder: Folder, seen: Look) -> bool:
+        over = seen.remote.complete if seen.remote is not None else seen.state is not JobState.QUEUED
         if over:
             self._over.add(folder.id)
         return over
@@ -167,9 +157,9 @@ class LocalJobs:
         """
         folder = self._folder(job)
         with self._lock():
-            record = self.describe(folder.id)
-            if not record.active:
-                raise Conflict(f"Job {folder.id} is over ({record.state}).")
+            found = self.describe(folder.id)
+            if not found.active:
+                raise Conflict(f"Job {folder.id} is over ({found.state}).")
             if folder.cancel_mark() is None:
                 folder.put_cancel_mark(CancelMark(time=self._clock()))
                 _signal(folder, signal.SIGTERM)
@@ -181,16 +171,13 @@ class LocalJobs:
         with self._lock():
             busy: dict[JobKind, list[str]] = {}
             queued: list[tuple[float, Folder, JobSpec]] = []
-            for folder in self._folders():
-                if folder.id in self._over:
-                    continue
-                seen = _look(folder)
-                if seen is None or kind_of(seen.created.spec) in self._elsewhere:
+            for folder, seen in self._looks(but=self._over):
+                if seen.kind in self._elsewhere:
                     continue
                 if seen.alive:
-                    busy.setdefault(kind_of(seen.created.spec), []).append(folder.id)
+                    busy.setdefault(seen.kind, []).append(folder.id)
                     self._press(folder, seen)
-                elif _state(seen) is JobState.QUEUED:
+                elif seen.state is JobState.QUEUED:
                     queued.append((seen.created.time, folder, seen.created.spec))
                 else:
                     self._close(folder, seen)
@@ -253,7 +240,7 @@ class LocalJobs:
         log.info("job %s started as process %d", folder.id, child.pid)
         return True
 
-    def _press(self, folder: Folder, seen: _Seen) -> None:
+    def _press(self, folder: Folder, seen: Look) -> None:
         """Kills a cancelled job that did not stop within the grace; takes its exit status when it is ours."""
         child = self._children.get(folder.id)
         if child is not None:
@@ -263,6 +250,9 @@ class LocalJobs:
             log.warning("job %s did not stop within %g s and is killed", folder.id, self._grace)
             folder.put_cancel_mark(CancelMark(time=mark.time, killed=True))
             _signal(folder, signal.SIGKILL)
+        elif mark is not None and mark.killed:
+            # Whoever wrote that may have died before the signal, or before it knew the process.
+            self._end_remains(folder)
         elif seen.launched is not None and seen.launched.pid is not None and _gone(folder, seen.launched.pid):
             # A process that the job forked holds its lock, but nobody is left who would end the job.
             self._end_remains(folder)
@@ -272,7 +262,7 @@ class LocalJobs:
         if ended:
             log.warning("job %s left %d processes running; they were killed", folder.id, ended)
 
-    def _close(self, folder: Folder, seen: _Seen) -> None:
+    def _close(self, folder: Folder, seen: Look) -> None:
         self._end_remains(folder)
         child = self._children.pop(folder.id, None)
         launched = seen.launched
@@ -282,12 +272,13 @@ class LocalJobs:
                 Launched(started=launched.started, pid=launched.pid, ended=self._clock(), exit=status)
             )
         self._over.add(folder.id)
-        record = _record(folder, seen)
-        log.info("job %s is over: %s %s", folder.id, record.state, record.reason)
+        with self._passing_over(folder):
+            ended = record(folder, seen)
+            log.info("job %s is over: %s %s", folder.id, ended.state, ended.reason)
 
     def _folder(self, job: str) -> Folder:
         if job in set(JobKind):
-            newest = [record.id for record in self.list() if record.kind == job]
+            newest = [each.id for each in self.list() if each.kind == job]
             if not newest:
                 raise NotFound(f"There is no {job} job yet.")
             return Folder(self._root / newest[-1])
@@ -297,6 +288,26 @@ class LocalJobs:
 
     def _folders(self) -> tuple[Folder, ...]:
         return tuple(Folder(path) for path in self._root.iterdir() if _ID.fullmatch(path.name))
+
+    def _looks(self, but: Set[str] = frozenset()) -> Iterator[tuple[Folder, Look]]:
+        """Each job, without those in `but` and those whose files cannot be read."""
+        for folder in self._folders():
+            if folder.id not in but:
+                seen = None
+                with self._passing_over(folder):
+                    seen = look(folder)
+                if seen is not None:
+                    yield folder, seen
+
+    @contextmanager
+    def _passing_over(self, folder: Folder) -> Iterator[None]:
+        """One damaged job, or one of a newer version of this program, must not stop all others."""
+        try:
+            yield
+        except Corrupt as error:
+            if folder.id not in self._damaged:
+                self._damaged.add(folder.id)
+                log.error("job %s is passed over: %s", folder.id, error)  # noqa: TRY400 -- its words say all
 
     def _lock(self) -> AbstractContextManager[None]:
         return exclusive(self._root / ".lock")
@@ -328,79 +339,13 @@ def _exit_status(child: subprocess.Popen[bytes] | None) -> int | None:
 
 
 def _signal(folder: Folder, number: signal.Signals) -> None:
-    """Sends `number` to the job's process group, if it lives."""
+    """Sends `number` to the job's process group, if its first process lives: else the number of the group may
+    be somebody else's by now.
+    """
     launched = folder.launched()
-    if launched is None or launched.pid is None or not folder.alive():
+    if launched is None or launched.pid is None or not folder.alive() or _gone(folder, launched.pid):
         return
     try:
         os.killpg(launched.pid, number)
     except ProcessLookupError:
         log.info("job %s ended by itself before the signal", folder.id)
-
-
-def _look(folder: Folder) -> _Seen | None:
-    created = folder.created()
-    if created is None:
-        return None
-    # The lock is taken before `state.json` exists and dropped after `result.json` exists: read in this order.
-    launched = folder.launched()
-    alive = folder.alive()
-    result, cancel, remote = folder.result(), folder.cancel_mark(), folder.remote()
-    if remote is not None and cancel is None and result is not None and result.state is JobState.CANCELLED:
-        result = None  # a pod was told to end, by nobody who wanted the job to stop: another one goes on
-    return _Seen(created, launched, alive, result, cancel, remote)
-
-
-def _state(seen: _Seen) -> JobState:
-    if seen.result is not None:
-        failed = seen.result.state is JobState.FAILED
-        return JobState.CANCELLED if failed and seen.cancel is not None else seen.result.state
-    if seen.alive:
-        return JobState.RUNNING
-    if seen.remote is not None and seen.remote.state is not JobState.FAILED:
-        return seen.remote.state
-    if seen.cancel is not None:
-        return JobState.CANCELLED
-    return JobState.QUEUED if (seen.launched or seen.remote) is None else JobState.FAILED
-
-
-def _reason(folder: Folder, seen: _Seen, state: JobState) -> str:
-    if seen.result is not None:
-        return seen.result.reason
-    if state is JobState.CANCELLED:
-        return "Cancelled by hand."
-    if seen.remote is not None:
-        return seen.remote.reason
-    if state is JobState.QUEUED:
-        waiting = folder.waiting()
-        return "" if waiting is None else waiting.reason
-    if state is not JobState.FAILED or seen.launched is None or seen.launched.reason:
-        return "" if seen.launched is None else seen.launched.reason
-    status = seen.launched.exit
-    how = "ended" if status is None else f"ended with status {status}" if status >= 0 else _killed(-status)
-    last = next((line for line in reversed(folder.tail(20).splitlines()) if line.strip()), "")
-    said = f" Its last words: {last.strip()[:300]}" if last else ""
-    return f"The process {how} without a result.{said}"
-
-
-def _killed(number: int) -> str:
-    hint = " (out of memory?)" if number == signal.SIGKILL else ""
-    return f"was ended by {signal.Signals(number).name}{hint}"
-
-
-def _record(folder: Folder, seen: _Seen) -> JobRecord:
-    state = _state(seen)
-    launched, result = seen.launched or seen.remote, seen.result
-    ended = result.time if result is not None else launched.ended if launched is not None else None
-    return JobRecord(
-        id=folder.id,
-        kind=kind_of(seen.created.spec),
-        state=state,
-        spec=seen.created.spec,
-        created=seen.created.time,
-        started=None if launched is None else launched.started,
-        ended=ended,
-        reason=_reason(folder, seen, state),
-        progress=folder.progress() or Progress(),
-        output=None if result is None else result.output,
-    )

@@ -33,7 +33,7 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """Longest side of the training pictures, in pixels; never more than the pictures have."""
     seed: int = 0
     base: str = ""
-    """Version number to fine-tune from; empty: the current version."""
+    """Version number to fine-tune from; empty: the current version; `none`: from scratch."""
     note: str = ""
     """What changed, in words for people."""
     trainer: str = ""

@@ -40,12 +40,18 @@ class JobReporter:
         message: str,
         *,
         step: int = 0,
+        done: int | None = None,
         steps: int = 0,
         metrics: Mapping[str, float] | None = None,
         eta_seconds: float | None = None,
     ) -> None:
-        """Notes how far the job is, `fraction` in [0, 1]. `eta_seconds` None: reckoned from the pace."""
-        self._step = max(self._step, step)  # what is completed stays so in phases that count no steps
+        """Notes how far the job is, `fraction` in [0, 1]. `eta_seconds` None: reckoned from the pace.
+
+        `step`: the one at work, of `steps`; `done`: how many are completed, where that is not the same.
+        """
+        self._step = max(
+            self._step, step if done is None else done
+        )  # what is completed stays so in phases that count no steps
         now = self._monotonic()
         fraction = min(1.0, max(0.0, fraction))
         if metrics:

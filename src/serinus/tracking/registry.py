@@ -27,8 +27,11 @@ MANNERS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""What mlflow must find in its environment when it is imported: it sends telemetry unless told not to."""
+"""What mlflow must find in its environment when it is imported: it sends telemetry unless told not to, and
+prints the server's address with the password in it.
+"""
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -71,7 +74,9 @@ class Registry:
         self._uri = uri
         _check_exists(uri)
         if any(os.environ.get(name) != value for name, value in MANNERS.items()):
-            raise Misconfigured("MLflow would send telemetry.", remedy=f"Set {', '.join(MANNERS)}.")
+            raise Misconfigured(
+                "MLflow would send telemetry, or print addresses.", remedy=f"Set {', '.join(MANNERS)}."
+            )
         try:
             from mlflow import MlflowClient
         except ImportError as error:

@@ -13,6 +13,7 @@ import msgspec
 
 from serinus.artifact.files import sha256_file
 from serinus.data.dataset import Dataset
+from serinus.training.provenance import code_sha256
 from serinus.training.trainer import Trainer, TrainSpec
 
 _WEIGHTS = "best.pt"
@@ -43,7 +44,8 @@ def key(spec: TrainSpec, dataset: Dataset, trainer: str) -> str:
     same = msgspec.structs.replace(
         spec, base=None, note="", threads=spec.threads or len(os.sched_getaffinity(0))
     )
-    what = (trainer, dataset.manifest.sha256, start, same, version("serinus"), version("torch"))
+    versions = (version("serinus"), code_sha256(), version("torch"))
+    what = (trainer, dataset.manifest.sha256, start, same, *versions)
     return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:24]
 
 

@@ -88,7 +88,8 @@ class Ultralytics:
         learned(dataset, spec.inputs)
         size = training_size(dataset.pairs(), spec.img_size, _STRIDE)
         base = None if spec.base is None else _base(spec.base)
-        with tempfile.TemporaryDirectory(prefix="serinus-yolo-") as folder:
+        # Beside the draft: all pairs unpacked are more than /tmp may hold.
+        with tempfile.TemporaryDirectory(prefix=".yolo-", dir=out.parent) as folder:
             run = _Run(spec, family, base, dataset, size, Path(folder), checkpoint)
             return _train(run, out, progress, cancelled)
 
