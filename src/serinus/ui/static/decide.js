@@ -67,17 +67,33 @@ function body() {
 /** Says what was done, and offers to take it back. */
 function told(reply, was) {
   const back = INVERSE[was.action]?.(was);
-  $("#toast-words").textContent = `#${reply.seq} ${reply.entry.what}.`;
+  note(`#${reply.seq} ${reply.entry.what}.`);
   const button = $("#toast-undo");
   button.hidden = !back;
   if (back) {
     for (const name of Object.keys(button.dataset)) delete button.dataset[name];
     Object.assign(button.dataset, back, { expect: reply.seq, label: "Take it back" });
   }
-  toast.hidden = false;
 }
 
-$("#toast-close").addEventListener("click", () => (toast.hidden = true));
+function note(words) {
+  $("#toast-words").textContent = words;
+  $("#toast-undo").hidden = true;
+  toast.hidden = false;
+  toast.focus({ preventScroll: true });
+}
+
+function away() {
+  toast.hidden = true;
+  $("#main").focus({ preventScroll: true });
+}
+
+$("#toast-close").addEventListener("click", away);
+toast.addEventListener("keydown", (event) => event.key === "Escape" && away());
+dialog.addEventListener("close", () => {
+  // The button that opened it may be gone by now.
+  if (document.activeElement === document.body) $("#main").focus({ preventScroll: true });
+});
 $("#decide-cancel").addEventListener("click", () => dialog.close()); // no submit button: Enter must not choose it
 
 form.addEventListener("submit", async (event) => {
@@ -106,5 +122,6 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
   if (!button) return;
   toast.hidden = true;
-  ask(given(button));
+  if (document.documentElement.classList.contains("stale")) note("Serinus is not heard of, so what stands here is old. Decide when it is back.");
+  else ask(given(button));
 });
