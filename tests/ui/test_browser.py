@@ -69,6 +69,7 @@ def test_a_promotion_asks_why_and_refuses_an_old_page(site: Site, page: playwrig
     page.click("#decide-go")
     see(page, "#decide-error", "moved on")
     page.errors.clear()  # the browser notes the 409 itself
+    playwright.expect(page.locator("#decide-go")).to_be_enabled()
     assert stage.store.state().seq == seq
     page.locator("#act-resume").wait_for(state="attached")
     playwright.expect(

@@ -282,6 +282,23 @@ def test_two_operators_agree_and_the_slower_one_is_refused(
     alice.keyboard.press("Enter")
     for page in (alice, bob):
         see(page, "#arm-canary .share", "50 %")
+    bob.keyboard.press("Escape")
+    bob.click("#act-pause")
+    bob.fill("[name=reason]", "wait")
+    bob.keyboard.press("Enter")
+    see(bob, "#toast-words", "paused")
+    playwright.expect(bob.locator("#toast-undo")).to_be_visible()
+    bob.click("#act-resume")
+    bob.fill("[name=reason]", "go on")
+    site.stage.decide("roll_back", "it failed meanwhile")
+    see(bob, "#title", "Version 1 is in production")
+    bob.click("#decide-go")
+    see(bob, "#decide-error", "This is not to be decided any more.")
+    playwright.expect(bob.locator("#decide-go")).to_be_disabled()
+    bob.errors.clear()  # the browser notes the 409 itself
+    see(alice, "#title", "Version 1 is in production")
+    playwright.expect(alice.locator("#toast")).to_be_visible()
+    playwright.expect(alice.locator("#toast-undo")).to_be_hidden()  # it would be refused
 
 
 def test_a_share_that_is_taken_back_brings_the_policy_back_with_its_steps(

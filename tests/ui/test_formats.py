@@ -46,6 +46,7 @@ from serinus.ui import formats
         (formats.size(1.2e12), "1,200 GB"),
         (formats.sentence("it failed"), "It failed."),
         (formats.sentence(""), ""),
+        (formats.unbroken("50 % of 3 sets in 20 s."), "50\xa0% of 3 sets in 20\xa0s."),
         (formats.label("users_e_good"), "users e good"),
         (formats.number(12000.0), "12,000"),
         (formats.number(0.012345), "0.01235"),

@@ -122,6 +122,11 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def unbroken(words: str) -> str:
+    """No line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(%|s|ms|min|h|kB|MB|GB)(\W|$))", "\N{NO-BREAK SPACE}", words)
+
+
 def _short(value: float) -> str:
     """Three digits that count, never as a power of ten: `0.0042`, `71.3`, `1,234`."""
     return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
@@ -151,5 +156,6 @@ FILTERS = {
     "seconds": seconds,
     "sentence": sentence,
     "size": size,
+    "unbroken": unbroken,
     "utc": utc,
 }

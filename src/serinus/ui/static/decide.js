@@ -43,6 +43,7 @@ function given(button) {
 function ask(what) {
   describe(what);
   $("#decide-error").textContent = "";
+  $("#decide-go").disabled = false;
   form.elements.reason.value = "";
   form.elements.actor.value = person.get();
   if (asked.action === "share") form.elements.share.value = asked.value;
@@ -100,6 +101,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   person.set(form.elements.actor.value);
   const was = asked;
+  let gone = false;
   $("#decide-go").disabled = true;
   try {
     const reply = await sendJson(`/api/rollout/${was.action}`, body());
@@ -111,11 +113,21 @@ form.addEventListener("submit", async (event) => {
       await refresh();
       const now = document.querySelector(`#live [data-action="${was.action}"]${was.version ? `[data-version="${was.version}"]` : ""}`);
       if (now) describe(given(now));
+      else gone = true;
+      if (gone) $("#decide-error").textContent += " This is not to be decided any more.";
     }
   } finally {
-    $("#decide-go").disabled = false;
+    $("#decide-go").disabled = gone;
     refresh();
   }
+});
+
+/** What has happened since cannot be taken back by that button any more. */
+addEventListener("serinus:shown", () => {
+  const button = $("#toast-undo");
+  if (toast.hidden || button.hidden || Number($("#live").dataset.seq) <= Number(button.dataset.expect)) return;
+  if (document.activeElement === button) $("#toast-close").focus();
+  button.hidden = true;
 });
 
 document.addEventListener("click", (event) => {
