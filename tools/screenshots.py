@@ -165,6 +165,7 @@ def _picture(tab: Page, url: str, page: str, path: Path) -> None:
     long = tab.evaluate("document.documentElement.scrollHeight")
     tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
     tab.evaluate("scrollTo(0, 0)")
+    tab.mouse.move(0, 0)
     tab.wait_for_timeout(400)
     _write(tab.screenshot(timeout=_MS), path)
 

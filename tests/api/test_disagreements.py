@@ -87,6 +87,26 @@ async def test_they_are_listed_shown_and_dismissed(stage: Stage) -> None:
         assert [one.name for one in queue(stage.store, 1)] == ["request-1", "request-2"]
 
 
+async def test_what_one_person_says_leaves_what_another_said_of_something_else(stage: Stage) -> None:
+    keep(stage)
+    at = f"/api/rollouts/1/disagreements/{stage.store.gallery.ids(1)[0]}/mark"
+    async with stage.client() as client:
+
+        async def say(**words: object) -> tuple[bool, str | None]:
+            said = (await client.post(at, json=words)).json()["mark"]
+            return said["dismissed"], said["right"]
+
+        assert await say(right="canary") == (False, "canary")
+        assert await say(dismissed=True) == (True, "canary")
+        assert await say(right="both") == (True, "both")
+        assert await say(dismissed=False) == (False, "both")
+        assert await say() == (True, "both"), "nothing more: it is dismissed"
+        assert await say(right=None) == (True, None)
+        kept = next(stage.store.root.rglob("*.mark"))
+        kept.write_bytes(b"damaged")
+        assert await say(right="neither") == (False, "neither"), "a new word replaces a damaged one"
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

@@ -29,6 +29,25 @@ async def test_a_policy_is_set_shown_and_listed_with_who_did_it(stage: Stage) ->
         assert (await client.get("/api/policies/none")).status_code == 404
 
 
+async def test_an_edition_that_somebody_else_wrote_meanwhile_is_not_run_over(stage: Stage) -> None:
+    async with stage.client() as client:
+
+        async def put(share: float, expect: int | None) -> tuple[int, str]:
+            body = {"document": {"share": share}, "reason": "slowly", "expect": expect}
+            reply = await client.put("/api/policies/careful", json=body)
+            return reply.status_code, reply.text
+
+        assert (await put(0.1, 0))[0] == 200
+        status, words = await put(0.2, 0)
+        assert status == 409 and "has edition 1 meanwhile, and was to be a new one" in words
+        assert (await put(0.2, 1))[0] == 200
+        status, words = await put(0.3, 1)
+        assert status == 409 and "has edition 2 meanwhile, not 1" in words
+        assert (await put(0.3, -1))[0] == 400
+        assert (await put(0.3, None))[0] == 200
+    assert [one.policy.share for one in stage.store.policy_history("careful")] == [0.1, 0.2, 0.3]
+
+
 async def test_a_bad_document_is_refused_with_lines(stage: Stage) -> None:
     async with stage.client() as client:
         reply = await client.put(

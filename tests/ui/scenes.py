@@ -34,6 +34,26 @@ from serinus.store.local import Disk
 from tests.api.stage import Stage
 from tests.store.whole import disagreement
 
+PAGES = [
+    "/",
+    "/versions",
+    "/versions/2",
+    "/versions/compare?a=1&b=2",
+    "/history",
+    "/history/5",
+    "/rollouts/1",
+    "/disagreements",
+    "/settings",
+    "/data",
+    "/data/{dataset}",
+    "/data/{dataset}/pairs",
+    "/training",
+    "/jobs/{running}",
+    "/jobs/{asking}",
+    "/inference",
+    "/docs",
+]
+"""Names in braces: see `workshop`."""
 _CLASSES = {
     Arm.CURRENT: {"no-damage": 0.55, "minor-damage": 0.19, "major-damage": 0.15, "destroyed": 0.11},
     Arm.CANARY: {"no-damage": 0.52, "minor-damage": 0.2, "major-damage": 0.15, "destroyed": 0.13},

@@ -36,6 +36,7 @@ def test_the_dashboard_follows_what_happens(site: Site, page: playwright.Page) -
     see(page, "#title", "Version 1 is in production")
     site.stage.canary("new roofs")
     see(page, "#title", "Version 2 is on trial")
+    playwright.expect(page).to_have_title("Version 2 is on trial · Serinus")
     see(page, "#arm-canary", "new roofs")
     site.stage.traffic((41, 0), (40, 0), seconds=30)
     see(page, "#canary-requests", "41")
@@ -68,6 +69,7 @@ def test_a_promotion_asks_why_and_refuses_an_old_page(site: Site, page: playwrig
     page.click("#decide-go")
     see(page, "#decide-error", "moved on")
     page.errors.clear()  # the browser notes the 409 itself
+    playwright.expect(page.locator("#decide-go")).to_be_enabled()
     assert stage.store.state().seq == seq
     page.locator("#act-resume").wait_for(state="attached")
     playwright.expect(
@@ -77,6 +79,7 @@ def test_a_promotion_asks_why_and_refuses_an_old_page(site: Site, page: playwrig
     page.check("[name=confirm]")
     page.click("#decide-go")
     playwright.expect(dialog).to_be_hidden()
+    playwright.expect(page.locator("#toast")).to_be_focused()  # the button that was pressed is gone
     see(page, "#title", "Version 2 is in production")
     see(page, "#history", "seen on the ground <b>myself</b>")
     see(page, "#history", "alice via ui")
@@ -109,30 +112,74 @@ def test_a_decision_that_meets_no_server_is_kept_and_taken_when_it_is_back(
     page.errors.clear()  # the browser notes the lost connection itself
 
 
-def test_escape_and_cancel_decide_nothing(site: Site, page: playwright.Page) -> None:
+def test_with_the_keyboard_alone(site: Site, page: playwright.Page) -> None:
     site.stage.base()
     site.stage.canary()
     page.goto(site.url)
     see(page, "#link", "live")
-    for leave in (lambda: page.keyboard.press("Escape"), lambda: page.click("#decide-cancel")):
-        page.click("#act-rollback")
-        page.fill("[name=reason]", "no")
-        leave()
+
+    def focused() -> str:
+        return str(page.evaluate("document.activeElement.id || document.activeElement.name"))
+
+    def tab_to(name: str, most: int = 12) -> None:
+        for _ in range(most):
+            page.keyboard.press("Tab")
+            if focused() == name:
+                return
+        raise AssertionError(f"{name} is not within {most} steps; at {focused()}")
+
+    page.keyboard.press("Tab")
+    playwright.expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    tab_to("act-rollback", 2)
+    for leave in ("Escape", "Enter"):  # neither decides anything
+        page.keyboard.press("Enter")
+        playwright.expect(page.locator("[name=reason]")).to_be_focused()
+        page.keyboard.type("no")
+        if leave == "Enter":
+            tab_to("decide-cancel")
+        page.keyboard.press(leave)
         playwright.expect(page.locator("#decide")).to_be_hidden()
+        playwright.expect(page.locator("#act-rollback")).to_be_focused()
     assert site.stage.store.state().rollout is not None
+    tab_to("act-pause", 1)
+    page.keyboard.press("Enter")
+    page.keyboard.type("clouds")
+    page.keyboard.press("Enter")
+    see(page, "#title", "Version 2 is paused")
+    playwright.expect(page.locator("#toast")).to_be_focused()
+    tab_to("toast-undo", 1)
+    page.keyboard.press("Enter")
+    see(page, "#decide-title", "Resume the rollout?")
+    page.keyboard.type("they are gone")
+    page.keyboard.press("Enter")
+    see(page, "#title", "Version 2 is on trial")
+    playwright.expect(page.locator("#toast")).to_be_focused()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("#main")).to_be_focused()
+    tab_to("act-promote", 1)
+    site.stage.decide("roll_back", "it failed")  # the button is gone, the focus is not
+    see(page, "#title", "Version 1 is in production")
+    playwright.expect(page.locator("#main")).to_be_focused()
 
 
 def test_a_lost_stream_is_told(site: Site, page: playwright.Page) -> None:
     site.stage.base()
+    site.stage.canary()
     page.goto(site.url)
     see(page, "#link", "live")
     site.stop()
     see(page, "#link", "last seen")
     see(page, "#link", "s ago")
-    site.stage.canary("while nobody looked")
+    see(page, "#link-said", "What stands here is old")
+    page.locator("#act-pause").press("Enter")
+    see(page, "#toast-words", "Decide when it is back")
+    playwright.expect(page.locator("#decide")).to_be_hidden()
+    site.stage.decide("roll_back", "while nobody looked")
     site.restart()
-    see(page, "#title", "Version 2 is on trial")  # it connects again by itself
+    see(page, "#title", "Version 1 is in production")  # it connects again by itself
     see(page, "#link", "live")
+    see(page, "#link-said", "Connected again")
     page.errors.clear()  # the browser notes the lost connection itself
 
 

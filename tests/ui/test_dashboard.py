@@ -1,12 +1,13 @@
 """Every page and action in a real browser: whoever looks, from wherever, however many."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from serinus.rollout.policy import ByHeader
+from serinus.rollout.policy import ByHeader, Policy
 from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.ui import scenes
@@ -16,26 +17,14 @@ from tests.ui.test_browser import see, slowed
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 AXE = (Path(__file__).parent / "vendor/axe.js").read_text()
-PAGES = [
-    "/",
-    "/versions",
-    "/versions/2",
-    "/versions/compare?a=1&b=2",
-    "/history",
-    "/history/5",
-    "/rollouts/1",
-    "/disagreements",
-    "/settings",
-    "/data",
-    "/data/{dataset}",
-    "/data/{dataset}/pairs",
-    "/training",
-    "/jobs/{running}",
-    "/jobs/{asking}",
-    "/inference",
-    "/docs",
-]
-"""Names in braces: see `scenes.workshop`."""
+SIMULATION = """
+import json, sys, time
+text = sys.stdin.read()
+if "long" in text:
+    time.sleep(600)
+ours = {"rolled_back": 0.0, "promoted": 0.99, "undecided": 0.01, "median": 1204.0}
+print(json.dumps([{"name": "good", "words": "a good canary", "rules": {"Serinus": ours}}]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +51,7 @@ def findings(page: playwright.Page, path: str, options: str) -> list[tuple[str, 
     ]
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", scenes.PAGES)
 def test_nothing_serious_stands_in_anybody_s_way(scene: Site, page: playwright.Page, path: str) -> None:
     page.emulate_media(reduced_motion="reduce", color_scheme="light")
     page.goto(scene.at(path))
@@ -111,7 +100,7 @@ ENDLESS = "document.getAnimations().filter(one => one.effect.getTiming().iterati
 def test_no_page_is_wider_than_a_phone_or_moves_all_day(scene: Site, page: playwright.Page) -> None:
     page.emulate_media(reduced_motion="no-preference")
     wide, restless = [], []
-    for path in PAGES:
+    for path in scenes.PAGES:
         page.set_viewport_size({"width": 360, "height": 800})
         page.goto(scene.at(path))
         if page.evaluate("document.documentElement.scrollWidth") > 360:
@@ -197,9 +186,40 @@ def test_a_policy_is_written_checked_and_kept(site: Site, page: playwright.Page)
     page.fill("[name=reason]", "the coast is careful")
     page.get_by_role("button", name="Keep it").click()
     see(page, "#policy-words", "gentle is edition 1 now")
+    site.stage.store.put_policy(Policy(name="gentle"), actor="bob", reason="mine is better")
+    page.get_by_role("button", name="Keep it").click()
+    see(page, "#policy-words", "has edition 2 meanwhile, not 1")
+    page.errors.clear()  # the browser notes the 409 itself
+    assert len(site.stage.store.policy_history("gentle")) == 2
     page.goto(f"{site.url}/settings?policy=gentle")
     see(page, "#editor", "the coast is careful")
-    assert "0.02" in page.input_value("[name=text]")
+    assert "gentle" in page.input_value("[name=text]")
+
+
+def test_a_policy_is_previewed_and_a_long_preview_cancelled(tmp_path: Path, page: playwright.Page) -> None:
+    script = tmp_path / "simulate.py"
+    script.write_text(SIMULATION)
+    (tmp_path / "stage").mkdir()
+    stage = Stage(tmp_path / "stage", simulate=(sys.executable, str(script)))
+    stage.base()
+    site = Site(stage)
+    page.goto(f"{site.url}/settings")
+    page.fill("[name=text]", "share: 0.25")
+    page.click("#preview-start")
+    see(page, "#preview-words", "100 simulated rollouts for each truth")
+    see(page, "#preview tbody", "a good canary")
+    assert page.locator("#preview tbody td").all_text_contents() == ["99 %", "0 %", "1 %", "1,204"]
+    page.fill("[name=text]", "shar: 0.25")
+    page.click("#preview-start")
+    see(page, "#preview-words", "there is no field 'shar'")
+    page.errors.clear()  # the browser notes the 400 itself
+    page.fill("[name=text]", "description: long")
+    page.click("#preview-start")
+    see(page, "#preview-words", "Simulating")
+    page.click("#preview-stop")
+    see(page, "#preview-words", "Cancelled.")
+    page.close()  # else it tells that the server is away
+    site.stop()
 
 
 def test_a_disagreement_is_judged_and_dismissed(site: Site, page: playwright.Page) -> None:
@@ -270,6 +290,23 @@ def test_two_operators_agree_and_the_slower_one_is_refused(
     alice.keyboard.press("Enter")
     for page in (alice, bob):
         see(page, "#arm-canary .share", "50 %")
+    bob.keyboard.press("Escape")
+    bob.click("#act-pause")
+    bob.fill("[name=reason]", "wait")
+    bob.keyboard.press("Enter")
+    see(bob, "#toast-words", "paused")
+    playwright.expect(bob.locator("#toast-undo")).to_be_visible()
+    bob.click("#act-resume")
+    bob.fill("[name=reason]", "go on")
+    site.stage.decide("roll_back", "it failed meanwhile")
+    see(bob, "#title", "Version 1 is in production")
+    bob.click("#decide-go")
+    see(bob, "#decide-error", "This is not to be decided any more.")
+    playwright.expect(bob.locator("#decide-go")).to_be_disabled()
+    bob.errors.clear()  # the browser notes the 409 itself
+    see(alice, "#title", "Version 1 is in production")
+    playwright.expect(alice.locator("#toast")).to_be_visible()
+    playwright.expect(alice.locator("#toast-undo")).to_be_hidden()  # it would be refused
 
 
 def test_a_share_that_is_taken_back_brings_the_policy_back_with_its_steps(

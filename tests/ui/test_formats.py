@@ -1,5 +1,8 @@
 """How values look on a page."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,11 @@ from serinus.ui import formats
         (formats.count(1204), "1,204"),
         (formats.percent(0.5), "50 %"),
         (formats.percent(0.0042), "0.42 %"),
+        (formats.percent(0.0), "0 %"),
+        (formats.percent(3e-8), "< 0.001 %"),
+        (formats.seconds(0.0834), "83.4 ms"),
+        (formats.seconds(0.9996), "1 s"),
+        (formats.seconds(1234.0), "1,234 s"),
         (formats.rate(1, 250), "0.4 %"),
         (formats.rate(0, 0), "–"),
         (formats.score(0.7406), "0.741"),
@@ -34,8 +42,11 @@ from serinus.ui import formats
         (formats.iso(1_795_435_200), "2026-11-23T12:00:00+00:00"),
         (formats.size(48_300_000), "48.3 MB"),
         (formats.size(12), "12 B"),
+        (formats.size(999_600), "1 MB"),
+        (formats.size(1.2e12), "1,200 GB"),
         (formats.sentence("it failed"), "It failed."),
         (formats.sentence(""), ""),
+        (formats.unbroken("50 % of 3 sets in 20 s."), "50\xa0% of 3 sets in 20\xa0s."),
         (formats.label("users_e_good"), "users e good"),
         (formats.number(12000.0), "12,000"),
         (formats.number(0.012345), "0.01235"),
@@ -49,6 +60,11 @@ def test_words(made: object, words: object) -> None:
 
 def test_prose_escapes_all_but_code() -> None:
     assert formats.prose("`a<b>` & <i>") == "<code>a&lt;b&gt;</code> &amp; &lt;i&gt;"
+
+
+@given(st.floats(1e-3, 1e9), st.sampled_from((formats.percent, formats.seconds, formats.size)))
+def test_nobody_has_to_read_powers_of_ten(value: float, words: Callable[[float], str]) -> None:
+    assert not re.search(r"\de[+-]?\d", words(value))
 
 
 @given(st.floats(0, 1e200), st.floats(1, 1e6))

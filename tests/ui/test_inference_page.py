@@ -286,8 +286,10 @@ def test_a_batch_is_sent_followed_and_its_result_fetched(both: Site, page: playw
         send_batch(page, name, content)
         see(page, "#batch-form [role=status]", words)
     send_batch(page, "nothing.zip", zipped_text())
-    see(page, "#batches .failed", "The archive has no pair of pictures.")
-    assert JobState.FAILED in {job.state for job in both.stage.deps.jobs.list()}
+    nothing = page.locator("#batches .failed").filter(has_text="nothing.zip")
+    playwright.expect(nothing).to_contain_text("The archive has no pair of pictures.", timeout=20_000)
+    (job,) = (job for job in both.stage.deps.jobs.list() if getattr(job.spec, "name", "") == "nothing.zip")
+    assert job.state is JobState.FAILED
     page.errors.clear()  # the browser notes the refusals itself
 
 
@@ -307,10 +309,11 @@ def test_a_long_batch_shows_its_pairs_survives_a_reload_and_is_cancelled(
     playwright.expect(job).to_contain_text(re.compile(r"[1-9]\d* of 600 pairs"), timeout=20_000)
     page.reload()
     playwright.expect(job).to_contain_text(re.compile(r"[1-9]\d* of 600 pairs"), timeout=20_000)
-    page.locator("#batches [data-cancel]").click()
+    job.locator("[data-cancel]").click()
     page.click("#confirm-yes")
     playwright.expect(job).to_contain_text("cancelled", timeout=20_000)
-    assert JobState.CANCELLED in {job.state for job in both.stage.deps.jobs.list()}
+    (cancelled,) = (job for job in both.stage.deps.jobs.list() if getattr(job.spec, "name", "") == "long.zip")
+    assert cancelled.state is JobState.CANCELLED
 
 
 def test_who_can_be_asked_is_told_as_it_comes_and_goes(site: Site, page: playwright.Page) -> None:

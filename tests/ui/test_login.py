@@ -9,7 +9,9 @@ from serinus.api import tokens
 from serinus.core.enums import Role
 from tests.api.inference import inference
 from tests.api.stage import Stage
+from tests.ui import scenes
 from tests.ui.server import Site
+from tests.ui.test_browser import see
 from tests.ui.test_dashboard import findings
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -61,6 +63,36 @@ def test_with_the_keyboard_alone(site: Site, page: playwright.Page, operator: st
     assert page.evaluate("document.cookie") == ""
     page.get_by_role("button", name="Log out").press("Enter")
     playwright.expect(page).to_have_url(f"{site.url}/login?next=/")
+
+
+def test_a_viewer_is_offered_only_what_a_viewer_may(
+    site: Site, page: playwright.Page, tmp_path: Path
+) -> None:
+    viewer = tokens.issue(tmp_path / "tokens", "vera", Role.VIEWER, bytes([1] * 32), 0.0).token
+    scenes.disagreements(site.stage, 1)
+    dataset = scenes.workshop(site.stage)["dataset"]
+    page.goto(f"{site.url}/login")
+    page.fill("#token", viewer)
+    page.keyboard.press("Enter")
+    see(page, "#link", "live")
+    see(page, ".me", "vera (viewer: looks, changes nothing)")
+    offered = {}
+    for path in ("/", "/versions", "/versions/2", "/data", f"/data/{dataset}", "/training", "/disagreements"):
+        page.goto(f"{site.url}{path}")
+        seen = page.locator("main button:visible, main input[type=submit]:visible").all_text_contents()
+        offered[path] = {words.strip() for words in seen}
+    assert {path for path, words in offered.items() if words - {"Compare", "Show"}} == set()
+    for path, words in (
+        ("/data", "Sending an archive takes the token"),
+        ("/training", "Training takes the token"),
+        ("/inference", "Sending a batch takes the token"),
+    ):
+        page.goto(f"{site.url}{path}")
+        see(page, "main", words)
+    page.goto(f"{site.url}/settings")
+    page.fill("[name=text]", "share: 2")
+    see(page, "#policy-mistakes", "Line 1")  # to look what a policy would be changes nothing
+    playwright.expect(page.get_by_role("button", name="Keep it")).to_be_hidden()
 
 
 def test_without_scripts(site: Site, browser: playwright.Browser, operator: str) -> None:

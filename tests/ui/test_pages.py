@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from fastapi import Request, Response
 
+from serinus.api import tokens
 from serinus.artifact.manifest import Contract
-from serinus.core.enums import Stratum
+from serinus.core.enums import Role, Stratum
 from serinus.ui.headers import HEADERS
 from tests.api.stage import Stage, zipped
 
@@ -277,6 +278,81 @@ async def test_a_running_job_shows_its_progress(stage: Stage) -> None:
     assert job in {a.get("data-cancel") for _, a in home.tags}
     (bar,) = [a for tag, a in home.tags if tag == "progress" and a.get("value") != "0"]
     assert bar["value"] == "0.4"
+
+
+@pytest.mark.parametrize("path", EVERY)
+async def test_what_changes_something_is_marked_so_that_only_operators_are_offered_it(
+    stage: Stage, path: str
+) -> None:
+    stage.base()
+    stage.canary()
+    async with stage.client() as client:
+        await client.post("/upload-dataset", files={"file": ("a.zip", zipped())})
+    found = await page(stage, path)
+    forms = [a for tag, a in found.tags if tag == "form" and a.get("method") not in ("get", "dialog")]
+    free = ("/api/predict", "/logout")  # and the editor of policies, which also checks and previews
+    changing = [a for a in forms if a.get("action") not in free and a.get("id") != "policy"]
+    assert all("changes" in str(a.get("class")).split() for a in changing), changing
+    assert bool(changing) == (path in ("/data", "/training", "/inference"))
+
+
+async def test_who_may_only_look_is_told_so_and_offered_nothing_else(tmp_path: Path) -> None:
+    viewer = tokens.issue(tmp_path / "tokens", "vera", Role.VIEWER, bytes(32), 0.0).token
+    stage = Stage(tmp_path, tokens=tokens.Tokens(tmp_path / "tokens"), allowed_hosts=("serinus.lan",))
+    stage.base()
+    looker = [("html", {"lang": "en", "class": "looker"})]
+    async with stage.client("192.0.2.7", "serinus.lan") as client:
+        nobody = Page((await client.get("/training")).text)
+        vera = Page((await client.get("/training", headers={"authorization": f"Bearer {viewer}"})).text)
+    assert nobody.tags[:1] == vera.tags[:1] == looker
+    assert "Log in to change something" in nobody.text
+    assert "vera (viewer: looks, changes nothing)" in vera.text
+    assert "Training takes the token of an operator." in vera.text
+    here = await page(stage, "/training")
+    assert here.tags[0] == ("html", {"lang": "en"})
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "٣", "²", "-1", "1e3"])
+async def test_odd_numbers_in_an_address_are_no_fault_of_ours(stage: Stage, number: str) -> None:
+    stage.base()
+    async with stage.client() as client:
+        for path in (
+            "/versions?before={}",
+            "/versions/compare?a={}&b=1",
+            "/disagreements?rollout={}&page={}",
+            "/history?before={}&version={}",
+            "/training?again={}",
+            "/settings?policy={}",
+        ):
+            reply = await client.get(path.replace("{}", number))
+            assert reply.status_code in (200, 400, 404) and "<html" in reply.text, (path, reply.text)
+
+
+async def test_restarts_of_workers_are_told(stage: Stage) -> None:
+    stage.base()
+    version = stage.canary()
+    stage.heartbeat()
+    (replica,) = stage.store.replicas(0.0)
+    digest = stage.store.state().versions[version].digest
+    stage.store.put_replica(msgspec.structs.replace(replica, restarts={digest: 3}))
+    for path in ("/", "/versions/2"):
+        assert "workers restarted 3 ×" in (await page(stage, path)).text, path
+
+
+async def test_two_versions_are_compared_with_the_pictures_that_differ(stage: Stage) -> None:
+    for number, content in enumerate((b"one", b"other"), 1):
+        draft = stage.root / f"draft-{number}"
+        draft.mkdir()
+        (draft / "model.onnx").write_bytes(b"a model")
+        (draft / "contract.json").write_bytes(msgspec.json.encode(Contract()))
+        (draft / "confusion.png").write_bytes(content)
+        (draft / "same.png").write_bytes(b"same")
+        stage.store.publish(draft, note="", actor="publisher", initial=number == 1)
+    shown = await page(stage, "/versions/compare?a=1&b=2")
+    assert "Pictures that differ" in shown.text
+    assert [a["src"] for tag, a in shown.tags if tag == "img" and "loading" in a] == [
+        f"/api/versions/{number}/files/confusion.png" for number in (1, 2)
+    ]
 
 
 async def test_docs_name_every_endpoint(stage: Stage) -> None:

@@ -64,6 +64,9 @@ class PolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class SetPolicyCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The decision what a name of a policy means from now on: as a document, or as people write it."""
 
+    expect: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """The edition that was looked at, 0 where there was none: 409 when there is another by now. None: decide
+    anyway."""
     document: dict[str, Any] | None = None
     """A policy, see /api/policies/schema."""
     text: str = ""

@@ -1,6 +1,7 @@
 """`/api/rollouts/{n}/disagreements`: what both versions said of the same pictures, and the worst of it."""
 
 from asyncio import to_thread
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -19,7 +20,7 @@ from serinus.control.disagreements import (
     picture,
 )
 from serinus.control.labelling import QueueFormat, queue_archive
-from serinus.core.errors import InvalidInput, NotFound
+from serinus.core.errors import Corrupt, InvalidInput, NotFound
 from serinus.observe.principal import acting
 from serinus.store import GalleryFile, Mark, Right
 
@@ -28,10 +29,10 @@ class MarkCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a person says of a disagreement."""
 
     dismissed: bool | None = None
-    """Nothing to learn from it: it is left out of the labelling queue. false takes that back. Without it
-    and without `right`, it is dismissed."""
-    right: Right | None = None
-    """Which version is right about the picture; null: nobody says."""
+    """Nothing to learn from it: it is left out of the labelling queue. false takes that back. Without it,
+    what was said stays; without `right`, too, it is dismissed."""
+    right: Right | msgspec.UnsetType | None = msgspec.UNSET
+    """Which version is right about the picture; null: nobody says. Without it, what was said stays."""
     actor: str = ""
     reason: str = ""
 
@@ -92,14 +93,27 @@ def router(deps: ControlDeps) -> APIRouter:
     async def say(n: _Number, name: _Id, request: Request) -> Response:
         """Says which version is right, dismisses a disagreement, or takes either back."""
         command = _command(await request.body())
-        said = Mark(
-            dismissed=command.right is None if command.dismissed is None else command.dismissed,
-            right=command.right,
-            actor=acting(command.actor),
-            reason=command.reason,
-            time=deps.clock(),
-        )
-        return json_response(await to_thread(mark, deps.store, n, name, said))
+        actor = acting(command.actor)
+
+        def write() -> DisagreementView:
+            before = None
+            with suppress(Corrupt):  # which a new word replaces
+                before = deps.store.gallery.mark_of(n, name)
+            dismissed, right = (False, None) if before is None else (before.dismissed, before.right)
+            if command.dismissed is not None:
+                dismissed = command.dismissed
+            elif command.right is msgspec.UNSET:
+                dismissed = True
+            said = Mark(
+                dismissed=dismissed,
+                right=right if command.right is msgspec.UNSET else command.right,
+                actor=actor,
+                reason=command.reason,
+                time=deps.clock(),
+            )
+            return mark(deps.store, n, name, said)
+
+        return json_response(await to_thread(write))
 
     return routes
 

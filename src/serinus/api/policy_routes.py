@@ -13,7 +13,7 @@ from serinus.api.preview import Preview, Previewer
 from serinus.api.reading import read_command, read_json
 from serinus.api.schema import answers, answers_words, json_response, takes
 from serinus.control import policies, policy_document
-from serinus.core.errors import InvalidInput, Misconfigured, NotFound, Unavailable
+from serinus.core.errors import Conflict, InvalidInput, Misconfigured, NotFound, Unavailable
 from serinus.observe.principal import acting
 from serinus.rollout.policy import Policy
 
@@ -95,7 +95,7 @@ def router(deps: ControlDeps) -> APIRouter:
 
     @routes.put(
         "/{name}",
-        responses=answers(PolicyPage, "The policy as it is now") | responses(InvalidInput),
+        responses=answers(PolicyPage, "The policy as it is now") | responses(InvalidInput, Conflict),
         openapi_extra=takes(SetPolicyCommand),
     )
     async def put(name: _Name, request: Request) -> Response:
@@ -108,7 +108,7 @@ def router(deps: ControlDeps) -> APIRouter:
                 policy = _read_text(PolicyText(text=command.text, name=name))
             else:
                 policy = _read(command.document, name)
-            policies.put(deps.store, name, policy, actor=actor, reason=command.reason)
+            policies.put(deps.store, name, policy, actor=actor, reason=command.reason, expect=command.expect)
             found = policies.look_up(deps.store, name, deps.settings.policy)
             return PolicyPage(policy=found, editions=tuple(policies.editions(deps.store, name)))
 

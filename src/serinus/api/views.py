@@ -216,7 +216,7 @@ def _outcome(record: JobRecord) -> str:
         case BrokenOutput() as output:
             words = output.outcome
         case TrainOutput() as output:
-            score = output.best_metrics.get("map50")
+            score = (output.final_metrics or output.best_metrics).get("map50")  # the version's own
             words = f"Published version {output.version}" + (
                 f", mAP50 {score:.3f}." if score is not None else "."
             )

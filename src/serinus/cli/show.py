@@ -1,5 +1,6 @@
 """Printing results: JSON for programs, tables for people. Results go to stdout, talk to stderr."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from serinus.cli.options import Output
 from serinus.core.text import visible
 
 NO_JOURNAL = "No version is left: the journal is lost. See `serinus store check`."
+_COUNTED = re.compile(r",| \d[\d,.]* of ")
+"""Where words of a progress begin that change all the time."""
 
 
 class Terminal(Console):
@@ -92,8 +95,15 @@ def transfer(description: str, total: int | None) -> Iterator[Callable[[str, int
 
 
 @contextmanager
-def progress(description: str) -> Any:
-    """A progress bar on stderr; gives a function (done, total, words) to move it."""
+def progress(description: str, *, steps: bool = False) -> Any:
+    """A progress bar on stderr; gives a function (done, total, words) to move it.
+
+    `steps`: where there is no terminal, as in a job's log, a line for each step in place of the bar. `pair 2
+    of 90` is the step of `pair 1 of 90`, `epoch 2/9, loss 0.4` is another one than `epoch 1/9, loss 0.5`.
+    """
+    console = Terminal(stderr=True)
+    lines = steps and not console.is_terminal
+    last = ""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -102,12 +112,19 @@ def progress(description: str) -> Any:
         TextColumn("eta"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}"),
-        console=Terminal(stderr=True),
+        console=console,
+        disable=lines,
     )
     with bar:
         task = bar.add_task(description, total=None, words="")
 
         def move(done: float, total: float, words: str = "") -> None:
+            nonlocal last
+            if lines and last and _COUNTED.split(last, 1)[0] != _COUNTED.split(words, 1)[0]:
+                say(last)
+            last = words
             bar.update(task, completed=done, total=total, words=words)
 
         yield move
+    if lines and last:
+        say(last)

@@ -95,7 +95,7 @@ def train(
         tensorboard=tensorboard,
         note=note,
     )
-    with progress("train") as move:
+    with progress("train", steps=True) as move:
         published = train_and_publish(
             settings, wish, data=data, upload=upload, confirm=confirm, job=job, progress=move
         )

@@ -54,14 +54,19 @@ def editions(store: Store, name: str) -> list[PolicyRecord]:
     return found
 
 
-def put(store: Store, name: str, policy: Policy, *, actor: str, reason: str) -> PolicyRecord:
-    """Sets what `name` means from now on. Raises InvalidInput when the document has another name."""
+def put(
+    store: Store, name: str, policy: Policy, *, actor: str, reason: str, expect: int | None = None
+) -> PolicyRecord:
+    """Sets what `name` means from now on. `expect`: the edition that was looked at, 0 for none.
+
+    Raises InvalidInput when the document has another name; Conflict when there is another edition by now.
+    """
     if policy.name != name:
         raise InvalidInput(
             f"The document is the policy {policy.name!r}, not {name!r}.",
             remedy="Give it that name, or leave the name out of the document.",
         )
-    return store.put_policy(policy, actor=actor, reason=reason.strip() or "by hand")
+    return store.put_policy(policy, actor=actor, reason=reason.strip() or "by hand", expect=expect)
 
 
 def _built_in(policy: Policy) -> Named:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from serinus.core.errors import Corrupt, InvalidInput
+from serinus.core.errors import Conflict, Corrupt, InvalidInput
 from serinus.core.ids import Clock, NewId
 from serinus.core.text import storable
 from serinus.rollout.policy import BUILT_IN, Policy
@@ -34,10 +34,12 @@ class Policies:
         self._clock = clock
         self._new_id = new_id
 
-    def put(self, policy: Policy, *, actor: str, reason: str) -> PolicyRecord:
+    def put(self, policy: Policy, *, actor: str, reason: str, expect: int | None = None) -> PolicyRecord:
         """`policy.name` means this policy from now on. Rollouts that were started keep theirs.
 
-        Raises InvalidInput for a name that is built in, and for what no rollout can obey.
+        `expect`: the edition that was the last when somebody looked, 0 for none; None: whatever it is.
+        Raises InvalidInput for a name that is built in, and for what no rollout can obey; Conflict when there
+        is another edition than the expected one.
         """
         storable(reason, "The reason")
         if policy.name in BUILT_IN:
@@ -49,6 +51,12 @@ class Policies:
             raise InvalidInput(f"No rollout can obey this policy: {'; '.join(problems)}.")
 
         def make(number: int) -> bytes:
+            if expect is not None and number != expect + 1:
+                raise Conflict(
+                    f"The policy {policy.name!r} has edition {number - 1} meanwhile, "
+                    f"{f'not {expect}' if expect else 'and was to be a new one'}.",
+                    remedy="Look at that edition first, or give yours another name.",
+                )
             record = PolicyRecord(
                 id=self._new_id(),
                 edition=number,

@@ -357,10 +357,15 @@ class Store(Reports):
 
     # -- policies --------------------------------------------------------------------------------------------
 
-    def put_policy(self, policy: Policy, *, actor: str, reason: str) -> PolicyRecord:
-        """`policy.name` means this policy from now on. Raises InvalidInput."""
+    def put_policy(
+        self, policy: Policy, *, actor: str, reason: str, expect: int | None = None
+    ) -> PolicyRecord:
+        """`policy.name` means this policy from now on. `expect`: see `Policies.put`.
+
+        Raises InvalidInput, Conflict.
+        """
         with volume_errors("store the policy", self.root):
-            return self._policies.put(policy, actor=actor, reason=reason)
+            return self._policies.put(policy, actor=actor, reason=reason, expect=expect)
 
     def policy(self, name: str) -> PolicyRecord | None:
         """The newest edition, None when nobody set it. Raises Corrupt, naming a damaged file."""

@@ -16,8 +16,8 @@ def count(number: float) -> str:
 
 
 def percent(share: float) -> str:
-    """`50 %`, `0.4 %`."""
-    return f"{share * 100:.3g} %"
+    """`50 %`, `0.4 %`, `< 0.001 %`."""
+    return "< 0.001 %" if 0 < share < 1e-5 else f"{_short(share * 100)} %"
 
 
 def rate(part: float, whole: float) -> str:
@@ -70,7 +70,7 @@ def ago(time: float, now: float) -> str:
 
 def seconds(value: float) -> str:
     """A latency: `83 ms`, `1.2 s`."""
-    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
+    return f"{_short(value * 1000)} ms" if value < 0.9995 else f"{_short(value)} s"
 
 
 def utc(time: float) -> str:
@@ -86,10 +86,10 @@ def iso(time: float) -> str:
 def size(octets: float) -> str:
     """`12.4 MB`."""
     for unit in ("B", "kB", "MB"):
-        if octets < 1000:
-            return f"{octets:.3g} {unit}"
+        if octets < 999.5:
+            return f"{_short(octets)} {unit}"
         octets /= 1000
-    return f"{octets:.3g} GB"
+    return f"{_short(octets)} GB"
 
 
 def gauge(value: float, limit: float) -> float:
@@ -122,6 +122,16 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def unbroken(words: str) -> str:
+    """No line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(%|s|ms|min|h|kB|MB|GB)(\W|$))", "\N{NO-BREAK SPACE}", words)
+
+
+def _short(value: float) -> str:
+    """Three digits that count, never as a power of ten: `0.0042`, `71.3`, `1,234`."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
+
+
 def prose(words: str) -> Markup:
     """Escaped words in which `...` is code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
@@ -146,5 +156,6 @@ FILTERS = {
     "seconds": seconds,
     "sentence": sentence,
     "size": size,
+    "unbroken": unbroken,
     "utc": utc,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-_MOST_TICKS = 6
+_MOST_TICKS = 4
 _EMPTY = ""
 
 

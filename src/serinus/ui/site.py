@@ -148,6 +148,11 @@ class Site:
         return html(self.render(template, page=page, message=error.message, remedy=error.remedy), status)
 
 
+def whole(text: str) -> int | None:
+    """The number that a query holds; None for what is none, and for more digits than anything here has."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
 def html(words: str, status: int = 200) -> HTMLResponse:
     """A page; what the state is now is never cached."""
     return HTMLResponse(words, status_code=status, headers={"Cache-Control": "no-store"})

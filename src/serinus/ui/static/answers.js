@@ -329,5 +329,5 @@ $("#detections").addEventListener("click", (event) => {
   for (const { reply, panel } of shown)
     for (const group of panel.querySelectorAll("g"))
       group.classList.toggle("chosen", String(reply.model.version) === button.dataset.version && group.dataset.box === button.dataset.show);
-  $("#answers .chosen")?.scrollIntoView({ block: "center", behavior: "smooth" });
+  $("#answers .chosen")?.scrollIntoView({ block: "center" });
 });

@@ -7,6 +7,7 @@ const input = $("input", form);
 const button = $("button", form);
 const bar = $("progress", form);
 const words = $("[role=status]", form);
+const numbers = $("#batch-numbers");
 const told = $(".muted", form);
 const invitation = told.textContent;
 
@@ -32,7 +33,7 @@ function upload(file) {
     request.responseType = "json";
     request.upload.onprogress = ({ loaded, total }) => {
       bar.value = total ? loaded / total : 0;
-      say(`${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`);
+      numbers.textContent = `${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
     };
     request.onloadend = () => {
       const reply = request.response || {};
@@ -57,8 +58,9 @@ form.addEventListener("submit", async (event) => {
     button.disabled = false;
     return say(`The file ${file.name} is no zip archive.`, true);
   }
-  bar.hidden = false;
+  bar.hidden = numbers.hidden = false;
   bar.value = 0;
+  say("Sending …");
   try {
     const dataset = await upload(file);
     await send("/trigger-batch", { body: new URLSearchParams({ dataset }) });
@@ -69,7 +71,8 @@ form.addEventListener("submit", async (event) => {
     say(error.message, true);
   } finally {
     button.disabled = false;
-    bar.hidden = true;
+    bar.hidden = numbers.hidden = true;
+    numbers.textContent = "";
     refresh();
   }
 });

@@ -62,7 +62,7 @@ export function draw(box, data, made) {
 }
 
 function evidence(box, points) {
-  const line = (label, name) => ({ label, stroke: colour(name), width: 2, value: (_, v) => weight(v), spanGaps: true });
+  const line = (label, name, width = 2) => ({ label, stroke: colour(name), width, value: (_, v) => weight(v), spanGaps: true });
   const limit = (label, name) => ({ ...line(label, name), class: "edge", width: 1.2, dash: [6, 5], points: { show: false } });
   const slow = points.some((one) => one.e_latency != null);
   const of = (field) => points.map((one) => held(one[field]));
@@ -72,7 +72,7 @@ function evidence(box, points) {
   for (const claim of told) for (const field of ["e", "limit"]) data.push(points.map((one) => held(one.claims[claim]?.[field])));
   const values = data.slice(1).flat().filter((value) => value != null);
   const span = [Math.max(LEAST, Math.min(0.1, ...values)), Math.min(MOST * 2, 2 * Math.max(1000, ...values))];
-  const series = [line("fails too often", "bad"), limit("its limit", "bad"), line("proof of health", "good"), limit("its limit", "good")];
+  const series = [line("fails too often", "bad"), limit("its limit", "bad"), line("proof of health", "good", 4), limit("its limit", "good")];
   if (slow) series.push(line("slower", "canary"), limit("its limit", "canary"));
   for (const claim of told) series.push(line(...CLAIMS[claim]), limit("its limit", CLAIMS[claim][1]));
   draw(box, data, () => {

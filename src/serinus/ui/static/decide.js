@@ -43,6 +43,7 @@ function given(button) {
 function ask(what) {
   describe(what);
   $("#decide-error").textContent = "";
+  $("#decide-go").disabled = false;
   form.elements.reason.value = "";
   form.elements.actor.value = person.get();
   if (asked.action === "share") form.elements.share.value = asked.value;
@@ -67,23 +68,40 @@ function body() {
 /** Says what was done, and offers to take it back. */
 function told(reply, was) {
   const back = INVERSE[was.action]?.(was);
-  $("#toast-words").textContent = `#${reply.seq} ${reply.entry.what}.`;
+  note(`#${reply.seq} ${reply.entry.what}.`);
   const button = $("#toast-undo");
   button.hidden = !back;
   if (back) {
     for (const name of Object.keys(button.dataset)) delete button.dataset[name];
     Object.assign(button.dataset, back, { expect: reply.seq, label: "Take it back" });
   }
-  toast.hidden = false;
 }
 
-$("#toast-close").addEventListener("click", () => (toast.hidden = true));
+function note(words) {
+  $("#toast-words").textContent = words;
+  $("#toast-undo").hidden = true;
+  toast.hidden = false;
+  toast.focus({ preventScroll: true });
+}
+
+function away() {
+  toast.hidden = true;
+  $("#main").focus({ preventScroll: true });
+}
+
+$("#toast-close").addEventListener("click", away);
+toast.addEventListener("keydown", (event) => event.key === "Escape" && away());
+dialog.addEventListener("close", () => {
+  // The button that opened it may be gone by now.
+  if (document.activeElement === document.body) $("#main").focus({ preventScroll: true });
+});
 $("#decide-cancel").addEventListener("click", () => dialog.close()); // no submit button: Enter must not choose it
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   person.set(form.elements.actor.value);
   const was = asked;
+  let gone = false;
   $("#decide-go").disabled = true;
   try {
     const reply = await sendJson(`/api/rollout/${was.action}`, body());
@@ -95,16 +113,27 @@ form.addEventListener("submit", async (event) => {
       await refresh();
       const now = document.querySelector(`#live [data-action="${was.action}"]${was.version ? `[data-version="${was.version}"]` : ""}`);
       if (now) describe(given(now));
+      else gone = true;
+      if (gone) $("#decide-error").textContent += " This is not to be decided any more.";
     }
   } finally {
-    $("#decide-go").disabled = false;
+    $("#decide-go").disabled = gone;
     refresh();
   }
+});
+
+/** What has happened since cannot be taken back by that button any more. */
+addEventListener("serinus:shown", () => {
+  const button = $("#toast-undo");
+  if (toast.hidden || button.hidden || Number($("#live").dataset.seq) <= Number(button.dataset.expect)) return;
+  if (document.activeElement === button) $("#toast-close").focus();
+  button.hidden = true;
 });
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
   if (!button) return;
   toast.hidden = true;
-  ask(given(button));
+  if (document.documentElement.classList.contains("stale")) note("Serinus is not heard of, so what stands here is old. Decide when it is back.");
+  else ask(given(button));
 });

@@ -7,12 +7,11 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const card = button.closest("[data-item]");
   const words = card.querySelector("[role=status]");
-  const { right, dismissed } = button.dataset;
+  const { right, dismissed } = button.dataset; // one of them: what others said of the other stays
   button.disabled = true;
   try {
     await sendJson(`/api/rollouts/${card.dataset.rollout}/disagreements/${card.dataset.item}/mark`, {
-      dismissed: dismissed === "true",
-      right: right || null,
+      ...(dismissed ? { dismissed: dismissed === "true" } : { right }),
       actor: person.get(),
     });
     words.textContent = "Noted.";

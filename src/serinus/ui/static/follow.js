@@ -1,24 +1,39 @@
 // The event stream as short messages: {version, lasting, seq, at}. Connects again by itself.
+const SILENCE = 10_000; // milliseconds; the server says something every second
 
 /** Calls `heard` with every message; `version` rises with every change, `lasting` with what stays a while. */
 export function follow(heard) {
   let lasting = 0;
+  let last = 0;
   let events;
+  const tell = (message) => {
+    last = Date.now();
+    heard({ ...message, at: last });
+  };
   const open = () => {
+    events?.close();
+    last = Date.now();
     events = new EventSource("/api/events");
     events.addEventListener("state", ({ data }) => {
       const { version, state } = JSON.parse(data);
       lasting = version;
-      heard({ version, lasting, seq: state.seq, at: Date.now() });
+      tell({ version, lasting, seq: state.seq });
     });
     events.addEventListener("tick", ({ data }) => {
       const { version, seq } = JSON.parse(data);
-      heard({ version, lasting, seq, at: Date.now() });
+      tell({ version, lasting, seq });
     });
     events.onerror = () => {
       if (events.readyState === EventSource.CLOSED) setTimeout(open, 2000); // refused; else it retries itself
     };
   };
   open();
-  return { close: () => events.close() };
+  // A connection that dies without a word (a network that is left, a machine that slept) stays open for long.
+  const watch = setInterval(() => Date.now() - last > SILENCE && open(), 2000);
+  return {
+    close: () => {
+      clearInterval(watch);
+      events.close();
+    },
+  };
 }

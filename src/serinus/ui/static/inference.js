@@ -23,7 +23,7 @@ function fill(input, file) {
   input.dispatchEvent(new Event("change"));
 }
 
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+const megabytes = (bytes) => (bytes < 1e5 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`);
 const BEFORE = /(^|[^a-z])(pre|before)([^a-z]|$)/i;
 
 /** Two files at once: by their names, else in the order in which they came. */

@@ -100,6 +100,11 @@ async function look() {
 // A browser opens six connections to a server: a tab that nobody looks at keeps none.
 document.addEventListener("visibilitychange", () => (document.hidden ? leave() : follow()));
 addEventListener("pagehide", leave);
+addEventListener("serinus:back", () => {
+  if (!events) return;
+  leave(); // its connection may have died without a word
+  follow();
+});
 addEventListener("pageshow", (event) => event.persisted && follow());
 if (boxes.loss) redraw(draw);
 log.scrollTop = log.scrollHeight;

@@ -3,13 +3,19 @@ import { $ } from "./send.js";
 import { follow } from "./follow.js";
 import { morph } from "./morph.js";
 
+const MINUTE = 60_000;
+const PATIENCE = 20_000; // milliseconds: a connection may be dead without a word
 const link = $("#link");
+const said = $("#link-said");
 const followed = $("#live");
 let heard = 0; // when the server was heard of last
 let shown = null;
 let running = null;
 let again = false;
 let behind = false; // something changed while nobody looked
+let broken = 0; // since when the page cannot be brought up to date, although the server is heard of
+let out = false; // the page asks for a login meanwhile
+let lost = false;
 
 /** Brings the page up to date; settles when it is. Calls that come meanwhile share one more round. */
 export function refresh() {
@@ -27,15 +33,27 @@ export function refresh() {
 
 async function load() {
   try {
-    const reply = await fetch(followed.dataset.live || location.href, { headers: { accept: "text/html" } });
+    const reply = await fetch(followed.dataset.live || location.href, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+    out = new URL(reply.url).pathname === "/login";
     if (!reply.ok) throw new Error(reply.status);
     const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").getElementById("live");
     if (!fresh) throw new Error("nothing to show");
-    morph(followed, fresh);
+    replace(fresh);
+    broken = 0;
     dispatchEvent(new Event("serinus:shown"));
   } catch {
+    broken ||= Date.now();
     shown = null; // the next message tries again; when there is none, the watch below tells the person
   }
+}
+
+/** Shows `fresh`. Focus stays where it was; when that is gone it goes to the page, not to nowhere. */
+function replace(fresh) {
+  const focused = document.activeElement;
+  morph(followed, fresh);
+  if (document.activeElement !== focused) (focused.isConnected ? focused : $("#main")).focus({ preventScroll: true });
+  const title = $("#title", followed);
+  if (title) document.title = `${title.textContent} · Serinus`;
 }
 
 function onMessage(message) {
@@ -46,7 +64,11 @@ function onMessage(message) {
   const fresh = lasting ? Number(followed.dataset.seq) === message.seq : Number(followed?.dataset.version) === message.version;
   const first = shown === null;
   shown = now;
-  if (first && fresh) return; // it was rendered from this very state
+  if (first && fresh && !broken) return; // it was rendered from this very state
+  changed();
+}
+
+function changed() {
   if (document.hidden) behind = true;
   else refresh();
 }
@@ -56,6 +78,7 @@ addEventListener("visibilitychange", () => {
   behind = false;
   refresh();
 });
+setInterval(() => lost || changed(), MINUTE); // "just now" must become "a minute ago" although nothing happens
 
 /** One stream for all tabs where the browser can share it, else one of our own. */
 function listen() {
@@ -75,10 +98,15 @@ addEventListener("pageshow", (event) => {
 });
 
 setInterval(() => {
-  const silent = Math.round((Date.now() - heard) / 1000);
-  const lost = heard > 0 && silent > 4;
+  const silent = Math.round((Date.now() - (broken || heard)) / 1000);
+  const before = lost;
+  lost = heard > 0 && silent > 4;
   link.className = `link js-only ${lost ? "off" : heard ? "on" : ""}`;
-  const words = !heard ? "connecting …" : lost ? `last seen ${silent} s ago` : "live";
+  const words = !heard ? "connecting …" : lost && out ? "logged out: load it anew" : lost ? `last seen ${silent} s ago` : "live";
   if (link.textContent !== words) link.textContent = words;
+  if (lost === before) return;
   document.documentElement.classList.toggle("stale", lost);
+  // Who hears the page is told once, not with every second.
+  said.textContent = lost ? "The connection is lost. What stands here is old." : "Connected again.";
+  if (!lost) dispatchEvent(new Event("serinus:back"));
 }, 500);

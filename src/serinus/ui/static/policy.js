@@ -8,6 +8,7 @@ const words = $("#policy-words");
 let due = 0;
 let asked = 0;
 let preview = null;
+let known = { name: form.dataset.name, edition: Number(form.dataset.edition) };
 
 function document_() {
   return { text: text.value, name: form.elements.name.value.trim() };
@@ -64,15 +65,12 @@ form.addEventListener("submit", async (event) => {
   const policy = await check();
   if (!policy) return;
   person.set(form.elements.actor.value);
+  const said = { text: text.value, reason: form.elements.reason.value.trim(), actor: person.get() };
+  const expect = known.name === policy.name ? known.edition : 0; // what somebody else has written meanwhile is not run over
   try {
-    const reply = await fetch(`/api/policies/${encodeURIComponent(policy.name)}`, {
-      method: "PUT",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ text: text.value, reason: form.elements.reason.value.trim(), actor: person.get() }),
-    });
-    const body = await reply.json();
-    if (!reply.ok) throw new Error([body.error, body.remedy].filter(Boolean).join(" "));
-    words.textContent = `${body.policy.name} is edition ${body.policy.edition} now.`;
+    const body = await sendJson(`/api/policies/${encodeURIComponent(policy.name)}`, { ...said, expect }, { method: "PUT" });
+    known = body.policy;
+    words.textContent = `${known.name} is edition ${known.edition} now.`;
     words.className = "";
   } catch (error) {
     words.textContent = error.message;

@@ -84,8 +84,8 @@ function show(offset) {
   since ??= { time: now, offset };
   const pace = (offset - since.offset) / ((now - since.time) / 1000 || 1);
   bar.value = offset / file.size;
-  const left = pace > 0 ? (file.size - offset) / pace : null;
-  const clock = left == null ? "" : `, ${megabytes(pace)} MB/s, about ${Math.floor(left / 60)}:${String(Math.ceil(left % 60) % 60).padStart(2, "0")} left`;
+  const left = pace > 0 ? Math.ceil((file.size - offset) / pace) : null;
+  const clock = left == null ? "" : `, ${megabytes(pace)} MB/s, about ${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left`;
   $("#upload-numbers").textContent = `${megabytes(offset)} of ${megabytes(file.size)} MB${going.paused ? ", paused" : clock}`;
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 
 from serinus.core.enums import JobKind
-from serinus.ui.site import Site
+from serinus.ui.site import Site, whole
 from serinus.ui.views.jobs import jobs_of
 
 _PIECE_BYTES = 8 << 20
@@ -54,7 +54,7 @@ def install(site: Site) -> None:
     async def pairs(
         dataset: str, split: str = "", disaster: str = "", label: str = "", page: str = "1"
     ) -> HTMLResponse:
-        number = max(1, int(page)) if page.isdecimal() and len(page) < 8 else 1
+        number = whole(page) or 1
         wanted = {"split": split, "disaster": disaster, "label": label}
         found, shown = await asyncio.gather(
             site.get(f"/api/datasets/{dataset}"),

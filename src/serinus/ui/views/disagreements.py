@@ -2,7 +2,7 @@
 
 from fastapi.responses import HTMLResponse
 
-from serinus.ui.site import Site
+from serinus.ui.site import Site, whole
 
 _ROLLOUTS = 100
 _ON_A_PAGE = 12
@@ -13,12 +13,13 @@ def install(site: Site) -> None:
 
     async def gallery(rollout: str = "", show: str = "open", page: str = "1") -> HTMLResponse:
         rollouts = (await site.get("/api/rollouts", limit=_ROLLOUTS))["rollouts"]
-        chosen = int(rollout) if rollout.isdecimal() else (rollouts[0]["number"] if rollouts else None)
+        newest = rollouts[0]["number"] if rollouts else None
+        chosen = newest if (named := whole(rollout)) is None else named
         found = None if chosen is None else await site.get(f"/api/rollouts/{chosen}/disagreements")
         items = [] if found is None else found["items"]
         if show == "open":
             items = [one for one in items if not (one["mark"] or {}).get("dismissed")]
-        number = max(1, int(page)) if page.isdecimal() else 1
+        number = whole(page) or 1
         first = (number - 1) * _ON_A_PAGE
         return await site.page(
             "disagreements.html",

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from serinus.artifact.card import CARD
 from serinus.core.errors import InvalidInput
-from serinus.ui.site import Site
+from serinus.ui.site import Site, whole
 
 _ON_A_PAGE = 20
 _MOST_ROLLOUTS = 500
@@ -18,7 +18,7 @@ def install(site: Site) -> None:
 
     async def listing(before: str = "") -> HTMLResponse:
         found = (await site.get("/api/versions"))["versions"]
-        start = int(before) if before.isdecimal() else None
+        start = whole(before)
         rest = [one for one in found if start is None or one["version"] < start]
         shown = rest[:_ON_A_PAGE]
         details = await asyncio.gather(
@@ -40,12 +40,13 @@ def install(site: Site) -> None:
         )
 
     async def compare(a: str = "", b: str = "") -> HTMLResponse:
-        if not (a.isdecimal() and b.isdecimal()):
+        first, second = whole(a), whole(b)
+        if first is None or second is None:
             raise InvalidInput("Name two versions.", remedy="Choose them on the page Versions.")
         one, other, gates = await asyncio.gather(
-            site.get(f"/api/versions/{int(a)}"),
-            site.get(f"/api/versions/{int(b)}"),
-            site.get(f"/api/versions/{int(b)}/gates"),
+            site.get(f"/api/versions/{first}"),
+            site.get(f"/api/versions/{second}"),
+            site.get(f"/api/versions/{second}/gates"),
         )
         return await site.page(
             "compare.html",
@@ -53,7 +54,7 @@ def install(site: Site) -> None:
             a=one,
             b=other,
             metrics=_beside(one, other),
-            golden=gates["golden"] if other["version"]["parent"] == int(a) else [],
+            golden=gates["golden"] if other["version"]["parent"] == first else [],
             pictures=_pictures(one, other),
         )
 
