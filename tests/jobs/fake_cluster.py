@@ -51,6 +51,8 @@ class FakeCluster:
         """Pod -> lines, each behind its time."""
         self.denied: dict[tuple[str, str], tuple[int, str]] = {}
         """(verb, resource) -> what it is answered instead: code and message."""
+        self.instead: tuple[int, str, str] | None = None
+        """What somebody before the server answers in its place: code, kind of content, text."""
         self.calls: list[tuple[str, str]] = []
         self.lock = threading.RLock()
         self._open: set[socket.socket] = set()
@@ -85,14 +87,21 @@ class FakeCluster:
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else {}
+                if cluster.instead is not None:
+                    return self._send(*cluster.instead)
                 try:
                     code, found = 200, cluster.handle(self.command, self.path, body)
                 except Refusal as refusal:
                     code, found = refusal.code, refusal_document(refusal)
-                data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
+                if isinstance(found, str):
+                    return self._send(code, "text/plain", found)
+                return self._send(code, "application/json", json.dumps(found))
+
+            def _send(self, code: int, kind: str, text: str) -> None:
+                data = text.encode()
                 self.send_response(code)
-                kind = "text/plain" if isinstance(found, str) else "application/json"
-                self.send_header("Content-Type", kind)
+                if kind:
+                    self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -133,7 +133,7 @@ def test_ui_shows_its_pages(images: str, tmp_path: Path) -> None:
 
 
 def test_train_trains(images: str, tmp_path: Path) -> None:
-    """A synthetic data set, imported and trained on for an epoch; the result is published."""
+    """The demo data, trained on for an epoch; the result is published. What the dashboard's Jobs do."""
     mounts = _volumes(tmp_path, "models", "data")
 
     def serinus(image: str, *arguments: str) -> str:
@@ -141,8 +141,9 @@ def test_train_trains(images: str, tmp_path: Path) -> None:
         flags = (*restricted, "--network=none", *mounts)
         return run("podman", "run", "--rm", *flags, NAMES[image], *arguments, timeout=900)
 
-    serinus("train", "data", "synth", "--pairs", "12", "--size", "128", "--out", "/data/set.zip")
-    serinus("train", "data", "prepare", "/data/set.zip")
+    serinus("train", "data", "demo", "--pairs", "20")
     serinus("train", "train", "--data", "newest", "--epochs", "1", "--batch", "4")
     listed = json.loads(serinus("serve", "versions", "list", "--json"))
     assert sorted(each["version"] for each in listed) == [1, 2]
+    broken = ("-c", "import serinus.bootstrap.broken_version, serinus.training.broken")
+    run("podman", "run", "--rm", "--entrypoint=python", NAMES["train"], *broken)
