@@ -172,7 +172,7 @@ def test_a_replica_that_is_cut_off_from_the_bucket_goes_on_and_obeys_later(
             goes_on_and_says_so(place, apart)
             apart.heal()
             eventually(place.obeyed, "every replica obeys", tell=place.tell)
-            assert apart.status["store_reachable"]
+            eventually(lambda: apart.status.get("store_reachable"), "it says so", tell=apart.log)
         answers_are_right(load, place)
         one_history(list(place.store.events()))
         assert "Traceback" not in place.tell()
