@@ -152,7 +152,7 @@ def test_the_runbooks_backup_and_restore_work_in_a_pod(images: str, tmp_path: Pa
               flag=--
               if [ "$1" = -i ]; then flag=-i; shift; fi
               shift 4
-              if [ "$flag" = -i ]; then podman exec -i {name} "$@"; else podman exec {name} "$@" </dev/null; fi
+              case $flag in -i) podman exec -i {name} "$@" ;; *) podman exec {name} "$@" ;; esac
             }}
             cd "$1"
         """
