@@ -135,7 +135,7 @@ def test_ui_shows_its_pages(images: str, tmp_path: Path) -> None:
 
 
 def test_the_runbooks_backup_and_restore_work_in_a_pod(images: str, tmp_path: Path) -> None:
-    """Its blocks as they stand, with `podman exec` for `kubectl exec`, and nothing for what needs a cluster."""
+    """Its blocks as they stand, with `podman exec` for `kubectl exec`, and without what needs a cluster."""
     text = (ROOT / "docs" / "runbook.md").read_text().partition("## Backup and restore")[2]
     backup, restore = (
         block for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "exec" in block
