@@ -204,7 +204,11 @@ class FakeCluster:
                 owner["uid"] == there["metadata"]["uid"]
                 for owner in one["metadata"].get("ownerReferences", [])
             ):
-                self.gone(key[1])
+                # Only a body says so: what stands in the address does not count beside one.
+                if body.get("propagationPolicy") == "Background":
+                    self.gone(key[1])
+                else:
+                    one["metadata"]["ownerReferences"] = []
         return {"kind": "Status", "status": "Success"}
 
     def gone(self, pod: str) -> None:

@@ -97,15 +97,13 @@ class ClusterApi:
     def _delete(self, job: ClusterJob) -> None:
         # The client's own `delete` cannot say which one of that name is meant.
         generic = self._client._client
-        request = generic.prepare_request(
-            "delete",
-            res=Job,
-            name=job.metadata.name,
-            params={"propagationPolicy": CascadeType.BACKGROUND.value},
-        )
+        request = generic.prepare_request("delete", res=Job, name=job.metadata.name)
+        # All in the body: with one, a server passes over what the address says, and by itself it leaves a Job's
+        # pods running.
         request.data = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
+            "propagationPolicy": CascadeType.BACKGROUND.value,
             "preconditions": {"uid": job.metadata.uid},
         }
         generic.raise_for_status(  # type: ignore[no-untyped-call]
