@@ -172,6 +172,7 @@ class FakeCluster:
         return {"kind": f"{_KINDS[plural]}List", "metadata": {"resourceVersion": version}, "items": found}
 
     def _create(self, plural: str, body: Document) -> Document:
+        _check_times(body)
         name = body["metadata"]["name"]
         if (plural, name) in self.objects:
             raise Refusal(409, "AlreadyExists", f'{plural} "{name}" already exists')
@@ -185,6 +186,7 @@ class FakeCluster:
         return body
 
     def _update(self, plural: str, name: str, body: Document) -> Document:
+        _check_times(body)
         there = self._get(plural, name, {})
         version = body["metadata"].get("resourceVersion")
         if version is not None and version != there["metadata"]["resourceVersion"]:
@@ -382,6 +384,14 @@ def _field(document: Document, path: str) -> Any:
     for part in path.split("."):
         found = (found or {}).get(part)
     return found
+
+
+def _check_times(body: Document) -> None:
+    """Of a Lease: a server reads them with six digits behind the second, and no others."""
+    for name in ("acquireTime", "renewTime"):
+        time = body.get("spec", {}).get(name)
+        if time is not None and not re.fullmatch(r"[0-9-]+T[0-9:]+\.[0-9]{6}Z", time):
+            raise Refusal(400, "BadRequest", f"Lease cannot be handled as a Lease: cannot parse {time}")
 
 
 def _seconds(line: str) -> float:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.config.models import Cluster, User
 from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace, ServiceAccountToken
 
 from tests.store.s3server import free_ports
@@ -120,7 +121,7 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
 
 def account(config: KubeConfig, name: str, namespace: str) -> KubeConfig:
     """The same cluster, as that service account of that namespace sees it."""
-    asked = ServiceAccountToken(spec=TokenRequestSpec(audiences=[]))
+    asked = ServiceAccountToken(metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[]))
     made = Client(config=config).create(asked, name, namespace=namespace)
     assert made.status is not None
     found = config.get()

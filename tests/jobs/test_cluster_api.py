@@ -69,8 +69,8 @@ def test_a_lease_that_changed_since_it_was_read_is_not_overwritten(api: ClusterA
         "spec": {
             "holderIdentity": "a",
             "leaseDurationSeconds": 15,
-            "renewTime": "2026-01-01T00:00:00.000000Z",
-            "acquireTime": "2026-01-01T00:00:00.000000Z",
+            "renewTime": "2026-01-01T00:00:00.250000Z",
+            "acquireTime": "2026-01-01T00:00:00.250000Z",
             "leaseTransitions": 0,
         },
     }

@@ -75,14 +75,20 @@ def test_the_dashboard_starts_follows_and_ends_trainings(dashboard: ClusterApi, 
 
 
 def test_the_controller_takes_renews_and_lets_go_of_its_lease(controller: ClusterApi) -> None:
-    one, two = (Leadership(controller, name=LEASE, holder=name, clock=now) for name in ("one", "two"))
+    one, two = (
+        Leadership(controller, name=LEASE, holder=name, clock=clock)
+        for name, clock in (("one", now), ("two", lambda: 1_800_000_000.0))
+    )
     for each in (one, two, one):
         each.turn()
     assert (one.works, two.works) == (True, False)
     one.start()
     one.stop()
-    two.turn()
-    assert two.works
+    for _ in range(2):
+        two.turn()
+        assert two.works
+        held = controller.lease(LEASE)
+        assert held is not None and held["spec"]["holderIdentity"] == "two"
 
 
 def test_neither_may_do_what_the_other_may(dashboard: ClusterApi, controller: ClusterApi) -> None:

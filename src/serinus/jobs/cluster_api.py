@@ -98,8 +98,8 @@ class ClusterApi:
         # The client's own `delete` cannot say which one of that name is meant.
         generic = self._client._client
         request = generic.prepare_request("delete", res=Job, name=job.metadata.name)
-        # All in the body: with one, a server passes over what the address says, and by itself it leaves a Job's
-        # pods running.
+        # All in the body: with one, a server passes over what the address says, and by itself it leaves the
+        # pods of a Job running.
         request.data = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
