@@ -107,13 +107,13 @@ base: $(VENV)/.ready ## train the packaged base model anew
 
 # Kubernetes: tools/cluster.sh says what each needs, and what is missing.
 
-images: ## build the images serve and train with docker, podman or buildah (TAG, PREFIX, GPU=1, TORCH_INDEX)
+images: ## build the images serve and train (ENGINE=docker|podman|buildah TAG PREFIX BASE GPU=1 TORCH_INDEX PIP_ARGS BUILD_ARGS)
 	tools/images.sh
 
-manifests: $(VENV)/.ready ## build the Job templates of k8s/ anew
+manifests: $(VENV)/.ready ## build the Job templates of k8s/ anew, after a change of k8s/jobs, components or images
 	$(BIN)/python tools/manifests.py
 
-up: ## start a local cluster: minikube or kind (CLUSTER=...)
+up: ## start a local cluster: minikube or kind (CLUSTER=kind)
 	tools/cluster.sh up
 
 addons: ## ingress and metrics-server, where minikube brings them
@@ -122,19 +122,19 @@ addons: ## ingress and metrics-server, where minikube brings them
 build-cpu: ## build the images and load them into the local cluster
 	tools/cluster.sh build
 
-deploy-cpu: ## Serinus into namespace xview, on one node (k8s/overlays/cpu)
+deploy-cpu: ## Serinus into namespace xview, on one node (OVERLAY=s3|gpu: another one of k8s/overlays)
 	tools/cluster.sh deploy
 
 undeploy: ## take Serinus away again; volumes, Jobs and the token stay
 	tools/cluster.sh undeploy
 
-wait: ## until infer, ui and controller are ready
+wait: ## until infer, ui and controller are ready (TIMEOUT=600s)
 	tools/cluster.sh wait
 
 url: ## where it is reached
 	tools/cluster.sh url
 
-logs: ## follow the logs of all of it
+logs: ## follow the logs of all of it (FOLLOW=0: what there is)
 	tools/cluster.sh logs
 
 scale-infer: ## so many replicas of infer: make scale-infer n=3

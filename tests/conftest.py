@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -6,6 +7,9 @@ from hypothesis import HealthCheck, settings
 from tests.store.drafts import new_id
 from tests.store.proxy import Proxy
 from tests.store.s3server import BUCKET, S3Server, environment
+
+if TYPE_CHECKING:
+    from lightkube import KubeConfig
 
 # A machine that others use stalls for seconds: how long an example takes tells nothing about the code.
 settings.register_profile("serinus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,3 +45,15 @@ def proxy(s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         yield found
     finally:
         found.refuse()
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[KubeConfig]":
+    """A real API server of Kubernetes, as its administrator sees it."""
+    pytest.importorskip("lightkube")
+    from tests.jobs import real_cluster
+
+    if not real_cluster.wanted():
+        pytest.skip(real_cluster.WANTED)
+    with real_cluster.api_server(tmp_path_factory.mktemp("api")) as config:
+        yield config

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 namespace=xview
 mine=app.kubernetes.io/name=serinus
 overlay=${OVERLAY:-cpu}
-tag=${TAG:-$(sed -nE 's/^version = "(.*)"$/\1/p' pyproject.toml | head -n 1)}
+tag=$(sed -nE 's/^ *newTag: (.*)$/\1/p' k8s/images/kustomization.yaml | head -n 1) # what the manifests ask for
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -20,6 +20,10 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 need_kubectl() {
   have kubectl || die "kubectl is missing." "Install it (kubernetes.io/docs/tasks/tools), 1.27 or newer."
+  local minor
+  minor=$(kubectl version --client -o json 2>/dev/null | sed -nE 's/^ *"minor": "([0-9]+).*/\1/p' | head -n 1)
+  [ "${minor:-27}" -ge 27 ] ||
+    die "kubectl is 1.$minor: its Kustomize cannot read k8s/." "Install 1.27 or newer (kubernetes.io/docs/tasks/tools)."
 }
 
 tool() { # which of the two makes the local cluster
@@ -115,7 +119,8 @@ build() {
       return
       ;;
   esac
-  say "The images are in the cluster. Next: make deploy-cpu."
+  say "The images are in the cluster. Next: make deploy-cpu. Pods that run go on with the old ones:"
+  say "  kubectl rollout restart deployment -n $namespace -l $mine"
 }
 
 images_there() {
@@ -134,18 +139,21 @@ make_access() { # the token that changes from beyond the pod need, and a file fo
 deploy() {
   need_cluster
   [ -d "k8s/overlays/$overlay" ] || die "There is no k8s/overlays/$overlay."
+  [ "${TAG:-$tag}" = "$tag" ] ||
+    die "TAG=$TAG, but the manifests name $tag." "Set newTag in k8s/images/kustomization.yaml, then: make manifests."
   if [ -n "$(local_cluster)" ] && ! images_there; then
     say "The images of version $tag are not in the cluster yet."
     build
   fi
   kubectl apply -f k8s/base/namespace.yaml
   make_access
-  local told
-  told=$(kubectl apply -k "k8s/overlays/$overlay")
+  local told failed=""
+  told=$(kubectl apply -k "k8s/overlays/$overlay") || failed=1
   printf '%s\n' "$told"
   if grep -q 'configmap/app-config configured' <<<"$told"; then # processes read their settings at their start
     kubectl rollout restart deployment -n $namespace -l $mine
   fi
+  [ -z "$failed" ] || die "Not all of it could be applied; kubectl said why." "Mend it, then again: make deploy-cpu."
   say "Next: make wait, make url."
 }
 

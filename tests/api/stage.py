@@ -26,6 +26,7 @@ from serinus.core.ids import Version
 from serinus.data.report import Report, Verdict
 from serinus.evidence.analysis import observe
 from serinus.evidence.counts import Categories, Cell, latency_bin
+from serinus.jobs.cluster import KINDS, Cluster, ClusterQueue
 from serinus.jobs.local import LocalJobs
 from serinus.rollout.events import Event, Held, Promoted, Rejected, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
@@ -81,9 +82,11 @@ class Stage:
         simulate: tuple[str, ...] = (),
         child: str = CHILD,
         real_jobs: bool = False,
+        cluster: Cluster | None = None,
         **settings: Any,
     ) -> None:
-        """`child`: the script that plays every job; `real_jobs`: none does, they are `serinus` commands."""
+        """`child`: the script that plays every job; `real_jobs`: none does, they are `serinus` commands;
+        `cluster`: where trainings and imports run, of templates in `root`."""
         self.options = {"simulate": simulate, "child": child, "real_jobs": real_jobs} | settings
         """For a stage on the same folder, after a restart."""
         self.held: list[int] = []
@@ -106,8 +109,11 @@ class Stage:
             },
             clock=self.clock,
             new_id=self.new_id,
+            elsewhere=frozenset() if cluster is None else KINDS,
         )
         self.data = root / "data"
+        lock = root / "data" / "jobs" / ".cluster.lock"
+        self.queue = cluster and ClusterQueue(self.jobs, cluster, root, lock=lock, clock=self.clock)
         transport = None if inference is None else httpx.ASGITransport(app=inference)
         self.deps = ControlDeps(
             store=self.store,
@@ -117,6 +123,7 @@ class Stage:
             ),
             clock=self.clock,
             new_id=self.new_id,
+            cluster=self.queue,
             simulate=simulate,
             trainers=(sys.executable, "-c", f"print({TRAINERS!r})"),
         )

@@ -106,6 +106,15 @@ def test_without_the_lease_everybody_works(cluster: FakeCluster, away: bool) -> 
     assert (one.works, two.works) == (True, False)
 
 
+def test_a_whole_second_is_a_time_that_a_server_reads(cluster: FakeCluster) -> None:
+    one = Leadership(
+        ClusterApi(cluster.config), name=NAME, holder="one", clock=lambda: 1_800_000_000.0, monotonic=Time()
+    )
+    for _ in range(2):
+        one.turn()
+        assert cluster.objects["leases", NAME]["spec"]["holderIdentity"] == "one"
+
+
 def test_only_what_is_listed_is_asked_for(cluster: FakeCluster) -> None:
     one = candidate(cluster, "one", Time())
     one.turn()

@@ -51,6 +51,8 @@ class FakeCluster:
         """Pod -> lines, each behind its time."""
         self.denied: dict[tuple[str, str], tuple[int, str]] = {}
         """(verb, resource) -> what it is answered instead: code and message."""
+        self.instead: tuple[int, str, str] | None = None
+        """What somebody before the server answers in its place: code, kind of content, text."""
         self.calls: list[tuple[str, str]] = []
         self.lock = threading.RLock()
         self._open: set[socket.socket] = set()
@@ -85,14 +87,21 @@ class FakeCluster:
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else {}
+                if cluster.instead is not None:
+                    return self._send(*cluster.instead)
                 try:
                     code, found = 200, cluster.handle(self.command, self.path, body)
                 except Refusal as refusal:
                     code, found = refusal.code, refusal_document(refusal)
-                data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
+                if isinstance(found, str):
+                    return self._send(code, "text/plain", found)
+                return self._send(code, "application/json", json.dumps(found))
+
+            def _send(self, code: int, kind: str, text: str) -> None:
+                data = text.encode()
                 self.send_response(code)
-                kind = "text/plain" if isinstance(found, str) else "application/json"
-                self.send_header("Content-Type", kind)
+                if kind:
+                    self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -163,6 +172,7 @@ class FakeCluster:
         return {"kind": f"{_KINDS[plural]}List", "metadata": {"resourceVersion": version}, "items": found}
 
     def _create(self, plural: str, body: Document) -> Document:
+        _check_times(body)
         name = body["metadata"]["name"]
         if (plural, name) in self.objects:
             raise Refusal(409, "AlreadyExists", f'{plural} "{name}" already exists')
@@ -176,6 +186,7 @@ class FakeCluster:
         return body
 
     def _update(self, plural: str, name: str, body: Document) -> Document:
+        _check_times(body)
         there = self._get(plural, name, {})
         version = body["metadata"].get("resourceVersion")
         if version is not None and version != there["metadata"]["resourceVersion"]:
@@ -195,7 +206,11 @@ class FakeCluster:
                 owner["uid"] == there["metadata"]["uid"]
                 for owner in one["metadata"].get("ownerReferences", [])
             ):
-                self.gone(key[1])
+                # Only a body says so: what stands in the address does not count beside one.
+                if body.get("propagationPolicy") == "Background":
+                    self.gone(key[1])
+                else:
+                    one["metadata"]["ownerReferences"] = []
         return {"kind": "Status", "status": "Success"}
 
     def gone(self, pod: str) -> None:
@@ -369,6 +384,14 @@ def _field(document: Document, path: str) -> Any:
     for part in path.split("."):
         found = (found or {}).get(part)
     return found
+
+
+def _check_times(body: Document) -> None:
+    """Of a Lease: a server reads them with six digits behind the second, and no others."""
+    for name in ("acquireTime", "renewTime"):
+        time = body.get("spec", {}).get(name)
+        if time is not None and not re.fullmatch(r"[0-9-]+T[0-9:]+\.[0-9]{6}Z", time):
+            raise Refusal(400, "BadRequest", f"Lease cannot be handled as a Lease: cannot parse {time}")
 
 
 def _seconds(line: str) -> float:

@@ -1,8 +1,12 @@
 """A real API server for tests: the one that KUBECONFIG names, or one that is started here from the binaries
 that KUBE_APISERVER and ETCD name. Without nodes and controllers: what is asked for is kept, nothing runs.
+
+It asks for rights as a cluster does (RBAC). Who asks here is its administrator; `account` gives the
+configuration of a service account.
 """
 
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,15 +18,22 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.config.models import Cluster, User
-from lightkube.resources.core_v1 import Namespace
+from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace, ServiceAccountToken
 
 from tests.store.s3server import free_ports
 
 WANTED = "neither KUBECONFIG nor KUBE_APISERVER and ETCD (paths of binaries) are set"
 
 
+def own() -> bool:
+    """Whether one is started for the tests."""
+    return "KUBECONFIG" not in os.environ and {"KUBE_APISERVER", "ETCD"} <= os.environ.keys()
+
+
 def wanted() -> bool:
-    return "KUBECONFIG" in os.environ or {"KUBE_APISERVER", "ETCD"} <= os.environ.keys()
+    return "KUBECONFIG" in os.environ or own()
 
 
 @contextmanager
@@ -66,6 +77,9 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
         return
     client, peer, secure = free_ports(3)
     private, public = _keys(folder)
+    admin = secrets.token_hex(16)
+    tokens = folder / "tokens.csv"
+    tokens.write_text(f'{admin},admin,1,"system:masters"\n')
     with ExitStack() as stack:
         stack.enter_context(
             _process(
@@ -91,18 +105,28 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-signing-key-file={private}",
                 f"--service-account-key-file={public}",
-                "--authorization-mode=AlwaysAllow",
-                "--anonymous-auth=true",
+                "--authorization-mode=RBAC",
+                f"--token-auth-file={tokens}",
                 "--disable-admission-plugins=ServiceAccount",
             )
         )
         config = KubeConfig.from_one(
             cluster=Cluster(server=f"https://127.0.0.1:{secure}", insecure=True),
-            user=User(),
+            user=User(token=admin),
             namespace="default",
         )
         _wait(config, server, folder / "apiserver.log")
         yield config
+
+
+def account(config: KubeConfig, name: str, namespace: str) -> KubeConfig:
+    """The same cluster, as that service account of that namespace sees it."""
+    asked = ServiceAccountToken(metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[]))
+    made = Client(config=config).create(asked, name, namespace=namespace)
+    assert made.status is not None
+    found = config.get()
+    assert found is not None
+    return KubeConfig.from_one(cluster=found.cluster, user=User(token=made.status.token), namespace=namespace)
 
 
 def _wait(config: KubeConfig, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -14,7 +14,7 @@ from serinus.jobs.cluster import KINDS, ClusterQueue
 from serinus.jobs.compat import job_status
 from serinus.jobs.local import LocalJobs
 from serinus.jobs.manifest import JOB_LABEL
-from serinus.jobs.model import PrepareJob, TrainJob, TrainOutput
+from serinus.jobs.model import BrokenJob, DemoJob, PrepareJob, TrainJob, TrainOutput
 from serinus.jobs.report import JobReporter
 from tests.jobs.fake_cluster import FakeCluster
 
@@ -51,7 +51,7 @@ class Place:
         self.templates.mkdir()
         for name in ("train", "prepare"):
             (self.templates / f"{name}.yaml").write_text(TEMPLATE)
-        self.time = 1000.0
+        self.time, self.wall = 1000.0, 0.0
         self.again()
 
     def again(self) -> None:
@@ -63,7 +63,7 @@ class Place:
             ClusterApi(self.cluster.config),
             self.templates,
             lock=root / ".cluster.lock",
-            clock=now,
+            clock=lambda: now() + self.wall,
             monotonic=lambda: self.time,
         )
 
@@ -179,12 +179,14 @@ def test_one_that_was_made_and_not_noted_is_taken_up(place: Place) -> None:
     assert place.cluster.calls.count(("create", "jobs")) == 1
 
 
-def test_an_import_runs_beside_a_training_and_other_kinds_run_here(place: Place) -> None:
+def test_each_kind_has_a_job_of_its_own_and_what_the_dashboards_image_can_do_runs_here(place: Place) -> None:
     place.train()
-    place.jobs.submit(PrepareJob(upload="/data/a.zip"))
+    for spec in (PrepareJob(upload="/data/a.zip"), DemoJob(), BrokenJob()):
+        place.jobs.submit(spec)
     place.turn()
-    assert {name for kind, name in place.cluster.objects if kind == "jobs"} == {"train", "prepare"}
-    assert {JobKind.TRAIN, JobKind.PREPARE} == KINDS
+    made = {name for kind, name in place.cluster.objects if kind == "jobs"}
+    assert made == {"train", "prepare", "demo", "broken"}
+    assert set(JobKind) - KINDS == {JobKind.EVALUATE, JobKind.BATCH}
 
 
 def test_a_job_is_cancelled_with_its_pod(place: Place) -> None:
@@ -408,6 +410,55 @@ def test_an_api_server_that_is_down_for_a_while_changes_nothing(place: Place) ->
     assert place.jobs.logs(job) == "one\ntwo"
     place.succeed(job, pod)
     assert place.told(job)[0] is JobState.SUCCEEDED
+
+
+NO_NODE = 'Get "https://10.0.0.5:10250/containerLogs/xview/train": dial tcp 10.0.0.5:10250: i/o timeout'
+
+
+def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> None:
+    job = place.train()
+    place.turn()
+    pod = place.cluster.make_pod(phase="Running")
+    place.cluster.denied["get", "pods/log"] = (500, NO_NODE)
+    assert place.told(job) == (JobState.RUNNING, "")
+    place.cluster.set_pod(pod, phase="Running", conditions=[{"type": "Ready", "status": "Unknown"}])
+    state, words = place.told(job)
+    assert (state, "does not answer" in words) == (JobState.RUNNING, True), words
+    place.cluster.set_pod(pod, **disrupted("DeletionByTaintManager"))
+    place.cluster.end_job("Failed", reason="PodFailurePolicy")
+    state, words = place.told(job)
+    assert (state, "was lost" in words) == (JobState.RUNNING, True), "the end of its log may still come"
+    place.wall += 61.0
+    assert place.told(job)[0] is JobState.FAILED
+    assert not place.jobs.alive(job)
+
+
+def test_the_end_of_a_log_is_waited_for(place: Place) -> None:
+    job = place.train()
+    place.turn()
+    pod = place.cluster.make_pod(phase="Running")
+    place.turn()
+    place.cluster.say(pod, "done")
+    place.succeed(job, pod)
+    place.cluster.denied["get", "pods/log"] = (503, "the server is busy")
+    place.turn()
+    assert place.jobs.alive(job)
+    place.cluster.denied.clear()
+    place.turn()
+    assert place.jobs.logs(job) == "done"
+    assert not place.jobs.alive(job)
+
+
+@pytest.mark.parametrize(("kind", "text"), [("", ""), ("text/html", "<h1>502"), ("application/json", "{")])
+def test_what_a_proxy_before_the_server_answers_is_no_accident(place: Place, kind: str, text: str) -> None:
+    place.cluster.instead = (502, kind, text)
+    job = place.train()
+    state, words = place.told(job)
+    assert state is JobState.QUEUED
+    assert "Kubernetes API" in words
+    place.cluster.instead = None
+    place.turn()
+    assert place.cluster.job()
 
 
 def test_a_job_that_was_deleted_in_the_cluster_has_failed(place: Place) -> None:

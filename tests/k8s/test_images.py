@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.k8s.engine import NAMES, able_to_run, base, container, pips_own_ways, podman, run
+from tests.k8s.sets import ROOT
 from tests.processes.installation import eventually, free_port
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
@@ -132,8 +134,48 @@ def test_ui_shows_its_pages(images: str, tmp_path: Path) -> None:
         assert "Serinus" in httpx.get(url, timeout=30.0).text
 
 
+def test_the_runbooks_backup_and_restore_work_in_a_pod(images: str, tmp_path: Path) -> None:
+    """Its blocks as they stand, with `podman exec` for `kubectl exec`, and without what needs a cluster."""
+    text = (ROOT / "docs" / "runbook.md").read_text().partition("## Backup and restore")[2]
+    backup, restore = (
+        block for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "exec" in block
+    )
+    flags = ("--entrypoint=sleep", *_volumes(tmp_path, "models", "data"))
+    (tmp_path / "models" / "lost+found").mkdir(mode=0o700)
+    with container(NAMES["serve"], "infinity", flags=flags) as name:
+        stand_in = f"""
+            set -eu
+            make() {{ :; }}
+            kubectl() {{
+              [ "$1" = exec ] || return 0
+              shift
+              flag=--
+              if [ "$1" = -i ]; then flag=-i; shift; fi
+              shift 4
+              case $flag in -i) podman exec -i {name} "$@" ;; *) podman exec {name} "$@" ;; esac
+            }}
+            cd "$1"
+        """
+
+        def walk(block: str) -> str:
+            return run("bash", "-c", stand_in + block, "walk", str(tmp_path), timeout=300)
+
+        first = (
+            "from serinus.bootstrap.settings import load; "
+            "from serinus.bootstrap.wiring import ensure_base, open_store, show_views; "
+            "store = open_store(load()); ensure_base(store, load()); show_views(store)"
+        )
+        run("podman", "exec", name, "python", "-c", first)
+        listed = run("podman", "exec", name, "serinus", "versions", "list", "--json")
+        walk(backup)
+        run("podman", "exec", name, "mv", "/data/backup", "/data/gone")
+        assert "nothing is wrong" in walk(restore)
+        assert run("podman", "exec", name, "serinus", "versions", "list", "--json") == listed
+        assert "model.onnx" in run("podman", "exec", name, "ls", "/models/current/")
+
+
 def test_train_trains(images: str, tmp_path: Path) -> None:
-    """A synthetic data set, imported and trained on for an epoch; the result is published."""
+    """The demo data, trained on for an epoch; the result is published. What the dashboard's Jobs do."""
     mounts = _volumes(tmp_path, "models", "data")
 
     def serinus(image: str, *arguments: str) -> str:
@@ -141,8 +183,9 @@ def test_train_trains(images: str, tmp_path: Path) -> None:
         flags = (*restricted, "--network=none", *mounts)
         return run("podman", "run", "--rm", *flags, NAMES[image], *arguments, timeout=900)
 
-    serinus("train", "data", "synth", "--pairs", "12", "--size", "128", "--out", "/data/set.zip")
-    serinus("train", "data", "prepare", "/data/set.zip")
+    serinus("train", "data", "demo", "--pairs", "20")
     serinus("train", "train", "--data", "newest", "--epochs", "1", "--batch", "4")
     listed = json.loads(serinus("serve", "versions", "list", "--json"))
     assert sorted(each["version"] for each in listed) == [1, 2]
+    broken = ("-c", "import serinus.bootstrap.broken_version, serinus.training.broken")
+    run("podman", "run", "--rm", "--entrypoint=python", NAMES["train"], *broken)

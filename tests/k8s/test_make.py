@@ -1,5 +1,6 @@
 """The make targets, with a fake kubectl, minikube, kind and docker on PATH that write down their calls."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -99,7 +100,21 @@ def test_each_says_that_the_cluster_does_not_answer(minikube: Place, target: str
     told = minikube.make(target)
     assert told.returncode != 0
     assert "The cluster minikube does not answer." in told.stderr
-    assert all("get --raw" in call or "current-context" in call for call in minikube.calls())
+    looks = ("kubectl version --client", "kubectl config current-context", "kubectl get --raw")
+    assert all(call.startswith(looks) for call in minikube.calls())
+
+
+@pytest.mark.parametrize("target", ["up", "build-cpu", *NEED_A_CLUSTER])
+def test_each_says_that_kubectl_is_too_old(minikube: Place, target: str) -> None:
+    client = {"clientVersion": {"major": "1", "minor": "20+"}}
+    minikube.answer("kubectl version --client*", json.dumps(client, indent=2))
+    told = minikube.make(target)
+    assert told.returncode != 0
+    assert "kubectl is 1.20" in told.stderr
+    assert "1.27 or newer" in told.stderr
+    client["clientVersion"]["minor"] = "27"
+    minikube.answer("kubectl version --client*", json.dumps(client, indent=2))
+    assert "kubectl is 1." not in minikube.make(target).stderr
 
 
 @pytest.mark.parametrize("target", ["wait", "url", "logs", "job-train"])
@@ -230,6 +245,24 @@ def test_new_settings_reach_the_processes(minikube: Place) -> None:
     minikube.answer("kubectl apply -k*", "configmap/app-config configured")
     assert minikube.make("deploy-cpu").returncode == 0
     assert [call for call in minikube.calls() if "rollout restart deployment -n xview" in call]
+
+
+def test_what_was_applied_counts_though_the_rest_could_not_be(minikube: Place) -> None:
+    _in_the_cluster(minikube)
+    minikube.answer("kubectl apply -k*", "configmap/app-config configured", code=1)
+    told = minikube.make("deploy-cpu")
+    assert told.returncode != 0
+    assert "Not all of it could be applied" in told.stderr
+    assert "app-config configured" in told.stdout
+    assert [call for call in minikube.calls() if "rollout restart deployment -n xview" in call]
+
+
+def test_images_of_another_name_than_the_manifests_have_are_not_deployed(minikube: Place) -> None:
+    _in_the_cluster(minikube)
+    told = minikube.make("deploy-cpu", "TAG=mine")
+    assert told.returncode != 0
+    assert f"the manifests name {VERSION}" in told.stderr
+    assert not [call for call in minikube.calls() if "apply" in call]
 
 
 def test_undeploy_keeps_what_cannot_be_made_again(minikube: Place) -> None:

@@ -14,10 +14,10 @@ from serinus.core.errors import Forbidden
 from serinus.jobs.manifest import manifest, template_of
 from serinus.jobs.model import PrepareJob, TrainJob, kind_of
 from serinus.serving.settings import InferenceSettings
-from tests.k8s.sets import ROOT, Object, Set, load
+from tests.k8s.sets import ROOT, Object, Set, load, manifests
 
-NOT_SETTINGS = {"SERVED_HOSTS", "POD_IP", "HOST_IP", "AWS_REGION"}
-"""What is in an environment for Kubernetes to fill in others, or for the S3 client."""
+NOT_SETTINGS = {"SERVED_HOSTS", "POD_IP", "HOST_IP", "AWS_REGION", "TMPDIR"}
+"""What is in an environment for Kubernetes to fill in others, for the S3 client, or for Python."""
 
 
 def each_pod(deployed: Set) -> Iterator[tuple[str, Object, Object]]:
@@ -114,6 +114,18 @@ def test_what_a_process_writes_to_is_mounted(deployed: Set) -> None:
         assert needs[name] <= mounted, name
 
 
+def test_batches_that_are_sent_lie_on_a_volume_for_an_emptydir_that_is_full_costs_the_pod(
+    deployed: Set,
+) -> None:
+    (mount,) = (
+        each
+        for each in deployed.container("infer")["volumeMounts"]
+        if each["mountPath"] == deployed.environment("infer")["TMPDIR"]
+    )
+    (volume,) = (each for each in deployed.pod("infer")["volumes"] if each["name"] == mount["name"])
+    assert volume["persistentVolumeClaim"] == {"claimName": "outputs-pvc"}
+
+
 def test_servers_listen_on_the_ports_that_are_said_and_beyond_loopback(
     deployed: Set, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +211,27 @@ def test_pods_get_longer_to_end_than_draining_takes(deployed: Set, monkeypatch: 
     wanted = settings.drain_delay_seconds + longest
     assert deployed.pod("infer")["terminationGracePeriodSeconds"] > wanted
     assert deployed.pod("ui")["terminationGracePeriodSeconds"] > 10
+
+
+def test_the_pod_to_restore_in_is_like_the_dashboards_and_has_the_store_and_the_data() -> None:
+    like = load("base").pod("ui")
+    (pod,) = manifests.build(ROOT / "k8s" / "restore")
+    kubernetes_validate.validate(pod, "1.37", strict=True)
+    spec = pod["spec"]
+    (container,), (ui,) = spec["containers"], like["containers"]
+    for key in ("image", "envFrom", "resources", "securityContext"):
+        assert container[key] == ui[key], key
+    assert spec["securityContext"] == like["securityContext"]
+    assert spec["automountServiceAccountToken"] is False
+    claims = {
+        each["name"]: each["persistentVolumeClaim"] for each in spec["volumes"] if each["name"] != "tmp"
+    }
+    assert claims == {
+        each["name"]: each["persistentVolumeClaim"]
+        for each in like["volumes"]
+        if "persistentVolumeClaim" in each
+    }
+    assert {each["mountPath"] for each in container["volumeMounts"]} == {"/models", "/data", "/tmp"}
 
 
 def test_every_image_is_one_of_the_list_in_the_version_of_the_project(deployed: Set) -> None:

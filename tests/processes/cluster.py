@@ -2,7 +2,8 @@
 dashboard is a process of its own with a MODEL_DIR of its own, and users ask through nginx.
 
 The replicas meet in a shared directory (each through a mount of its own, here a link that can be taken away)
-or in a bucket (each through a proxy of its own that can be cut).
+or in a bucket: each goes through a proxy of its own that can refuse, or is in a network namespace of its own,
+whose cable to the store can be cut.
 """
 
 import os
@@ -29,6 +30,7 @@ from serinus.rollout.events import (
 from serinus.rollout.state import State
 from serinus.store import Address, Store
 from tests import models
+from tests.processes import namespaces
 from tests.processes.installation import eventually, free_port
 from tests.store.proxy import Proxy
 
@@ -81,17 +83,18 @@ class Bucket(NamedTuple):
 class Machine:
     """What runs one process: its folder, its way to the store, its port."""
 
-    def __init__(self, root: Path, store: Path | Bucket) -> None:
+    def __init__(self, root: Path, store: Path | Bucket, host: namespaces.Host | None = None) -> None:
         self.root = root
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._store = store
+        self._host = host
         self._proxy: Proxy | None = None
         root.mkdir()
         if isinstance(store, Path):
             self.models.symlink_to(store)
         else:
-            self._proxy = Proxy(store.port)
+            self._proxy = Proxy(store.port) if host is None else Proxy(store.port, host.store)
 
     @property
     def models(self) -> Path:
@@ -102,21 +105,37 @@ class Machine:
         found = {"MODEL_DIR": str(self.models), "INFER_PORT": str(self.port), "UI_PORT": str(self.port)}
         if isinstance(self._store, Bucket) and self._proxy is not None:
             found |= {"STORE_URL": self._store.url, "AWS_ENDPOINT_URL": self._proxy.endpoint}
+        if self._host is not None:
+            found |= {"INFER_HOST": "0.0.0.0", "ALLOWED_HOSTS": self._host.address}
         return found
 
     @property
+    def command(self) -> tuple[str, ...]:
+        """What stands before a command that runs here."""
+        return () if self._host is None else self._host.command
+
+    @property
+    def address(self) -> str:
+        """Host and port for users."""
+        return f"{'127.0.0.1' if self._host is None else self._host.address}:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}"
 
     def cut(self) -> None:
         """From now on this machine, and no other, does not reach the store."""
-        if self._proxy is None:
+        if self._host is not None:
+            self._host.cut()
+        elif self._proxy is None:
             self.models.unlink()
         else:
             self._proxy.refuse()
 
     def heal(self) -> None:
-        if self._proxy is not None:
+        if self._host is not None:
+            self._host.heal()
+        elif self._proxy is not None:
             self._proxy.listen()
         elif isinstance(self._store, Path):
             # Who was writing at that moment may have made a folder in the mount's place; a mount covers it.
@@ -126,6 +145,8 @@ class Machine:
     def close(self) -> None:
         if self._proxy is not None:
             self._proxy.refuse()
+        if self._host is not None:
+            self._host.close()
 
     def get(self, path: str) -> dict[str, Any]:
         """Empty when nobody answers."""
@@ -147,9 +168,13 @@ class Machine:
 
 
 class Cluster:
-    """`replicas` are numbered; a number keeps its port for ever, as a load balancer's list wants it."""
+    """`replicas` are numbered; a number keeps its port for ever, as a load balancer's list wants it. If they
+    are `apart` each has a network namespace, which is for a bucket.
+    """
 
-    def __init__(self, root: Path, most: int, bucket: Bucket | None = None, **settings: str) -> None:
+    def __init__(
+        self, root: Path, most: int, bucket: Bucket | None = None, *, apart: bool = False, **settings: str
+    ) -> None:
         self.root = root
         self._settings = settings
         shared = root / "shared"
@@ -162,7 +187,9 @@ class Cluster:
             new_id=edge.new_id,
             bucket=None if bucket is None else Address(bucket.url, patience=20.0, allow_http=True),
         )
-        self.replicas = [Machine(root / f"infer-{n}", place) for n in range(most)]
+        self.replicas = [
+            Machine(root / f"infer-{n}", place, namespaces.Host() if apart else None) for n in range(most)
+        ]
         self.controllers = [Machine(root / f"controller-{n}", place) for n in range(2)]
         self.ui = Machine(root / "ui", place)
         self.port = free_port()
@@ -177,7 +204,7 @@ class Cluster:
         assert not machine.lives
         with (machine.root / "log").open("ab") as log:
             machine.process = subprocess.Popen(
-                [sys.executable, "-m", "serinus", command],
+                [*machine.command, sys.executable, "-m", "serinus", command],
                 cwd=machine.root,
                 env={
                     **os.environ,
@@ -206,7 +233,7 @@ class Cluster:
     def balance(self) -> None:
         """Starts nginx before all replicas, those that do not run among them."""
         assert NGINX is not None
-        servers = [f"    server 127.0.0.1:{each.port} max_fails=1 fail_timeout=1s;" for each in self.replicas]
+        servers = [f"    server {each.address} max_fails=1 fail_timeout=1s;" for each in self.replicas]
         conf = self.root / "nginx.conf"
         conf.write_text(
             _NGINX_CONF.format(

@@ -1,8 +1,9 @@
 """Many replicas, two controllers and one dashboard behind a load balancer: they decide as one, and no user
 notices what happens to them.
 
-Short in `make test` with a shared directory; in `make test-long` for SERINUS_CLUSTER_SECONDS (180) of kills
-at random, in a directory and in a bucket. SERINUS_CLUSTER_SEED repeats the kills of another run.
+Short in `make test` with a shared directory, and a partition from a bucket; in `make test-long` for
+SERINUS_CLUSTER_SECONDS (180) of kills at random, in a directory and in a bucket. SERINUS_CLUSTER_SEED repeats
+the kills of another run. With a bucket, replicas have network namespaces where those are permitted.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from serinus.core.ids import Version
 from serinus.rollout.events import Verified
 from serinus.rollout.state import Rollout
 from tests import models
+from tests.processes import namespaces
 from tests.processes.cluster import NGINX, NO_NGINX, Bucket, Cluster, Machine, one_history
 from tests.processes.installation import eventually
 from tests.processes.load import Load, pressed
@@ -45,10 +47,18 @@ HEIGHT = 32
 """Of the users' pictures; the failing canary raises for these and not for its golden pairs."""
 
 
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return Bucket(f"s3://{BUCKET}/{new_id()}", s3.port)
+
+
 @contextmanager
 def running(root: Path, replicas: int, bucket: Bucket | None = None, **settings: str) -> Iterator[Cluster]:
     """Five places for replicas, of which so many run."""
-    found = Cluster(root, 5, bucket, **settings)
+    apart = bucket is not None and namespaces.permitted()
+    found = Cluster(root, 5, bucket, apart=apart, **settings)
     try:
         found.up(replicas)
         yield found
@@ -148,6 +158,26 @@ def goes_on_and_says_so(place: Cluster, apart: Machine) -> None:
     assert status["current_version"]["version"] == place.state.current
 
 
+def test_a_replica_that_is_cut_off_from_the_bucket_goes_on_and_obeys_later(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    """By a cable that is cut, where network namespaces are permitted: nobody refuses, nothing comes back."""
+    with running(tmp_path, FEWEST, bucket, STORE_PATIENCE_SECONDS="5") as place:
+        with pressed(place.url, 10.0, size=HEIGHT) as load:
+            bad = place.store.publish(failing(tmp_path / "bad"), note="", actor="test")
+            until_canary(place, bad)
+            apart = place.replicas[1]
+            apart.cut()
+            assert until_ended(place, bad).phase is RolloutPhase.ROLLED_BACK, place.tell()
+            goes_on_and_says_so(place, apart)
+            apart.heal()
+            eventually(place.obeyed, "every replica obeys", tell=place.tell)
+            eventually(lambda: apart.status.get("store_reachable"), "it says so", tell=apart.log)
+        answers_are_right(load, place)
+        one_history(list(place.store.events()))
+        assert "Traceback" not in place.tell()
+
+
 class Weather:
     """What happens to a cluster at random; one thing after the other."""
 
@@ -238,13 +268,6 @@ def at_random(tmp_path: Path, bucket: Bucket | None) -> None:
 @pytest.mark.timeout(SECONDS + 900)
 def test_at_random_in_a_directory(tmp_path: Path) -> None:
     at_random(tmp_path, None)
-
-
-@pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    return Bucket(f"s3://{BUCKET}/{new_id()}", s3.port)
 
 
 @pytest.mark.long

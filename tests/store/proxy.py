@@ -63,10 +63,11 @@ Rule = Callable[[Request], Fault]
 
 
 class Proxy:
-    """Listens on a loopback port of its own; `rule` may be changed at any time."""
+    """Listens on a port of its own, of loopback or of `host`; `rule` may be changed at any time."""
 
-    def __init__(self, server: int) -> None:
+    def __init__(self, server: int, host: str = "127.0.0.1") -> None:
         self._server = server
+        self._host = host
         self.rule: Rule = lambda _: FINE
         self.passed: list[Passed] = []
         self._number = 0
@@ -78,13 +79,13 @@ class Proxy:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     def listen(self) -> None:
         """Takes connections (again)."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self._host, self.port))
         listener.listen(64)
         self.port = int(listener.getsockname()[1])
         self._listener = listener

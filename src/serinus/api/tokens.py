@@ -8,11 +8,9 @@ changed: a new token is good, and a revoked one bad, from the next request on.
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import logging
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +20,7 @@ import msgspec
 
 from serinus.core.enums import Role
 from serinus.core.errors import Conflict, InvalidInput, Misconfigured, NotFound
+from serinus.jobs.folder import exclusive, replace
 
 log = logging.getLogger(__name__)
 
@@ -169,30 +168,13 @@ class Tokens:
         return tokens
 
 
+def _write(file: Path, tokens: list[Token]) -> None:
+    replace(file, "".join(f"{token.line}\n" for token in tokens).encode(), _MODE)
+
+
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """One writer at a time, by a lock on the folder."""
+    """One writer at a time."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with exclusive(file.parent):
         yield
-    finally:
-        os.close(folder)
-
-
-def _write(file: Path, tokens: list[Token]) -> None:
-    """Replaces the file whole; who reads meanwhile sees the old one or the new one."""
-    text = "".join(f"{token.line}\n" for token in tokens)
-    temporary = file.with_name(f".{file.name}.new")
-    temporary.unlink(missing_ok=True)  # of a writer that was killed; there is only one at a time
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -52,7 +52,10 @@ class Trainers:
 
     async def _ask(self) -> tuple[TrainerView, ...]:
         if not self._command:
-            raise Unavailable("This server cannot list trainers.", remedy="Use `serinus trainers list`.")
+            raise Unavailable(
+                "Which trainers there are is not known here.",
+                remedy="`serinus trainers list` says so where trainings run; the usual one can be used.",
+            )
         child = await asyncio.create_subprocess_exec(*self._command, stdout=PIPE, stderr=PIPE)
         try:
             async with asyncio.timeout(_SECONDS):

@@ -76,7 +76,8 @@ class Settings(BaseSettings):
     """Memory that must be free before a queued training starts, MB; 0: it is not looked at."""
     job_templates: Path | None = None
     """In a Kubernetes cluster: the folder with train.yaml and prepare.yaml, of which the dashboard makes the
-    Jobs of trainings and imports (docs/replicas.md). Default: they are child processes of the dashboard."""
+    Jobs of trainings, imports, demo data and the broken version (docs/replicas.md). Default: they are child
+    processes of the dashboard."""
     uploads_keep_days: Annotated[float, Field(gt=0)] = 2.0
     """How long an upload that was cut off may wait for its rest, days."""
 

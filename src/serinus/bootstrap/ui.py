@@ -45,7 +45,7 @@ def build(settings: Settings) -> FastAPI:
         clock=edge.now,
         new_id=edge.new_id,
         simulate=(sys.executable, "-m", "serinus", "simulate"),
-        trainers=(sys.executable, "-m", "serinus", "trainers", "list", "--json"),
+        trainers=_trainers(settings),
     )
     app = build_control_app(deps)
     defaults = Defaults(
@@ -56,6 +56,13 @@ def build(settings: Settings) -> FastAPI:
     )
     install_pages(app, app.state.board, defaults)
     return app
+
+
+def _trainers(settings: Settings) -> tuple[str, ...]:
+    """What lists them; nothing where another image has them (JOB_TEMPLATES)."""
+    if settings.job_templates is not None:
+        return ()
+    return (sys.executable, "-m", "serinus", "trainers", "list", "--json")
 
 
 def describe(settings: Settings) -> dict[str, Any]:

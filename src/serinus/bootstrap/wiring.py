@@ -154,7 +154,8 @@ def _is_store_folder(path: Path) -> bool:
 def _holds_other(folder: Path) -> bool:
     if not folder.exists() or (folder / "journal").is_dir():
         return False
-    return not folder.is_dir() or any(folder.iterdir())
+    # A volume of its own may have been made with a folder for what its file system loses.
+    return not folder.is_dir() or any(each.name != "lost+found" for each in folder.iterdir())
 
 
 def address(url: str, patience: float) -> Address:

@@ -118,7 +118,9 @@ class Leadership:
         return True
 
     def _document(self, metadata: Document, spec: Document) -> Document:
-        now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        moment = datetime.fromtimestamp(self._clock(), UTC)
+        # A server takes six digits and nothing less, and the client leaves them out when all are 0.
+        now = moment.replace(microsecond=moment.microsecond or 1).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         same = spec.get("holderIdentity") == self._holder
         return {
             "apiVersion": "coordination.k8s.io/v1",

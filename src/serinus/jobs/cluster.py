@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from serinus.core.enums import JobKind, JobState
-from serinus.core.errors import Conflict, InvalidInput, NotFound, SerinusError
+from serinus.core.errors import Conflict, InvalidInput, NotFound, SerinusError, Unavailable
 from serinus.core.ids import Clock
 from serinus.jobs.folder import Folder, Launched, Remote, Waiting, exclusive
 from serinus.jobs.local import LocalJobs
@@ -32,7 +32,8 @@ KINDS = frozenset(NAMES)
 _MARGIN_SECONDS = 5.0
 """Asked for again of a log, since the last look: what comes twice is left out by its time."""
 _RESULT_SECONDS = 60.0
-"""How long the result of a pod that ended well may take to be seen on a shared volume."""
+"""How long the result of a pod that ended well may take to be seen on a shared volume, and the end of a log
+to be had of its node."""
 
 
 class Cluster(Protocol):
@@ -161,8 +162,11 @@ class ClusterQueue:
         over = not (found.state in (JobState.QUEUED, JobState.RUNNING) or any(not pod.over for pod in pods))
         now = self._clock()
         ended = (remote.ended or now) if over else None
+        waited = now - (ended or now)
         if found.state is JobState.SUCCEEDED and folder.result() is None:
-            found, over = _without_result(now - (ended or now))
+            found, over = _without_result(waited)
+        elif waited < _RESULT_SECONDS and any(pod.metadata.name not in copied for pod in pods):
+            over = False
         _put(
             folder,
             remote,
@@ -202,6 +206,10 @@ class ClusterQueue:
                 lines = self._cluster.log(name, since)
             except (NotFound, InvalidInput):
                 lines = []  # it has no container yet, or none any more
+            except Unavailable as error:
+                # Its node does not answer. What becomes of the job is known without it.
+                log.info("the log of pod %s is not to be had: %s", name, error)
+                continue
             new = [(at, text) for at, text in map(_stamped, lines) if at > logged.get(name, "")]
             if new:
                 folder.add_log([text for _, text in new])

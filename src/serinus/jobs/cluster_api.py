@@ -97,15 +97,13 @@ class ClusterApi:
     def _delete(self, job: ClusterJob) -> None:
         # The client's own `delete` cannot say which one of that name is meant.
         generic = self._client._client
-        request = generic.prepare_request(
-            "delete",
-            res=Job,
-            name=job.metadata.name,
-            params={"propagationPolicy": CascadeType.BACKGROUND.value},
-        )
+        request = generic.prepare_request("delete", res=Job, name=job.metadata.name)
+        # All in the body: with one, a server passes over what the address says, and by itself it leaves the
+        # pods of a Job running.
         request.data = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
+            "propagationPolicy": CascadeType.BACKGROUND.value,
             "preconditions": {"uid": job.metadata.uid},
         }
         generic.raise_for_status(  # type: ignore[no-untyped-call]
@@ -168,15 +166,17 @@ def _ask(call: Callable[[], _T]) -> _T:
         raise _refused(error) from error
     except httpx2.HTTPStatusError as error:
         raise _by_status(error.response.status_code, str(error)) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:  # also a proxy's own answer
         raise Unavailable(f"What the Kubernetes API answers is not understood: {error}.") from error
+    except ConfigError as error:  # the account's token is not there
+        raise Unavailable(f"The Kubernetes API cannot be asked: {error}.") from error
     except (httpx2.HTTPError, OSError) as error:
         raise Unavailable(f"The Kubernetes API does not answer ({type(error).__name__}: {error}).") from error
 
 
 def _refused(error: ApiError) -> SerinusError:
     message = error.status.message or error.status.reason or "no reason given"
-    return _by_status(error.status.code or 0, message)
+    return _by_status(error.status.code or error.response.status_code, message)
 
 
 def _by_status(code: int, message: str) -> SerinusError:

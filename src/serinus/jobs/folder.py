@@ -67,14 +67,25 @@ class CancelMark(msgspec.Struct, frozen=True, kw_only=True):
     killed: bool = False
 
 
+def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replaces `path` whole: who reads meanwhile sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary.unlink(missing_ok=True)  # of a writer that was killed: its rights may be others
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write(path: Path, value: msgspec.Struct) -> None:
     """Replaces `path` by the JSON of `value`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(value))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace(path, msgspec.json.encode(value))
 
 
 def read(path: Path, kind: type[T]) -> T | None:
@@ -223,8 +234,9 @@ def lines_from(path: Path, offset: int, *, most_bytes: int = 1 << 16, rest: bool
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`: one at a time, among processes and threads."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Holds the lock of `path`, a folder or a file that is made: one at a time, of processes and threads."""
+    flags = os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -17,8 +17,15 @@ from serinus.jobs.render import render
 JOB_LABEL = "serinus.dev/job"
 """The job's id, on the Job and on its pods."""
 MANAGED = {"app.kubernetes.io/managed-by": "serinus"}
-NAMES: Mapping[JobKind, str] = {JobKind.TRAIN: "train", JobKind.PREPARE: "prepare"}
-"""What runs in the cluster, and how its Job is called; the template is `<name>.yaml`."""
+NAMES: Mapping[JobKind, str] = {
+    JobKind.TRAIN: "train",
+    JobKind.PREPARE: "prepare",
+    JobKind.DEMO: "demo",
+    JobKind.BROKEN: "broken",
+}
+"""What runs in the cluster, and how its Job is called: what wants more than the image `serve` has."""
+_TEMPLATES = {JobKind.TRAIN: "train.yaml"}
+_OTHERS = "prepare.yaml"
 KEPT_SECONDS = 7 * 24 * 3600
 """A finished Job stays this long (`kubectl logs job/train`), where the template does not say."""
 
@@ -28,8 +35,10 @@ Document = dict[str, Any]
 
 
 def template_of(folder: Path, kind: JobKind) -> Document:
-    """The Job in `<name>.yaml`. Raises Misconfigured, naming the file, when there is none in it."""
-    path = folder / f"{NAMES[kind]}.yaml"
+    """The Job in `train.yaml`, or for all but trainings in `prepare.yaml`. Raises Misconfigured, naming the
+    file, when there is none in it.
+    """
+    path = folder / _TEMPLATES.get(kind, _OTHERS)
     try:
         found = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:

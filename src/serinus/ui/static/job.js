@@ -42,7 +42,8 @@ function soon() {
 function told(job) {
   const bar = $("#job-progress");
   if (!bar) return;
-  if ($("#job-state").textContent !== job.state) refresh(); // from waiting to work: the server has the words
+  // From waiting to work, or to trouble: the server has the words.
+  if ($("#job-state").textContent !== job.state || $("#job").dataset.reason !== job.reason) refresh();
   bar.value = job.fraction;
   if (job.state !== "running") return;
   const message = job.message || "Starting";
