@@ -70,7 +70,9 @@ def test_more_than_the_queue_holds_is_told_to_come_back_and_nobody_who_waits_is_
             wires = [stack.enter_context(Wire(made.url)) for _ in range(9)]
             for number, wire in enumerate(wires):
                 wire.send(predict(f"X-Request-ID: r{number}"))
-            # One is at the worker and two wait; the worker stands still, so these are all that are refused.
+                if number < 3:  # one is at the worker and two wait before others come
+                    wait_for(lambda: metric(made, "serinus_requests_waiting") == number, "the queue")  # noqa: B023
+            # The worker stands still, so these are all that are refused.
             refused = wait_for_replies(wires, 6)
             assert metric(made, "serinus_requests_waiting") == 2
         answered = [wire.reply() for wire in wires if wire not in refused]

@@ -36,12 +36,19 @@ _LINGER_SECONDS = 1.0
 
 
 class _Ending:
-    """uvicorn's view of a transport, whose `close` asks the connection first."""
+    """uvicorn's view of a transport: `note` hears of each `write`, and `close` asks the connection first."""
 
-    def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
-        self.write = transport.write
+    def __init__(
+        self, transport: asyncio.Transport, note: Callable[[int], None], end: Callable[[], None]
+    ) -> None:
+        self._write = transport.write
+        self._note = note
         self.is_closing = transport.is_closing
         self.close = end
+
+    def write(self, data: bytes) -> None:
+        self._note(len(data))
+        self._write(data)
 
 
 class Connection(Reading):
@@ -55,7 +62,8 @@ class Connection(Reading):
         self._phase: Any = h11.IDLE
         self._since = self.loop.time()
         self._came = 0
-        self._unread = self._owed = 0
+        self._sent = self._taken = 0
+        """Bytes of answers: written, and of those taken when nothing was left to take."""
         self._owed_since = self._since
         self._over = False
         if len(self.connections) > self.most + MOST_REFUSED:
@@ -75,10 +83,15 @@ class Connection(Reading):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
-            self.cycle.transport = cast(asyncio.Transport, _Ending(self.transport, self._end))
+            self.cycle.transport = cast(
+                asyncio.Transport, _Ending(self.transport, self._note_sent, self._end)
+            )
 
     def note_bytes(self, count: int) -> None:
         self._came += count
+
+    def _note_sent(self, count: int) -> None:
+        self._sent += count
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -118,10 +131,10 @@ class Connection(Reading):
     def _is_left(self, now: float) -> bool:
         """Whether the client takes its answer so slowly that it is no longer kept for it."""
         unread = self.transport.get_write_buffer_size()
-        if unread == 0 or unread > self._unread:
-            self._owed, self._owed_since = unread, now
-        self._unread = unread
-        allowed = READ_SECONDS + (self._owed - unread) / SLOWEST_BYTES
+        taken = self._sent - unread
+        if unread == 0:
+            self._taken, self._owed_since = taken, now
+        allowed = READ_SECONDS + (taken - self._taken) / SLOWEST_BYTES
         return now - self._owed_since > allowed * self.patience
 
     def _note_phase(self) -> None:
