@@ -56,7 +56,7 @@ async def test_a_job_is_followed_live_to_its_end(stage: Stage) -> None:
     found = await followed(stage, job)
     kinds = [kind for _, kind, _ in found]
     assert kinds[-1] == "end"
-    assert found[-1][2]["state"] == "cancelled"
+    assert (found[-1][2]["state"], found[-1][2]["eta_seconds"]) == ("cancelled", None)
     assert [data["metrics"] for _, kind, data in found if kind == "point"] == [{"map50": 0.6}]
     lines = [line for _, kind, data in found if kind == "log" for line in data["lines"]]
     assert [line.split("/")[0] for line in lines] == [f"epoch {number}" for number in range(1, 5)]

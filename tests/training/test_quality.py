@@ -56,7 +56,7 @@ def _compare(golden: Dataset, old: Path, new: Path) -> Bound:
 
 def test_it_learns_the_first_disaster(first: Path) -> None:
     metrics = msgspec.json.decode((first / "metrics.json").read_bytes(), type=dict[str, float])
-    assert metrics["map50"] > 0.6
+    assert metrics["map50"] >= 0.75
 
 
 def test_the_second_disaster_is_learned_in_a_few_epochs_without_losing_the_first(
@@ -67,7 +67,7 @@ def test_the_second_disaster_is_learned_in_a_few_epochs_without_losing_the_first
     on_b = _compare(make("gb", SynthSet(disaster=B, pairs=40, seed=99)), first, tuned)
     assert on_b.low > 0.05
     on_a = _compare(make("ga", SynthSet(disaster=A, pairs=40, seed=99)), first, tuned)
-    assert on_a.low > -0.05
+    assert on_a.difference >= -0.02
 
 
 def test_shuffled_labels_hurt_clearly(make: Make, first: Path, tmp_path: Path) -> None:

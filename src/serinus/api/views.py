@@ -177,7 +177,7 @@ def job_view(record: JobRecord, log: str) -> JobView:
         reason=record.reason,
         fraction=1.0 if record.state is JobState.SUCCEEDED else progress.fraction,
         message=progress.message,
-        eta_seconds=progress.eta_seconds,
+        eta_seconds=progress.eta_seconds if record.active else None,
         metrics=progress.metrics,
         log=log,
         outcome=_outcome(record),

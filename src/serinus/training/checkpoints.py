@@ -26,6 +26,14 @@ _UNREADABLE = (
 )
 
 
+def said_by_torch(error: BaseException) -> str:
+    """Why torch's restricted reader could not read something, on one line, without its advice to read it in
+    the unrestricted way, which runs what is in the file.
+    """
+    said = str(error).partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
+    return " ".join((said or str(error)).split())[:300].rstrip(".")
+
+
 def save(state: dict[str, Any], folder: Path) -> None:
     """Keeps `state` (tensors, numbers, text, lists and dicts of them) in `folder`, in place of the last.
 
@@ -56,7 +64,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise Corrupt(
-            f"The checkpoint {path} cannot be read: {' '.join(str(error).split())[:200]}.",
+            f"The checkpoint {path} cannot be read: {said_by_torch(error)}.",
             remedy="Start the training anew with --fresh.",
         ) from error
     return found

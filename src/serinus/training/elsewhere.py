@@ -26,6 +26,7 @@ from serinus.engine import sandbox
 from serinus.engine.conversion import Refused
 from serinus.engine.derive import read_contract
 from serinus.training import export, ultralytics_checkpoint, weights
+from serinus.training.checkpoints import said_by_torch
 from serinus.training.network import POST_ONLY, STRIDE, Architecture, CompactNet, Detector
 
 READ_ERRORS = (
@@ -90,8 +91,7 @@ def wanted_names(path: Path) -> set[str]:
 
 def unreadable(path: Path, error: Exception) -> Refused:
     """The refusal for what torch could not read."""
-    said = str(error).partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-    words = " ".join((said or str(error)).split())[:300]
+    words = said_by_torch(error)
     if _out_of_memory(words):
         return _too_large(path)
     return Refused(

@@ -25,6 +25,7 @@ from serinus.core.errors import InvalidInput, Misconfigured, ModelFault
 from serinus.data.dataset import Dataset, Pair, Split
 from serinus.engine.conversion import Refused
 from serinus.training import elsewhere, ultralytics_checkpoint
+from serinus.training.checkpoints import said_by_torch
 from serinus.training.compact import training_size
 from serinus.training.finishing import Looks, finish
 from serinus.training.measuring import first_with_buildings, learned, thinned
@@ -252,8 +253,7 @@ def _base(path: Path) -> Any:
             raise InvalidInput(f"{weights} is no checkpoint of Ultralytics.", remedy=remedy)
         return ultralytics_checkpoint.load(weights).float()
     except (Refused, *elsewhere.READ_ERRORS) as error:
-        words = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"{weights} cannot be read: {words}", remedy=remedy) from error
+        raise InvalidInput(f"{weights} cannot be read: {said_by_torch(error)}.", remedy=remedy) from error
 
 
 def _write_data(run: _Run, splits: dict[str, Sequence[Pair]]) -> Path:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from serinus.core.errors import InvalidInput
+from serinus.training.checkpoints import said_by_torch
 from serinus.training.network import Architecture, CompactNet
 
 WEIGHTS = "best.pt"
@@ -57,8 +58,8 @@ def load_into(net: CompactNet, base: Path) -> None:
         AttributeError,
         KeyError,
     ) as error:
-        words = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"{weights} is no state dict of this network: {words}", remedy=remedy) from error
+        words = said_by_torch(error)
+        raise InvalidInput(f"{weights} is no state dict of this network: {words}.", remedy=remedy) from error
 
 
 def _difference(found: Architecture, wanted: Architecture) -> str:
