@@ -51,7 +51,7 @@ report.cancel()
 """
 
 TRAINERS = """[
- {"name": "compact", "licence": "Apache-2.0", "summary": "ours", "source": "serinus", "problem": ""},
+ {"name": "compact", "licence": "Apache-2.0", "summary": "Quick on CPUs", "source": "serinus", "problem": ""},
  {"name": "ultralytics", "licence": "AGPL-3.0", "summary": "YOLO", "source": "serinus", "problem": ""},
  {"name": "odd", "licence": "", "summary": "", "source": "odd 1", "problem": "odd is not installed"}]"""
 

@@ -48,6 +48,7 @@ from serinus.ui import formats
         (formats.sentence(""), ""),
         (formats.unbroken("50 % of 3 sets in 20 s."), "50\xa0% of 3 sets in 20\xa0s."),
         (formats.label("users_e_good"), "users e good"),
+        (formats.label("map50/destroyed"), "mAP50 destroyed"),
         (formats.number(12000.0), "12,000"),
         (formats.number(0.012345), "0.01235"),
         (formats.band(0.0), 0.0),

@@ -75,7 +75,7 @@ def test_a_viewer_is_offered_only_what_a_viewer_may(
     page.fill("#token", viewer)
     page.keyboard.press("Enter")
     see(page, "#link", "live")
-    see(page, ".me", "vera (viewer: looks, changes nothing)")
+    see(page, ".me", "vera (viewer: may only look)")
     offered = {}
     for path in ("/", "/versions", "/versions/2", "/data", f"/data/{dataset}", "/training", "/disagreements"):
         page.goto(f"{site.url}{path}")

@@ -306,7 +306,7 @@ async def test_who_may_only_look_is_told_so_and_offered_nothing_else(tmp_path: P
         vera = Page((await client.get("/training", headers={"authorization": f"Bearer {viewer}"})).text)
     assert nobody.tags[:1] == vera.tags[:1] == looker
     assert "Log in to change something" in nobody.text
-    assert "vera (viewer: looks, changes nothing)" in vera.text
+    assert "vera (viewer: may only look)" in vera.text
     assert "Training takes the token of an operator." in vera.text
     here = await page(stage, "/training")
     assert here.tags[0] == ("html", {"lang": "en"})

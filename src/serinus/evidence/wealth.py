@@ -94,7 +94,7 @@ def doubled(restarts: int) -> float:
 def in_words(e_value: float) -> str:
     """An e-value for people: cut, never rounded up to its limit."""
     if e_value >= 1e6:
-        return f"{e_value:.0e}"
+        return "more than a million"
     return f"{math.floor(e_value * 10) / 10:g}" if e_value < 100 else f"{math.floor(e_value)}"
 
 

@@ -111,8 +111,8 @@ def band(share: float) -> float:
 
 
 def label(name: str) -> str:
-    """`canary_requests` -> `canary requests`."""
-    return re.sub(r"[_/]+", " ", name)
+    """`canary_requests` -> `canary requests`, `map50` -> `mAP50`."""
+    return re.sub(r"[_/]+", " ", name).replace("map50", "mAP50")
 
 
 def number(value: float) -> str:

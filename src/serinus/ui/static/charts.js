@@ -14,7 +14,8 @@ const CLAIMS = {
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const held = (value) => (value == null ? null : Math.min(MOST, Math.max(LEAST, value)));
 const percent = (value) => (value == null ? "–" : `${+(100 * value).toPrecision(3)} %`);
-const weight = (value) => (value == null ? "–" : value >= MOST ? "> a million" : `${+value.toPrecision(3)}`);
+/** An e-value for people. */
+export const weight = (value) => (value == null ? "–" : value >= MOST ? "> a million" : value.toLocaleString("en", { maximumSignificantDigits: 3 }));
 const clock = (seconds) => {
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;

@@ -78,6 +78,7 @@ addEventListener("visibilitychange", () => {
   behind = false;
   refresh();
 });
+setInterval(() => lost && !document.hidden && refresh(), MINUTE / 4); // it may be back, and want a login
 setInterval(() => lost || changed(), MINUTE); // "just now" must become "a minute ago" although nothing happens
 
 /** One stream for all tabs where the browser can share it, else one of our own. */

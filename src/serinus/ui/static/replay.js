@@ -1,6 +1,6 @@
 // A rollout on its time line: a slider goes through it, charts and words show what was known then.
 import { $ } from "./send.js";
-import { chart, redraw } from "./charts.js";
+import { chart, redraw, weight } from "./charts.js";
 
 const place = $("#replay");
 const slider = $("#replay-at");
@@ -25,7 +25,7 @@ function show() {
   $("#replay-clock").textContent = `${clock(at)} of ${clock(whole)}`;
   slider.setAttribute("aria-valuetext", `${clock(at)} after the start`);
   $("#replay-words").textContent = last
-    ? `${last.canary.failures} of ${last.canary.requests} canary requests failed, ${last.current.failures} of ${last.current.requests} of current's. Evidence of harm ${+last.e_errors.toPrecision(3)} of ${last.limit_errors}, of health ${+last.e_good.toPrecision(3)} of ${last.limit_good}. The canary's share: ${+(100 * last.share).toPrecision(3)} %.`
+    ? `${last.canary.failures} of ${last.canary.requests} canary requests failed, ${last.current.failures} of ${last.current.requests} of current's. Evidence of harm ${weight(last.e_errors)} of ${weight(last.limit_errors)}, of health ${weight(last.e_good)} of ${weight(last.limit_good)}. The canary's share: ${+(100 * last.share).toPrecision(3)} %.`
     : "No request was judged yet.";
   chart(told, boxes, at >= whole ? Infinity : at - offset + 0.5);
 }
