@@ -109,10 +109,8 @@ def _of_pod(pod: Pod) -> Said:
         told = {condition.type: condition.status for condition in pod.status.conditions}
         # Of a node that is silent the control plane says that its pods are not ready; that their containers are
         # is what the node said last.
-        if told.get("Ready") == "Unknown" or (told.get("Ready"), told.get("ContainersReady")) == (
-            "False",
-            "True",
-        ):
+        ready, containers = told.get("Ready"), told.get("ContainersReady")
+        if ready == "Unknown" or (ready, containers) == ("False", "True"):
             return _known("NodeStatusUnknown", "", _RUNNING)
         return Said(_RUNNING)
     if pod.status.phase == "Unknown":
