@@ -107,8 +107,8 @@ def said(job: ClusterJob, pods: Sequence[Pod], events: Sequence[Happening]) -> S
 def _of_pod(pod: Pod) -> Said:
     if pod.status.phase == "Running":
         told = {condition.type: condition.status for condition in pod.status.conditions}
-        # Of a node that is silent the control plane says that its pods are not ready; that their containers are
-        # is what the node said last.
+        # Of a node that is silent the control plane says that its pods are not ready; that their containers
+        # are is what the node said last.
         ready, containers = told.get("Ready"), told.get("ContainersReady")
         if ready == "Unknown" or (ready, containers) == ("False", "True"):
             return _known("NodeStatusUnknown", "", _RUNNING)
