@@ -1,10 +1,13 @@
 """A real API server for tests: the one that KUBECONFIG names, or one that is started here from the binaries
 that KUBE_APISERVER and ETCD name. Without nodes and controllers: what is asked for is kept, nothing runs.
+With KUBE_CONTROLLER_MANAGER, too, Jobs get pods, and what is deleted takes along what it owns; `real_node`
+runs them.
 
 It asks for rights as a cluster does (RBAC). Who asks here is its administrator; `account` gives the
 configuration of a service account.
 """
 
+import json
 import os
 import secrets
 import subprocess
@@ -30,6 +33,28 @@ WANTED = "neither KUBECONFIG nor KUBE_APISERVER and ETCD (paths of binaries) are
 def own() -> bool:
     """Whether one is started for the tests."""
     return "KUBECONFIG" not in os.environ and {"KUBE_APISERVER", "ETCD"} <= os.environ.keys()
+
+
+def controlled() -> bool:
+    """Whether that one has controllers."""
+    return own() and "KUBE_CONTROLLER_MANAGER" in os.environ
+
+
+def kubeconfig(config: KubeConfig, path: Path) -> Path:
+    """Writes the configuration of a server that was started here, for other programs."""
+    asked = config.get()
+    assert asked is not None and asked.user is not None
+    cluster = {"server": asked.cluster.server, "insecure-skip-tls-verify": True}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "real",
+        "clusters": [{"name": "real", "cluster": cluster}],
+        "users": [{"name": "real", "user": {"token": asked.user.token}}],
+        "contexts": [{"name": "real", "context": {"cluster": "real", "user": "real"}}],
+    }
+    path.write_text(json.dumps(document))
+    return path
 
 
 def wanted() -> bool:
@@ -75,7 +100,7 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
     if "KUBECONFIG" in os.environ:
         yield KubeConfig.from_env()
         return
-    client, peer, secure = free_ports(3)
+    client, peer, secure, manager = free_ports(4)
     private, public = _keys(folder)
     admin = secrets.token_hex(16)
     tokens = folder / "tokens.csv"
@@ -107,7 +132,7 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
                 f"--service-account-key-file={public}",
                 "--authorization-mode=RBAC",
                 f"--token-auth-file={tokens}",
-                "--disable-admission-plugins=ServiceAccount",
+                *(() if controlled() else ("--disable-admission-plugins=ServiceAccount",)),
             )
         )
         config = KubeConfig.from_one(
@@ -116,6 +141,19 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
             namespace="default",
         )
         _wait(config, server, folder / "apiserver.log")
+        if controlled():
+            stack.enter_context(
+                _process(
+                    folder / "controllers.log",
+                    os.environ["KUBE_CONTROLLER_MANAGER"],
+                    f"--kubeconfig={kubeconfig(config, folder / 'controllers.conf')}",
+                    f"--service-account-private-key-file={private}",
+                    "--leader-elect=false",
+                    "--bind-address=127.0.0.1",
+                    f"--secure-port={manager}",
+                    f"--cert-dir={folder / 'controllers'}",
+                )
+            )
         yield config
 
 

@@ -210,6 +210,16 @@ def test_one_that_waits_is_cancelled_without_the_cluster(place: Place) -> None:
     place.turn()
 
 
+SILENT = {
+    "phase": "Running",
+    "conditions": [
+        {"type": "Ready", "status": "False"},
+        {"type": "ContainersReady", "status": "True"},
+    ],
+}
+"""What the control plane makes of a pod whose node does not answer."""
+
+
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
     state = {"waiting": {"reason": reason, "message": message}}
     return {"phase": "Pending", "containerStatuses": [{**CONTAINER, "state": state}]}
@@ -238,10 +248,22 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
             JobState.QUEUED,
             "No node has room for it.*0/3 nodes",
         ),
+        (SILENT, JobState.RUNNING, "The node that it ran on does not answer"),
         (
             {"phase": "Running", "conditions": [{"type": "Ready", "status": "Unknown"}]},
             JobState.RUNNING,
             "The node that it ran on does not answer",
+        ),
+        (
+            {
+                "phase": "Running",
+                "conditions": [
+                    {"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
+                    {"type": "ContainersReady", "status": "False"},
+                ],
+            },
+            JobState.RUNNING,
+            "^$",
         ),
         ({"phase": "Unknown", "message": "lost"}, JobState.RUNNING, "does not answer.*lost"),
         (
@@ -421,7 +443,7 @@ def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> Non
     pod = place.cluster.make_pod(phase="Running")
     place.cluster.denied["get", "pods/log"] = (500, NO_NODE)
     assert place.told(job) == (JobState.RUNNING, "")
-    place.cluster.set_pod(pod, phase="Running", conditions=[{"type": "Ready", "status": "Unknown"}])
+    place.cluster.set_pod(pod, **SILENT)
     state, words = place.told(job)
     assert (state, "does not answer" in words) == (JobState.RUNNING, True), words
     place.cluster.set_pod(pod, **disrupted("DeletionByTaintManager"))

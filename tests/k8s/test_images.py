@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 MOST_ABOVE_BASE = 350e6
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Both images under NAMES, built by tools/images.sh; gives the name of their base."""
     podman()

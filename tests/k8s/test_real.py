@@ -24,19 +24,7 @@ class Kubectl:
     """kubectl with a cluster."""
 
     def __init__(self, config: "KubeConfig", folder: Path) -> None:
-        asked = config.get()
-        assert asked is not None and asked.user is not None
-        cluster = {"server": asked.cluster.server, "insecure-skip-tls-verify": True}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "real",
-            "clusters": [{"name": "real", "cluster": cluster}],
-            "users": [{"name": "real", "user": {"token": asked.user.token}}],
-            "contexts": [{"name": "real", "context": {"cluster": "real", "user": "real"}}],
-        }
-        self._file = folder / "kubeconfig"
-        self._file.write_text(json.dumps(document))
+        self._file = real_cluster.kubeconfig(config, folder / "kubeconfig")
 
     def __call__(self, *words: str, told: str | None = None) -> str:
         program = manifests.command()[0]
@@ -48,7 +36,7 @@ class Kubectl:
     @property
     def minor(self) -> int:
         version: dict[str, Any] = json.loads(self("version", "-o", "json"))["serverVersion"]
-        return int(version["minor"].rstrip("+"))
+        return int(version["gitVersion"].split(".")[1])
 
     def kinds(self) -> set[tuple[str, str]]:
         """(apiVersion, kind) of all that this server has."""

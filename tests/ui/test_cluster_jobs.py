@@ -12,7 +12,7 @@ from serinus.jobs.model import TrainJob
 from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.jobs.fake_cluster import FakeCluster
-from tests.jobs.test_cluster import EVICTED, NO_NODE, TEMPLATE, disrupted, ended, waiting
+from tests.jobs.test_cluster import EVICTED, NO_NODE, SILENT, TEMPLATE, disrupted, ended, waiting
 from tests.ui.server import Site
 from tests.ui.test_browser import see
 
@@ -77,7 +77,7 @@ def test_what_disturbs_a_running_one_is_said_and_goes_again(
     cluster.start()
     playwright.expect(page.locator("#trouble")).to_have_count(0)
     cluster.denied["get", "pods/log"] = (500, NO_NODE)
-    cluster.set_pod(pod, phase="Running", conditions=[{"type": "Ready", "status": "Unknown"}])
+    cluster.set_pod(pod, **SILENT)
     see(page, "#trouble", "The node that it ran on does not answer")
     page.goto(dashboard.url)
     see(page, "#work", "The node that it ran on does not answer")

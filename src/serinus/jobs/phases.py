@@ -106,9 +106,12 @@ def said(job: ClusterJob, pods: Sequence[Pod], events: Sequence[Happening]) -> S
 
 def _of_pod(pod: Pod) -> Said:
     if pod.status.phase == "Running":
-        for condition in pod.status.conditions:
-            if condition.type == "Ready" and condition.status == "Unknown":
-                return _known("NodeStatusUnknown", condition.message, _RUNNING)
+        told = {condition.type: condition.status for condition in pod.status.conditions}
+        # Of a node that is silent the control plane says that its pods are not ready; that their containers
+        # are is what the node said last.
+        ready, containers = told.get("Ready"), told.get("ContainersReady")
+        if ready == "Unknown" or (ready, containers) == ("False", "True"):
+            return _known("NodeStatusUnknown", "", _RUNNING)
         return Said(_RUNNING)
     if pod.status.phase == "Unknown":
         return _known("NodeLost", pod.status.message, _RUNNING)

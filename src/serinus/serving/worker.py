@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     orders = msgspec.json.decode(arguments[0], type=Orders)
     _live_and_die_with_parent(orders.parent)
     if orders.background:
-        os.setpriority(os.PRIO_PROCESS, 0, orders.nice)  # of this thread, and of all that it starts
+        os.nice(orders.nice)  # of this thread, and of all that it starts
     channel = socket.socket(fileno=orders.channel)
     loading = _Loading(orders)
     loading.start()
@@ -113,7 +113,8 @@ class _Loading(threading.Thread):
 
     def run(self) -> None:
         orders = self._orders
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), orders.nice)
+        if not orders.background:  # else it is as nice as the thread that made it
+            os.nice(orders.nice)
         from serinus.engine.session import Model
 
         if orders.device is Device.CPU:

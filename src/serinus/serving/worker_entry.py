@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     nice, orders = int(arguments[0]), arguments[1:]
 
     def load() -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        os.nice(nice)  # of this thread alone
         import_module("serinus.serving.worker")
 
     importing = threading.Thread(target=load, name="importing")
