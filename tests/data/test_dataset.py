@@ -53,6 +53,14 @@ def test_the_list_is_newest_last(tmp_path, datasets, dataset):
     assert list_datasets(tmp_path / "nowhere") == []
 
 
+def test_a_damaged_one_keeps_nobody_from_the_others(tmp_path, datasets, dataset, caplog):
+    other = import_archive(pack(tmp_path / "b.zip", pairs(2)), datasets, clock=lambda: 5.0)
+    (other.path / "manifest.json").chmod(0o644)
+    (other.path / "manifest.json").write_text('{"id": ')
+    assert [one.id for one in list_datasets(datasets)] == [dataset.id]
+    assert other.id in caplog.text
+
+
 def test_a_changed_picture_is_noticed(dataset):
     pair = dataset.pairs()[0]
     path = dataset.path / pair.post

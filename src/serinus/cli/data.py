@@ -11,7 +11,7 @@ from rich.console import Console
 
 from serinus.cli.options import HERE, PEOPLE, Output, Where
 from serinus.cli.show import emit, progress, say, table
-from serinus.core.errors import NotFound
+from serinus.core.errors import Corrupt, NotFound
 
 if TYPE_CHECKING:
     from serinus.data.dataset import Dataset
@@ -288,7 +288,12 @@ def list_(*, where: Where = HERE, output: Output = PEOPLE) -> None:
     """List the data sets, newest last."""
     from serinus.data.dataset import list_datasets
 
-    reports = [dataset.report for dataset in list_datasets(where.settings().data_dir / "datasets")]
+    reports = []
+    for dataset in list_datasets(where.settings().data_dir / "datasets"):
+        try:
+            reports.append(dataset.report)
+        except Corrupt as error:
+            say(f"{dataset.id} is left out: {error}")
     emit(
         reports,
         output,

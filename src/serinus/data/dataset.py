@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from serinus.core.errors import Corrupt, NotFound
 from serinus.data.report import Report
 from serinus.data.xbd import CLASSES
 from serinus.imagery.decode import decode
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
@@ -222,11 +225,15 @@ def _joined(elements: Iterable[msgspec.Raw]) -> Iterator[bytes]:
 
 
 def list_datasets(datasets_dir: Path) -> list[Dataset]:
-    """All data sets, the newest last."""
-    found = [
-        Dataset.open(datasets_dir, manifest.parent.name) for manifest in datasets_dir.glob(f"ds-*/{MANIFEST}")
-    ]
-    return sorted(found, key=lambda dataset: (dataset.head.created, dataset.id))
+    """All data sets, the newest last. A damaged one is told of in the log and keeps nobody from the others."""
+    found = []
+    for manifest in datasets_dir.glob(f"ds-*/{MANIFEST}"):
+        try:
+            dataset = Dataset.open(datasets_dir, manifest.parent.name)
+            found.append((dataset.head.created, dataset.id, dataset))
+        except Corrupt as error:
+            log.warning("A data set is passed over: %s", error)
+    return [dataset for *_, dataset in sorted(found, key=lambda each: each[:2])]
 
 
 def load_pair(
