@@ -225,7 +225,7 @@ def _joined(elements: Iterable[msgspec.Raw]) -> Iterator[bytes]:
 
 
 def list_datasets(datasets_dir: Path) -> list[Dataset]:
-    """All data sets, the newest last. A damaged one is told of in the log and keeps nobody from the others."""
+    """All data sets, the newest last. A damaged one is told of in the log, and passed over."""
     found = []
     for manifest in datasets_dir.glob(f"ds-*/{MANIFEST}"):
         try:
