@@ -517,6 +517,22 @@ async def test_promotion_against_the_evidence_needs_confirmation(stage: Stage) -
     assert stage.store.state().current == 1
 
 
+async def test_an_undo_goes_back_to_any_version_that_was_current(stage: Stage) -> None:
+    stage.base()
+    for _ in range(2):
+        stage.canary()
+        stage.decide("promote", "the evidence is good")
+    async with stage.client() as client:
+        listed = (await client.get("/api/versions")).json()["versions"]
+    assert {one["version"]: one["can_undo"] for one in listed} == {3: False, 2: True, 1: True}
+    await decide(stage, "undo", status=409, version=3)
+    await decide(stage, "undo", version=1)
+    assert stage.store.state().current == 1
+    await decide(stage, "undo", status=409)
+    await decide(stage, "undo", version=2)
+    assert stage.store.state().current == 2
+
+
 async def test_a_decision_on_an_old_page_is_refused(stage: Stage) -> None:
     stage.base()
     stage.canary()

@@ -185,6 +185,9 @@ def test_undo_brings_the_previous_version_back_once(canary: World) -> None:
     assert (canary.state.current, canary.state.versions[Version(2)].state) == (1, VersionState.RETIRED)
     with pytest.raises(Conflict, match="nothing to undo"):
         commands.undo(canary.store, actor=ALICE)
+    for version in (1, 2, 9):
+        with pytest.raises(Conflict, match=f"No undo leads to version {version}"):
+            commands.undo(canary.store, version=Version(version), actor=ALICE)
 
 
 def test_a_stale_page_decides_nothing(canary: World) -> None:

@@ -56,6 +56,7 @@ MOVES: tuple[Callable[[State, int], Body], ...] = (
     lambda state, _: promoted(*_active(state)),
     lambda state, _: rolled_back(*_active(state)),
     lambda state, _: Undone(version=Version(state.previous or 1), undone=Version(state.current or 1)),
+    lambda state, n: Undone(version=Version(n), undone=Version(state.current or 1)),
     lambda _, n: Removed(versions=(Version(n),)),
 )
 """What somebody may try next, whether or not the state allows it; `n` in 1..9."""

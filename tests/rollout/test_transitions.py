@@ -27,7 +27,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.policy import Policy
-from serinus.rollout.state import State
+from serinus.rollout.state import State, once_current
 from serinus.rollout.table import TERMINAL, TRANSITIONS, IllegalTransition, kind_name
 from serinus.rollout.transitions import apply
 from tests.rollout.histories import History, promoted, published, rolled_back, started, with_canary
@@ -105,6 +105,26 @@ def test_undo_brings_the_previous_version_back_once() -> None:
     assert [state.versions[v].served for v in (Version(1), Version(2))] == [True, False]
     with pytest.raises(IllegalTransition, match="no previous"):
         history.append(Undone(version=Version(2), undone=Version(1)))
+
+
+def test_undo_goes_back_to_any_version_that_was_current_and_was_not_undone() -> None:
+    history = with_canary()
+    history.append(promoted(1, 2))
+    for number in (3, 4):
+        history.append(published(number))
+        history.append(started(number - 1, number))
+        history.append(Verified(rollout=number - 1, share=0.5))
+        history.append(promoted(number - 1, number))
+    history.append(published(5))
+    with pytest.raises(IllegalTransition, match="current is version 4, before it was 3"):
+        history.append(Undone(version=Version(5), undone=Version(4)))
+    state = history.append(Undone(version=Version(1), undone=Version(4)))
+    assert (state.current, state.previous) == (1, None)
+    assert [record.version for record in once_current(state)] == [3, 2]
+    with pytest.raises(IllegalTransition, match="Cannot undo"):
+        history.append(Undone(version=Version(4), undone=Version(1)))
+    state = history.append(Undone(version=Version(3), undone=Version(1)))
+    assert states(state) == {1: "retired", 2: "retired", 3: "current", 4: "retired", 5: "published"}
 
 
 def test_undo_is_refused_while_a_rollout_is_active() -> None:
@@ -365,10 +385,11 @@ class Journals(RuleBasedStateMachine):
     def reject_an_import(self, source: str) -> None:
         self._try(ImportRejected(source=source, code=ImportRefusal.UNREADABLE))
 
-    @rule()
-    def undo(self) -> None:
+    @rule(version=st.integers(0, 9))
+    def undo(self, version: int) -> None:
         state = self.history.state
-        self._try(Undone(version=state.previous or Version(1), undone=state.current or Version(1)))
+        target = Version(version) if version else state.previous or Version(1)
+        self._try(Undone(version=target, undone=state.current or Version(1)))
 
     @invariant()
     def replay_gives_the_live_state(self) -> None:

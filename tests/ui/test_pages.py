@@ -402,6 +402,14 @@ async def test_a_rollout_that_is_over_can_be_undone_from_the_versions_too(stage:
     assert (await page(stage, "/versions")).actions == {"undo", "start"}
     assert (await page(stage, "/versions/1")).actions == {"undo", "start"}
     assert (await page(stage, "/versions/2")).actions == set()
+    stage.canary()
+    assert "undo" not in (await page(stage, "/versions/1")).actions, "first the rollout has to end"
+    stage.decide("promote", "the evidence is good")
+    assert {n: "undo" in (await page(stage, f"/versions/{n}")).actions for n in (1, 2, 3)} == {
+        1: True,
+        2: True,
+        3: False,
+    }
 
 
 async def test_a_version_shows_its_card(stage: Stage) -> None:

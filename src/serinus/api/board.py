@@ -36,7 +36,7 @@ from serinus.core.enums import JobState, RolloutPhase
 from serinus.core.errors import Corrupt, NotFound, SerinusError, Unavailable
 from serinus.core.ids import Digest, Version
 from serinus.data.sources import imported
-from serinus.rollout.state import Rollout, State
+from serinus.rollout.state import Rollout, State, was_current
 from serinus.store import Replica
 
 _VERSIONS = 12
@@ -265,7 +265,12 @@ class Board:
             manifest: Manifest | None = self._manifest(record.digest)
         except SerinusError:
             manifest = None  # shown without metrics; `/api/versions/N` says what is wrong with it
-        return version_view(record, manifest, state, fresh)
+        return self._with_undo(version_view(record, manifest, state, fresh), state)
+
+    def _with_undo(self, view: VersionView, state: State) -> VersionView:
+        known = state.rollout is None and (view.version == state.previous or was_current(state, view.version))
+        can = known and not self._refused(state, view.version, False)
+        return msgspec.structs.replace(view, can_undo=can)
 
     def _manifest(self, digest: Digest) -> Manifest:
         if digest not in self._manifests:
@@ -300,7 +305,7 @@ class Board:
             raise NotFound(f"There is no version {version}.", remedy="GET /api/versions lists them.")
         manifest = self._manifest(record.digest)
         return VersionDetail(
-            version=version_view(record, manifest, state, self._fresh()),
+            version=self._with_undo(version_view(record, manifest, state, self._fresh()), state),
             manifest=manifest,
             signature=finding(self._deps.store, record.digest, self._deps.settings.trust.keys()),
         )

@@ -10,7 +10,15 @@ from fastapi.responses import StreamingResponse
 from serinus.api import policy_routes
 from serinus.api.board import Board
 from serinus.api.control_deps import ControlDeps
-from serinus.api.decisions import ByHand, Command, Decided, PolicyCommand, ShareCommand, StartCommand
+from serinus.api.decisions import (
+    ByHand,
+    Command,
+    Decided,
+    PolicyCommand,
+    ShareCommand,
+    StartCommand,
+    UndoCommand,
+)
 from serinus.api.documents import JobView, StateView, VersionDetail, VersionsPage
 from serinus.api.errors import responses
 from serinus.api.infer_proxy import Infer
@@ -34,6 +42,7 @@ DOCUMENTS: list[type] = [
     ShareCommand,
     StartCommand,
     StateView,
+    UndoCommand,
     VersionDetail,
     VersionsPage,
 ]
@@ -100,14 +109,19 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
             trust=deps.settings.trust,
         )
 
-    def _undo(store: Store, command: Command, actor: str) -> Event:
+    def _undo(store: Store, command: UndoCommand, actor: str) -> Event:
         return commands.undo(
-            store, actor=actor, reason=command.reason, expect=command.expect, trust=deps.settings.trust
+            store,
+            version=None if command.version is None else Version(command.version),
+            actor=actor,
+            reason=command.reason,
+            expect=command.expect,
+            trust=deps.settings.trust,
         )
 
     decision("promote", "Makes the canary current now", Command, _promote)
     decision("rollback", "Ends the rollout; current keeps all traffic", Command, _rollback)
-    decision("undo", "Brings the previous current version back", Command, _undo)
+    decision("undo", "Brings a version back that was current before", UndoCommand, _undo)
     decision("pause", "Stops the clock and promotion; rollback stays armed", Command, _pause)
     decision("resume", "Ends a pause or a hold", Command, _resume)
 

@@ -35,6 +35,13 @@ class Command(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Promotes although the evidence does not suffice, or speaks against it."""
 
 
+class UndoCommand(Command, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The decision to go back."""
+
+    version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """One that was current before; None: the previous one."""
+
+
 class StartCommand(ByHand, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The decision to start a rollout."""
 

@@ -48,6 +48,8 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     """Replica -> why it cannot load or run it."""
     restarts: int = 0
     """How often workers died on the replicas that are alive, since they loaded it."""
+    can_undo: bool = False
+    """It was current before, and an undo may bring it back now."""
 
 
 class VersionDetail(msgspec.Struct, frozen=True, kw_only=True):

@@ -136,12 +136,18 @@ def rollback(*, how: How = BY_HAND) -> None:
 
 
 @app.command
-def undo(*, how: How = BY_HAND) -> None:
-    """Bring the previous current version back."""
+def undo(version: int | None = None, /, *, how: How = BY_HAND) -> None:
+    """Bring a version back that was current before.
+
+    Parameters
+    ----------
+    version
+        Its number (default: the one that was current last).
+    """
     from serinus.bootstrap.signing import trust
 
-    if not how.sent("undo"):
-        how.written("undo", trust=trust(how.where.settings()))
+    if not how.sent("undo", version=version):
+        how.written("undo", version=version, trust=trust(how.where.settings()))
 
 
 @app.command

@@ -33,7 +33,7 @@ from serinus.rollout.events import (
 )
 from serinus.rollout.feedback import objection
 from serinus.rollout.policy import Policy, same_null, share_of_step, step_of
-from serinus.rollout.state import Rollout, State
+from serinus.rollout.state import Rollout, State, was_current
 from serinus.store import Store
 
 BY_HAND = "by hand"
@@ -138,23 +138,36 @@ def rollback(store: Store, *, actor: str, reason: str = "", expect: int | None =
 
 
 def undo(
-    store: Store, *, actor: str, reason: str = "", expect: int | None = None, trust: Trust = NOTHING_REQUIRED
+    store: Store,
+    *,
+    version: Version | None = None,
+    actor: str,
+    reason: str = "",
+    expect: int | None = None,
+    trust: Trust = NOTHING_REQUIRED,
 ) -> Event:
-    """Brings the previous current version back. Raises Corrupt, naming the file, when it is damaged.
+    """Brings the previous current version back, or an older one that was current. Raises Corrupt, naming the
+    file, when it is damaged; Conflict when it was never current, or an undo took it away.
 
     Where `trust` requires a signature, that version must have one, as any other that is to serve.
     """
 
     def draft(state: State) -> _Draft:
-        if state.previous is None or state.current is None:
+        target = state.previous if version is None else version
+        if target is None or state.current is None:
             raise Conflict("There is nothing to undo: no version was promoted, or it was undone already.")
-        digest = state.versions[state.previous].digest
+        if target != state.previous and not was_current(state, target):
+            raise Conflict(
+                f"No undo leads to version {target}: it was never current, or is, or was undone, or removed.",
+                remedy=f"`serinus rollout start {target}` gives it its checks and a trial, if it is there.",
+            )
+        digest = state.versions[target].digest
         store.verify(digest)
         insist(store, digest, trust, required=False)
         said = _words(reason)
         if gap := _gap(store, state, digest):
             said = f"{said} ({gap})"
-        return _Draft(Undone(version=state.previous, undone=state.current), said)
+        return _Draft(Undone(version=target, undone=state.current), said)
 
     return _decide(store, draft, actor, expect)
 

@@ -191,7 +191,7 @@ class RolledBack(_Body, frozen=True, kw_only=True, tag="rolled_back"):
 
 
 class Undone(_Body, frozen=True, kw_only=True, tag="undone"):
-    """`version`, the previous current, is current again; `undone` is retired."""
+    """`version`, the previous current or an older one, is current again; `undone` is retired."""
 
     version: Version
     undone: Version

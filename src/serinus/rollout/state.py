@@ -146,9 +146,15 @@ def waiting(state: State) -> list[Version]:
     )
 
 
+def was_current(state: State, version: Version) -> bool:
+    """Whether it served as current before and well, and can again."""
+    record = state.versions.get(version)
+    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
+    return record is not None and record.served and record.state is VersionState.RETIRED
+
+
 def once_current(state: State) -> list[VersionRecord]:
     """Versions that served as current before and well, the previous one first, then the newest first."""
     first = [] if state.previous is None else [state.versions[state.previous]]
-    # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
-    retired = [r for r in state.versions.values() if r.served and r.state is VersionState.RETIRED]
+    retired = [r for r in state.versions.values() if was_current(state, r.version)]
     return first + sorted(retired, key=lambda record: -record.version)

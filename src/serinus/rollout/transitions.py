@@ -31,7 +31,7 @@ from serinus.rollout.events import (
     Verified,
 )
 from serinus.rollout.policy import Policy, share_of_step
-from serinus.rollout.state import Edition, Rollout, State, VersionRecord, waiting
+from serinus.rollout.state import Edition, Rollout, State, VersionRecord, waiting, was_current
 from serinus.rollout.table import (
     LOOK_AGAIN,
     STARTABLE,
@@ -340,12 +340,13 @@ def _end(state: State, rollout: Rollout, event: Event, phase: Phase, code: Reaso
 
 
 def _undo(state: State, body: Undone, event: Event) -> State:
-    if state.previous is None:
+    if state.previous is None and not was_current(state, body.version):
         raise IllegalTransition(
             "Cannot undo: there is no previous current version.",
             remedy="Start a rollout of the version that you want back: `serinus rollout start VERSION`.",
         )
-    if (body.version, body.undone) != (state.previous, state.current):
+    known = body.version == state.previous or was_current(state, body.version)
+    if body.undone != state.current or not known:
         raise IllegalTransition(
             f"Cannot undo version {body.undone} in favour of {body.version}:"
             f" current is version {state.current}, before it was {state.previous}.",

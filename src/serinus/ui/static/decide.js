@@ -61,6 +61,7 @@ function body() {
   const said = { reason: reason.value.trim(), expect: Number(asked.expect), actor: actor.value.trim() };
   if (asked.action === "share") return { ...said, share: Number(share.value) / 100 };
   if (asked.action === "start") return { ...said, version: Number(asked.version), policy: policy.value };
+  if (asked.action === "undo") return { ...said, version: asked.version ? Number(asked.version) : null };
   if (asked.action === "policy") return { ...said, document: written(JSON.parse(asked.policy)), step: Number(asked.step) };
   return { ...said, confirm: confirm.checked };
 }
