@@ -95,8 +95,8 @@ def _keys(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def api_server(folder: Path) -> Iterator[KubeConfig]:
-    """Ready to be asked."""
+def api_server(folder: Path, *, controllers: bool = False) -> Iterator[KubeConfig]:
+    """Ready to be asked. `controllers`: with them, of which this machine can have one at a time."""
     if "KUBECONFIG" in os.environ:
         yield KubeConfig.from_env()
         return
@@ -132,7 +132,7 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
                 f"--service-account-key-file={public}",
                 "--authorization-mode=RBAC",
                 f"--token-auth-file={tokens}",
-                *(() if controlled() else ("--disable-admission-plugins=ServiceAccount",)),
+                *(() if controllers else ("--disable-admission-plugins=ServiceAccount",)),
             )
         )
         config = KubeConfig.from_one(
@@ -141,7 +141,7 @@ def api_server(folder: Path) -> Iterator[KubeConfig]:
             namespace="default",
         )
         _wait(config, server, folder / "apiserver.log")
-        if controlled():
+        if controllers:
             stack.enter_context(
                 _process(
                     folder / "controllers.log",

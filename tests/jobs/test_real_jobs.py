@@ -70,7 +70,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    with real_cluster.api_server(tmp_path) as config:
+    with real_cluster.api_server(tmp_path, controllers=True) as config:
         found = Place(config, tmp_path)
         with found.node:
             yield found
