@@ -12,11 +12,13 @@ from fastapi import Request, Response
 
 from serinus.api import tokens
 from serinus.artifact.manifest import Contract
-from serinus.core.enums import JobState, Role, Stratum
+from serinus.control.golden import Gate, check_name
+from serinus.core.enums import JobState, ReasonCode, Role, Stratum
 from serinus.core.ids import Version
 from serinus.jobs import remains
 from serinus.jobs.folder import Folder, Launched
 from serinus.jobs.model import ComparedFigure, CompareJob, CompareOutput, JobSpec, Result
+from serinus.rollout.events import Rejected
 from serinus.ui.headers import HEADERS
 from tests.api.stage import NOON, Stage, zipped
 
@@ -358,6 +360,35 @@ async def test_two_versions_are_compared_with_the_pictures_that_differ(stage: St
     assert [a["src"] for tag, a in shown.tags if tag == "img" and "loading" in a] == [
         f"/api/versions/{number}/files/confusion.png" for number in (1, 2)
     ]
+
+
+async def test_what_golden_gates_said_is_shown(stage: Stage) -> None:
+    stage.base()
+    stage.verifying("new roofs")
+    gates = (
+        Gate(
+            metric="map50",
+            objects=154,
+            pictures=12,
+            current=0.7,
+            candidate=0.3,
+            low=-0.5,
+            passed=False,
+            words="-",
+        ),
+        Gate(
+            metric="recall", label="destroyed", objects=3, pictures=2, judged=False, words="3 of 30 objects"
+        ),
+    )
+    check = {"name": check_name("coast"), "failed": "golden", "words": "worse by far", "gates": gates}
+    stage.store.append(
+        Rejected(rollout=1, code=ReasonCode.QUALITY_GATE, report={"checks": [msgspec.to_builtins(check)]}),
+        actor="controller",
+        reason="worse",
+    )
+    shown = await page(stage, "/versions/2")
+    for words in ("Worse by far.", "map50", "-0.400", "recall destroyed", "3 of 30 objects"):
+        assert words in shown.text, words
 
 
 FOUND = CompareOutput(
