@@ -15,12 +15,12 @@ from serinus.artifact.manifest import Contract
 from serinus.control.golden import Gate, check_name
 from serinus.core.enums import JobState, ReasonCode, Role, Stratum
 from serinus.core.ids import Version
-from serinus.jobs import remains
-from serinus.jobs.folder import Folder, Launched
-from serinus.jobs.model import ComparedFigure, CompareJob, CompareOutput, JobSpec, Result
+from serinus.jobs.model import CompareJob, Result
 from serinus.rollout.events import Rejected
 from serinus.ui.headers import HEADERS
 from tests.api.stage import NOON, Stage, zipped
+from tests.ui import scenes
+from tests.ui.scenes import COMPARED as FOUND
 
 pytestmark = pytest.mark.anyio
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'`{{7*7}}</li></pre>"""
@@ -391,41 +391,6 @@ async def test_what_golden_gates_said_is_shown(stage: Stage) -> None:
         assert words in shown.text, words
 
 
-FOUND = CompareOutput(
-    a=1,
-    b=2,
-    dataset="ds-0c1f2e3d4b5a",
-    split="test",
-    pictures=36,
-    words="Version 2 is better than version 1: mAP50 0.741 against 0.612, +0.080 to +0.170.",
-    warnings=("The pictures are synthetic: their scores are not comparable with real ones.",),
-    figures=(
-        ComparedFigure(
-            name="mAP50", a=0.612, b=0.741, difference=0.129, low=0.08, high=0.17, verdict="better"
-        ),
-        ComparedFigure(
-            name="recall, <destroyed>",
-            a=0.5,
-            b=0.48,
-            difference=-0.02,
-            low=-0.1,
-            high=0.06,
-            verdict="cannot be told apart",
-        ),
-    ),
-)
-
-
-def job_of(stage: Stage, spec: JobSpec, result: Result) -> str:
-    """A job that is over."""
-    job = stage.jobs.submit(spec)
-    remains.end(job)
-    folder = Folder(stage.jobs.folder(job))
-    folder.put_launched(Launched(started=NOON))
-    folder.put_result(result)
-    return job
-
-
 async def test_two_versions_are_compared_on_a_data_set(stage: Stage) -> None:
     stage.base()
     stage.canary()
@@ -440,15 +405,14 @@ async def test_two_versions_are_compared_on_a_data_set(stage: Stage) -> None:
     assert form["data-post"] == "/trigger-compare"
     fields = [a["name"] for tag, a in fresh.tags if tag in ("input", "select") and "name" in a]
     assert fields == ["a", "b", "data", "split"]
-    spec = CompareJob(a=1, b=2, dataset=FOUND.dataset)
-    failed = job_of(stage, spec, Result(state=JobState.FAILED, time=NOON, reason="No."))
+    failed = scenes.compared(stage, Result(state=JobState.FAILED, time=NOON, reason="No."))
     assert "compared these two on a data set to the end" in (await page(stage, address)).text
-    done = job_of(stage, spec, Result(state=JobState.SUCCEEDED, time=NOON, output=FOUND))
+    done = scenes.compared(stage)
     gone = msgspec.structs.replace(FOUND, dataset="ds-ffffffffffff", words="Nothing.", warnings=())
-    job_of(stage, spec, Result(state=JobState.SUCCEEDED, time=NOON, output=gone))
-    waiting = stage.jobs.submit(spec)
+    scenes.compared(stage, Result(state=JobState.SUCCEEDED, time=NOON, output=gone))
+    waiting = stage.jobs.submit(CompareJob(a=1, b=2, dataset=FOUND.dataset))
     shown = await page(stage, address)
-    for words in (FOUND.words, *FOUND.warnings, "0.612", "+0.129", "+0.080 … +0.170", "recall, <destroyed>"):
+    for words in (FOUND.words, *FOUND.warnings, "0.612", "+0.129", "+0.080 … +0.170", "recall, destroyed"):
         assert words in shown.text
     assert "Nobody has compared" not in shown.text and "36 pictures, the same for both" in shown.text
     links = {a["href"] for tag, a in shown.tags if tag == "a"}
