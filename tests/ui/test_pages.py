@@ -403,6 +403,7 @@ async def test_two_versions_are_compared_on_a_data_set(stage: Stage) -> None:
     fresh = await page(stage, address)
     (form,) = [a for tag, a in fresh.tags if tag == "form" and a.get("id") == "compare"]
     assert form["data-post"] == "/trigger-compare"
+    assert "Comparing on a data set takes the token of an operator." in fresh.text
     fields = [a["name"] for tag, a in fresh.tags if tag in ("input", "select") and "name" in a]
     assert fields == ["a", "b", "data", "split"]
     failed = scenes.compared(stage, Result(state=JobState.FAILED, time=NOON, reason="No."))
@@ -432,6 +433,7 @@ async def test_what_cannot_be_compared_on_a_data_set_has_no_form(stage: Stage) -
     for note in ("second", "third"):
         stage.publish(note)
     stage.store.remove_versions((Version(2),), actor="test", reason="space is needed")
+    assert stage.store.collect(dry_run=False)
     stage.dataset()
     for address, words in (
         ("/versions/compare?a=1&b=1", "A version does not differ from itself; choose two."),
