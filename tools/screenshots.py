@@ -32,7 +32,7 @@ PAGES = {
     "empty": ("empty", "/"),
     "versions": ("trial", "/versions"),
     "version": ("trial", "/versions/2"),
-    "compare": ("trial", "/versions/compare?a=1&b=2"),
+    "compare": ("compared", "/versions/compare?a=1&b=2"),
     "history": ("trial", "/history"),
     "replay": ("trial", "/rollouts/1"),
     "disagreements": ("trial", "/disagreements"),
@@ -74,7 +74,13 @@ def _trial(stage: Stage) -> dict[str, str]:
     return {}
 
 
-_STORES = {"empty": _empty, "held": _held, "trial": _trial, "work": _work}
+def _compared(stage: Stage) -> dict[str, str]:
+    scenes.on_trial(stage)
+    scenes.compared(stage)
+    return {}
+
+
+_STORES = {"compared": _compared, "empty": _empty, "held": _held, "trial": _trial, "work": _work}
 """Name -> what makes it, and gives the names that addresses of its pages have."""
 SCENES = (*_STORES, "asked")
 

@@ -758,6 +758,8 @@ async def test_openapi_lists_every_endpoint_and_document(stage: Stage) -> None:
         "/api/jobs/{job}/result.zip",
         "/trigger-batch",
         "/trigger-evaluate",
+        "/trigger-compare",
+        "/api/comparisons",
         "/api/jobs/{job}/evaluation/{file}",
         "/api/jobs/{job}/cancel",
         "/api/trainers",

@@ -10,12 +10,23 @@ import pytest
 
 from serinus.bootstrap.datasets import keep_refusal
 from serinus.core.enums import JobState
+from serinus.core.ids import Version
 from serinus.data.dataset import Dataset
 from serinus.data.importing import ImportRefused, import_archive
 from serinus.data.page import page_file
 from serinus.jobs import remains
 from serinus.jobs.folder import Folder, Launched
-from serinus.jobs.model import EvaluateJob, Point, PrepareJob, PrepareOutput, Result, TrainJob
+from serinus.jobs.model import (
+    CompareJob,
+    CompareOutput,
+    EvaluateJob,
+    JobSpec,
+    Point,
+    PrepareJob,
+    PrepareOutput,
+    Result,
+    TrainJob,
+)
 from tests.api.stage import NOON, Stage
 from tests.data.archives import name, pack, pairs
 
@@ -111,7 +122,7 @@ async def test_the_list_has_the_newest_first_and_says_what_waits(stage: Stage) -
     assert len((await get(stage, "/api/jobs?limit=1")).json()["jobs"]) == 1
 
 
-def ended(stage: Stage, spec: TrainJob | PrepareJob, result: Result) -> str:
+def ended(stage: Stage, spec: JobSpec, result: Result) -> str:
     """A job that is over."""
     stage.now += 1
     job = stage.jobs.submit(spec)
@@ -194,6 +205,48 @@ async def test_an_evaluation_is_started_and_its_page_is_shown(stage: Stage) -> N
     assert "img-src 'self'" in page.headers["content-security-policy"]
     for name_ in ("spec.json", "..%2fspec.json", "x.png"):
         await get(stage, f"/api/jobs/{job}/evaluation/{name_}", 404)
+
+
+async def test_a_comparison_is_started_and_what_came_of_it_is_listed(stage: Stage) -> None:
+    stage.base()
+    for note in ("second", "third", "fourth"):
+        stage.publish(note)
+    stage.store.remove_versions((Version(3),), actor="test", reason="space is needed")
+    stage.dataset("ds-0123456789ab")
+    form = {"a": "1", "b": "2", "data": "ds-0123456789ab"}
+    async with stage.client() as client:
+        started = await client.post("/trigger-compare", data=form)
+        wrong = [
+            await client.post("/trigger-compare", data=form | one)
+            for one in ({"b": "7"}, {"data": "ds-no"}, {"split": "some"}, {"b": "1"}, {"a": "3"})
+        ]
+        removed = await client.post("/trigger-evaluate", data={"version": "3", "data": form["data"]})
+    assert started.status_code == 202
+    assert [reply.status_code for reply in wrong] == [404, 404, 400, 400, 400]
+    assert set(wrong[3].json()["fields"]) == {"b"}
+    for reply in (wrong[4], removed):
+        assert reply.json()["detail"] == "Version 3 was removed: its model is gone."
+    job = started.json()["job"]
+    spec = CompareJob(a=1, b=2, dataset="ds-0123456789ab")
+    assert stage.jobs.describe(job).spec == spec
+    output = CompareOutput(
+        a=2, b=1, dataset=spec.dataset, split="all", pictures=9, words="No.", warnings=(), figures=()
+    )
+    result = Result(state=JobState.SUCCEEDED, time=NOON, output=output)
+    done = ended(stage, CompareJob(a=2, b=1, dataset=spec.dataset, split="all"), result)
+    ended(stage, EvaluateJob(version=1, dataset=spec.dataset), Result(state=JobState.FAILED, time=NOON))
+    folder = stage.jobs.folder(done) / "evaluation"
+    folder.mkdir()
+    (folder / "change-1-truth.jpg").write_bytes(b"a picture")
+    picture = await get(stage, f"/api/jobs/{done}/evaluation/change-1-truth.jpg")
+    assert picture.headers["content-type"] == "image/jpeg"
+    listed = (await get(stage, "/api/comparisons?a=1&b=2")).json()["comparisons"]
+    assert [(one["job"]["id"], one["found"] and one["found"]["words"]) for one in listed] == [
+        (done, "No."),
+        (job, None),
+    ]
+    assert len((await get(stage, "/api/comparisons?a=2&b=1&limit=1")).json()["comparisons"]) == 1
+    assert (await get(stage, "/api/comparisons?a=1&b=4")).json()["comparisons"] == []
 
 
 async def test_a_training_takes_a_trainer_a_size_and_a_base(stage: Stage) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from serinus.bootstrap.edge import new_id, now
-from serinus.bootstrap.evaluating import compare_versions, evaluate_as_job, evaluate_version
+from serinus.bootstrap.evaluating import compare_as_job, compare_versions, evaluate_as_job, evaluate_version
 from serinus.bootstrap.settings import Settings, environment, load
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.enums import JobState
@@ -20,7 +20,15 @@ from serinus.core.ids import Version
 from serinus.data.importing import import_archive
 from serinus.data.synth.scenery import Disaster
 from serinus.data.synth.write import SynthSet, write_sets
-from serinus.jobs import EvaluateJob, EvaluateOutput, LocalJobs
+from serinus.jobs import (
+    CompareJob,
+    CompareOutput,
+    EvaluateJob,
+    EvaluateOutput,
+    JobRecord,
+    JobSpec,
+    LocalJobs,
+)
 from serinus.jobs.folder import CancelMark, Folder
 from tests import models
 from tests.serving.house import wait_for
@@ -141,37 +149,82 @@ def test_what_cannot_be_measured_is_refused(place: tuple[Settings, str], tmp_pat
         measure(1, one)
 
 
-def test_an_evaluation_is_a_job(place: tuple[Settings, str], tmp_path: Path) -> None:
-    settings, data = place
+def _run(settings: Settings, root: Path, spec: JobSpec) -> tuple[JobRecord, Path]:
+    """The job, over; and its folder."""
     jobs = LocalJobs(
-        tmp_path / "jobs",
+        root,
         (sys.executable, "-m", "serinus"),
         env={**os.environ, **environment(settings)},
         clock=now,
         new_id=new_id,
     )
-    job = jobs.submit(EvaluateJob(version=1, dataset=data))
+    job = jobs.submit(spec)
 
     def over() -> bool:
         jobs.advance()
         return not jobs.describe(job).active
 
-    wait_for(over, "the evaluation")
-    record = jobs.describe(job)
+    wait_for(over, job)
+    return jobs.describe(job), jobs.folder(job)
+
+
+def test_an_evaluation_is_a_job(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    record, folder = _run(settings, tmp_path / "jobs", EvaluateJob(version=1, dataset=data))
     assert record.state is JobState.SUCCEEDED, record.reason
     assert isinstance(record.output, EvaluateOutput)
     assert record.output.metrics["map50"] > 0.3
     assert record.progress.step > 0
-    _whole(jobs.folder(job) / "evaluation")
+    _whole(folder / "evaluation")
 
 
-def test_a_cancelled_evaluation(place: tuple[Settings, str], tmp_path: Path) -> None:
+def test_a_comparison_is_a_job(place: tuple[Settings, str], tmp_path: Path) -> None:
     settings, data = place
-    folder = Folder(tmp_path)
+    record, folder = _run(settings, tmp_path / "jobs", CompareJob(a=1, b=2, dataset=data, split="all"))
+    assert record.state is JobState.SUCCEEDED, record.reason
+    assert isinstance(record.output, CompareOutput)
+    assert (record.output.a, record.output.b, record.output.pictures) == (1, 2, 40)
+    assert re.fullmatch(r"version [12], pair \d+ of 40", record.progress.message)  # not each one is written
+    assert record.progress.steps == 80
+    same, _ = compare_versions(
+        settings, Version(1), Version(2), data=data, split="all", out=tmp_path / "same", progress=_silent
+    )
+    assert (record.output.words, record.output.warnings) == (same.words, same.warnings)
+    assert [(one.name, one.a, one.b, one.low, one.high, one.verdict) for one in record.output.figures] == [
+        (row.name, row.bound.a, row.bound.b, row.bound.low, row.bound.high, row.verdict) for row in same.rows
+    ]
+    assert all(one.difference == one.b - one.a for one in record.output.figures)
+    _whole(folder / "evaluation")
+
+
+def test_a_comparison_that_fails_says_why(place: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, data = place
+    record, _ = _run(settings, tmp_path / "jobs", CompareJob(a=1, b=9, dataset=data))
+    assert (record.state, record.output) == (JobState.FAILED, None)
+    assert record.reason.startswith("There is no version 9.")
+
+
+@pytest.mark.parametrize("what", ["evaluation", "comparison"])
+def test_what_was_cancelled_keeps_nothing(place: tuple[Settings, str], tmp_path: Path, what: str) -> None:
+    settings, data = place
+    folder, out = Folder(tmp_path), tmp_path / "x"
     folder.put_cancel_mark(CancelMark(time=1.0))
-    with pytest.raises(Cancelled):
-        evaluate_as_job(
-            settings, Version(1), data=data, split="test", out=tmp_path / "x", job=tmp_path, progress=_silent
-        )
+    with pytest.raises(Cancelled, match=f"The {what} was cancelled"):
+        if what == "evaluation":
+            evaluate_as_job(
+                settings, Version(1), data=data, split="test", out=out, job=tmp_path, progress=_silent
+            )
+        else:
+            compare_as_job(
+                settings,
+                Version(1),
+                Version(2),
+                data=data,
+                split="test",
+                out=out,
+                job=tmp_path,
+                progress=_silent,
+            )
     result = folder.result()
     assert result is not None and result.state is JobState.CANCELLED
+    assert not out.exists()

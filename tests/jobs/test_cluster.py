@@ -186,7 +186,7 @@ def test_each_kind_has_a_job_of_its_own_and_what_the_dashboards_image_can_do_run
     place.turn()
     made = {name for kind, name in place.cluster.objects if kind == "jobs"}
     assert made == {"train", "prepare", "demo", "broken"}
-    assert set(JobKind) - KINDS == {JobKind.EVALUATE, JobKind.BATCH}
+    assert set(JobKind) - KINDS == {JobKind.EVALUATE, JobKind.COMPARE, JobKind.BATCH}
 
 
 def test_a_job_is_cancelled_with_its_pod(place: Place) -> None:

@@ -8,6 +8,7 @@ from serinus.core.enums import JobKind, JobState
 from serinus.jobs import (
     BatchJob,
     BrokenJob,
+    CompareJob,
     DemoJob,
     EvaluateJob,
     JobRecord,
@@ -55,6 +56,9 @@ def test_the_training_command_with_a_trainer() -> None:
 def test_the_other_commands() -> None:
     assert render(EvaluateJob(version=3, dataset="ds-1", split="val"), Path("/j")).argv == (
         "evaluate", "3", "--data=ds-1", "--split=val", "--out", "/j/evaluation", "--job", "/j",
+    )  # fmt: skip
+    assert render(CompareJob(a=3, b=4, dataset="ds-1"), Path("/j")).argv == (
+        "compare", "3", "4", "--data=ds-1", "--split=test", "--out", "/j/evaluation", "--job", "/j",
     )  # fmt: skip
     assert render(BatchJob(archive="/a.zip"), Path("/j")).argv == (
         "batch", "/a.zip", "--out", "/j/result.zip", "--job", "/j",

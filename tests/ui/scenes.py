@@ -18,6 +18,9 @@ from serinus.data.synth.tile import synth_tile
 from serinus.evidence.counts import Categories, latency_bin
 from serinus.jobs.folder import Created, Folder, Launched
 from serinus.jobs.model import (
+    ComparedFigure,
+    CompareJob,
+    CompareOutput,
     JobSpec,
     Point,
     PrepareJob,
@@ -26,6 +29,7 @@ from serinus.jobs.model import (
     Result,
     TrainJob,
 )
+from serinus.jobs.render import EVALUATION
 from serinus.rollout.events import Held, Noted, RolledBack, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
 from serinus.store import GalleryFile, Store
@@ -190,6 +194,51 @@ def _overlays(count: int) -> Iterator[tuple[bytes, bytes]]:
             found = np.hstack([boxes, labels])[kept].astype(np.float32)
             sides.append(overlay(pixels, found, classes, format=OverlayFormat.JPEG))
         yield sides[0], sides[1]
+
+
+COMPARED = CompareOutput(
+    a=1,
+    b=2,
+    dataset="ds-0c1f2e3d4b5a",
+    split="test",
+    pictures=36,
+    words="Version 2 is better than version 1: mAP50 0.741 against 0.612, +0.080 to +0.170.",
+    warnings=("The pictures are synthetic: their scores are not comparable with real ones.",),
+    figures=(
+        ComparedFigure(
+            name="mAP50", a=0.612, b=0.741, difference=0.129, low=0.08, high=0.17, verdict="better"
+        ),
+        ComparedFigure(
+            name="recall, major-damage",
+            a=0.58,
+            b=0.49,
+            difference=-0.09,
+            low=-0.16,
+            high=-0.02,
+            verdict="worse",
+        ),
+        ComparedFigure(
+            name="recall, destroyed",
+            a=0.5,
+            b=0.48,
+            difference=-0.02,
+            low=-0.1,
+            high=0.06,
+            verdict="cannot be told apart",
+        ),
+    ),
+)
+
+
+def compared(stage: Stage, result: Result | None = None) -> str:
+    """A comparison of versions 1 and 2 that is over; its id."""
+    found = result or Result(state=JobState.SUCCEEDED, time=stage.now - 1700, output=COMPARED)
+    spec = CompareJob(a=1, b=2, dataset=COMPARED.dataset)
+    folder = _job(stage, f"compare-{stage.new_id()[:12]}", spec, Launched(started=stage.now - 1800))
+    folder.put_result(found)
+    (folder.path / EVALUATION).mkdir()
+    (folder.path / EVALUATION / "index.html").write_text("<!doctype html><title>What changed</title>")
+    return folder.id
 
 
 def workshop(stage: Stage) -> dict[str, str]:

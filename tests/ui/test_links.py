@@ -28,6 +28,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 async def test_nothing_leads_nowhere(stage: Stage) -> None:
     scenes.on_trial(stage, 6)
     scenes.disagreements(stage, 1)
+    scenes.compared(stage)
     names = scenes.workshop(stage)
     wanted: set[str] = set()
     async with stage.client() as client:

@@ -12,9 +12,15 @@ from fastapi import Request, Response
 
 from serinus.api import tokens
 from serinus.artifact.manifest import Contract
-from serinus.core.enums import Role, Stratum
+from serinus.control.golden import Gate, check_name
+from serinus.core.enums import JobState, ReasonCode, Role, Stratum
+from serinus.core.ids import Version
+from serinus.jobs.model import CompareJob, Result
+from serinus.rollout.events import Rejected
 from serinus.ui.headers import HEADERS
-from tests.api.stage import Stage, zipped
+from tests.api.stage import NOON, Stage, zipped
+from tests.ui import scenes
+from tests.ui.scenes import COMPARED as FOUND
 
 pytestmark = pytest.mark.anyio
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'`{{7*7}}</li></pre>"""
@@ -288,12 +294,13 @@ async def test_what_changes_something_is_marked_so_that_only_operators_are_offer
     stage.canary()
     async with stage.client() as client:
         await client.post("/upload-dataset", files={"file": ("a.zip", zipped())})
+    stage.dataset()
     found = await page(stage, path)
     forms = [a for tag, a in found.tags if tag == "form" and a.get("method") not in ("get", "dialog")]
     free = ("/api/predict", "/logout")  # and the editor of policies, which also checks and previews
     changing = [a for a in forms if a.get("action") not in free and a.get("id") != "policy"]
     assert all("changes" in str(a.get("class")).split() for a in changing), changing
-    assert bool(changing) == (path in ("/data", "/training", "/inference"))
+    assert bool(changing) == (path in ("/data", "/training", "/inference", "/versions/compare?a=1&b=2"))
 
 
 async def test_who_may_only_look_is_told_so_and_offered_nothing_else(tmp_path: Path) -> None:
@@ -353,6 +360,88 @@ async def test_two_versions_are_compared_with_the_pictures_that_differ(stage: St
     assert [a["src"] for tag, a in shown.tags if tag == "img" and "loading" in a] == [
         f"/api/versions/{number}/files/confusion.png" for number in (1, 2)
     ]
+
+
+async def test_what_golden_gates_said_is_shown(stage: Stage) -> None:
+    stage.base()
+    stage.verifying("new roofs")
+    gates = (
+        Gate(
+            metric="map50",
+            objects=154,
+            pictures=12,
+            current=0.7,
+            candidate=0.3,
+            low=-0.5,
+            passed=False,
+            words="-",
+        ),
+        Gate(
+            metric="recall", label="destroyed", objects=3, pictures=2, judged=False, words="3 of 30 objects"
+        ),
+    )
+    check = {"name": check_name("coast"), "failed": "golden", "words": "worse by far", "gates": gates}
+    stage.store.append(
+        Rejected(rollout=1, code=ReasonCode.QUALITY_GATE, report={"checks": [msgspec.to_builtins(check)]}),
+        actor="controller",
+        reason="worse",
+    )
+    shown = await page(stage, "/versions/2")
+    for words in ("Worse by far.", "map50", "-0.400", "recall destroyed", "3 of 30 objects"):
+        assert words in shown.text, words
+
+
+async def test_two_versions_are_compared_on_a_data_set(stage: Stage) -> None:
+    stage.base()
+    stage.canary()
+    address = "/versions/compare?a=1&b=2"
+    empty = await page(stage, address)
+    assert "There is none yet. Send an archive, or load the demo data" in empty.text
+    assert "Nobody has compared these two on a data set." in empty.text
+    assert not [a for tag, a in empty.tags if tag == "form" and a.get("id") == "compare"]
+    stage.dataset(FOUND.dataset)
+    fresh = await page(stage, address)
+    (form,) = [a for tag, a in fresh.tags if tag == "form" and a.get("id") == "compare"]
+    assert form["data-post"] == "/trigger-compare"
+    assert "Comparing on a data set takes the token of an operator." in fresh.text
+    fields = [a["name"] for tag, a in fresh.tags if tag in ("input", "select") and "name" in a]
+    assert fields == ["a", "b", "data", "split"]
+    failed = scenes.compared(stage, Result(state=JobState.FAILED, time=NOON, reason="No."))
+    assert "compared these two on a data set to the end" in (await page(stage, address)).text
+    done = scenes.compared(stage)
+    gone = msgspec.structs.replace(FOUND, dataset="ds-ffffffffffff", words="Nothing.", warnings=())
+    scenes.compared(stage, Result(state=JobState.SUCCEEDED, time=NOON, output=gone))
+    waiting = stage.jobs.submit(CompareJob(a=1, b=2, dataset=FOUND.dataset))
+    shown = await page(stage, address)
+    for words in (FOUND.words, *FOUND.warnings, "0.612", "+0.129", "+0.080 … +0.170", "recall, destroyed"):
+        assert words in shown.text
+    assert "Nobody has compared" not in shown.text and "36 pictures, the same for both" in shown.text
+    links = {a["href"] for tag, a in shown.tags if tag == "a"}
+    assert {f"/api/jobs/{done}/evaluation/index.html", f"/jobs/{done}", f"/jobs/{waiting}"} <= links
+    assert f"/jobs/{failed}" not in links
+    assert f"/data/{FOUND.dataset}" in links and f"/data/{gone.dataset}" not in links, "it is there no more"
+    assert FOUND.words in (await page(stage, "/versions/compare?a=2&b=1")).text
+    told = await page(stage, f"/jobs/{done}")
+    assert told.text.count(FOUND.words) == 1 and "+0.080 … +0.170" in told.text
+    assert {f"/api/jobs/{done}/evaluation/index.html", address} <= {
+        a["href"] for tag, a in told.tags if tag == "a"
+    }
+
+
+async def test_what_cannot_be_compared_on_a_data_set_has_no_form(stage: Stage) -> None:
+    stage.base()
+    for note in ("second", "third"):
+        stage.publish(note)
+    stage.store.remove_versions((Version(2),), actor="test", reason="space is needed")
+    assert stage.store.collect(dry_run=False)
+    stage.dataset()
+    for address, words in (
+        ("/versions/compare?a=1&b=1", "A version does not differ from itself; choose two."),
+        ("/versions/compare?a=1&b=2", "Version 2 was removed: its model is gone."),
+    ):
+        shown = await page(stage, address)
+        assert words in shown.text
+        assert not [a for tag, a in shown.tags if tag == "form" and a.get("id") == "compare"]
 
 
 async def test_docs_name_every_endpoint(stage: Stage) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from serinus.api.data_documents import UnfinishedUpload
 from serinus.api.documents import JobView, UploadView
-from serinus.jobs.model import Point
+from serinus.jobs.model import CompareOutput, Point
 
 
 class JobsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +15,20 @@ class JobsPage(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[JobView, ...]
     total: int
     """All that there are."""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that compares two versions."""
+
+    job: JobView
+    found: CompareOutput | None
+    """None unless it succeeded."""
+
+
+class ComparisonsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Comparisons of two versions, newest first."""
+
+    comparisons: tuple[Comparison, ...]
 
 
 class Confirmation(msgspec.Struct, frozen=True, kw_only=True):

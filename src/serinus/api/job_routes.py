@@ -24,7 +24,7 @@ from serinus.jobs.model import JobRecord, Point, PrepareJob, PrepareOutput
 from serinus.jobs.render import EVALUATION, RESULT
 
 DOCUMENTS: list[type] = [JobDetail, JobsPage, LogLines, Point]
-_FILE = re.compile(r"[a-z0-9_-]{1,80}\.(?:html|png|json)")
+_FILE = re.compile(r"[a-z0-9_-]{1,80}\.(?:html|jpg|png|json)")
 _LOG_LINES = 200
 _MOST_POINTS = 1000
 _TRAINING = ("epochs", "batch", "img_size", "seed", "note", "trainer", "size", "base", "baseline")
@@ -150,10 +150,11 @@ def router(deps: ControlDeps, closing: asyncio.Event) -> APIRouter:
 
     @routes.get(
         "/{job}/evaluation/{file}",
-        responses=answers_words("The page, a picture, or evaluation.json", "text/html") | responses(NotFound),
+        responses=answers_words("The page, a picture, evaluation.json or comparison.json", "text/html")
+        | responses(NotFound),
     )
     async def evaluation(job: str, file: str) -> Response:
-        """The page of an evaluation (index.html), and what lies beside it."""
+        """The page of an evaluation or a comparison (index.html), and what lies beside it."""
         path = await to_thread(deps.jobs.folder, job) / EVALUATION / file
         if not _FILE.fullmatch(file) or not await to_thread(path.is_file):
             raise NotFound(f"Job {job} has no {file[:80]!r}.", remedy="An evaluation has an index.html.")

@@ -20,12 +20,15 @@ from serinus.jobs.model import (
     BatchOutput,
     BrokenJob,
     BrokenOutput,
+    CompareJob,
+    CompareOutput,
     DemoJob,
     EvaluateJob,
     EvaluateOutput,
     JobRecord,
     PrepareJob,
     PrepareOutput,
+    TrainJob,
     TrainOutput,
 )
 from serinus.rollout.state import Rollout, State, VersionRecord
@@ -185,21 +188,25 @@ def job_view(record: JobRecord, log: str) -> JobView:
 
 
 def _title(record: JobRecord) -> str:
-    spec = record.spec
-    if isinstance(spec, PrepareJob):
-        return (
-            f"Import of {spec.name}" if spec.name else "Import" if spec.upload else f"Split of {spec.dataset}"
-        )
-    if isinstance(spec, EvaluateJob):
-        return f"Evaluation of version {spec.version} on {spec.dataset}"
-    if isinstance(spec, BatchJob):
-        return f"Batch {spec.name}".strip()
-    if isinstance(spec, DemoJob):
-        return f"Demo data, {spec.pairs} pairs"
-    if isinstance(spec, BrokenJob):
-        return "Broken version"
-    note = f": {spec.note}" if spec.note else ""
-    return f"Training, {spec.epochs} epoch{'' if spec.epochs == 1 else 's'}{note}"
+    match record.spec:
+        case PrepareJob(name="", upload="") as spec:
+            words = f"Split of {spec.dataset}"
+        case PrepareJob() as spec:
+            words = f"Import of {spec.name}" if spec.name else "Import"
+        case EvaluateJob() as spec:
+            words = f"Evaluation of version {spec.version} on {spec.dataset}"
+        case CompareJob() as spec:
+            words = f"Comparison of versions {spec.a} and {spec.b} on {spec.dataset}"
+        case BatchJob() as spec:
+            words = f"Batch {spec.name}".strip()
+        case DemoJob() as spec:
+            words = f"Demo data, {spec.pairs} pairs"
+        case BrokenJob():
+            words = "Broken version"
+        case TrainJob() as spec:
+            note = f": {spec.note}" if spec.note else ""
+            words = f"Training, {spec.epochs} epoch{'' if spec.epochs == 1 else 's'}{note}"
+    return words
 
 
 def _outcome(record: JobRecord) -> str:
@@ -211,6 +218,8 @@ def _outcome(record: JobRecord) -> str:
             words = f"Data set {output.dataset}: {pairs} pairs, {output.total_polygons} buildings."
         case EvaluateOutput() as output:
             words = f"mAP50 {output.metrics.get('map50', 0.0):.3f} on {output.dataset}, {output.split}."
+        case CompareOutput() as output:
+            words = output.words
         case BatchOutput() as output:
             words = f"{output.pairs} pairs, {output.failed} of them failed."
         case BrokenOutput() as output:

@@ -1,7 +1,8 @@
 """Measures published versions on data sets: one alone, or two beside each other."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ from serinus.evaluation.bootstrap import Bound, Comparison, compare
 from serinus.evaluation.coco import Found
 from serinus.imagery.overlay import preview
 from serinus.imagery.stack import fit, to_original
-from serinus.jobs.model import EvaluateOutput
+from serinus.jobs.model import ComparedFigure, CompareOutput, EvaluateOutput
+from serinus.jobs.report import JobReporter
 
 Move = Callable[[float, float, str], None]
 """Moves a progress bar: done, total, words."""
@@ -124,7 +126,7 @@ def evaluate_version(
     """
     ground = _ground(settings, data, split)
     subject = _subject(settings, version, ground)
-    found = _answers(subject, ground, settings, lambda done, total: progress(done, total, "measuring"))
+    found = _answers(subject, ground, settings, progress)
     contract = subject.manifest.contract
     assessed = assess(ground.pictures, found, contract.classes, threshold=contract.score_threshold)
     folder = _folder(settings, out, f"v{version}-{ground.dataset.id}-{split}")
@@ -161,19 +163,7 @@ def evaluate_as_job(
     progress: Move,
 ) -> tuple[Evaluation, Path]:
     """As `evaluate_version`, told to the job's folder if there is one. Raises Cancelled, too."""
-    stop = stop_event()
-    with reporting(job) as reporter:
-
-        def moved(done: float, total: float, words: str) -> None:
-            if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled("The evaluation was cancelled; nothing was kept.")
-            progress(done, total, words)
-            if reporter:
-                fraction = 0.95 * done / max(total, 1)
-                reporter.progress(
-                    fraction, f"pair {done:.0f} of {total:.0f}", step=int(done), steps=int(total)
-                )
-
+    with _told(job, progress, "evaluation") as (moved, reporter):
         done, folder = evaluate_version(settings, version, data=data, split=split, out=out, progress=moved)
         if reporter:
             found = done.assessment.metrics
@@ -196,11 +186,12 @@ def compare_versions(
     """Writes comparison.json, index.html and pictures of what changed most. Raises as `evaluate_version`."""
     ground = _ground(settings, data, split)
     subjects = (_subject(settings, a, ground), _subject(settings, b, ground))
-    count = len(ground.pairs)
-    ours = _answers(subjects[0], ground, settings, lambda done, _: progress(done, 2 * count, f"version {a}"))
-    theirs = _answers(
-        subjects[1], ground, settings, lambda done, _: progress(count + done, 2 * count, f"version {b}")
-    )
+
+    def moved(before: int, version: Version) -> Move:
+        return lambda done, total, words: progress(before + done, 2 * total, f"version {version}, {words}")
+
+    ours = _answers(subjects[0], ground, settings, moved(0, a))
+    theirs = _answers(subjects[1], ground, settings, moved(len(ground.pairs), b))
     classes = ground.dataset.manifest.classes
     thresholds = tuple(one.manifest.contract.score_threshold for one in subjects)
     truth = [(picture.boxes, picture.labels) for picture in ground.pictures]
@@ -225,6 +216,67 @@ def compare_versions(
     (folder / "comparison.json").write_bytes(_json(done))
     page.write(folder / "index.html", "comparison.html", c=done)
     return done, folder
+
+
+def compare_as_job(
+    settings: Settings,
+    a: Version,
+    b: Version,
+    *,
+    data: str,
+    split: str,
+    out: Path | None,
+    job: Path | None,
+    progress: Move,
+) -> tuple[Compared, Path]:
+    """As `compare_versions`, told to the job's folder if there is one. Raises Cancelled, too."""
+    with _told(job, progress, "comparison") as (moved, reporter):
+        done, folder = compare_versions(settings, a, b, data=data, split=split, out=out, progress=moved)
+        if reporter:
+            figures = tuple(
+                ComparedFigure(
+                    name=row.name,
+                    a=row.bound.a,
+                    b=row.bound.b,
+                    difference=row.bound.difference,
+                    low=row.bound.low,
+                    high=row.bound.high,
+                    verdict=row.verdict,
+                )
+                for row in done.rows
+            )
+            reporter.succeed(
+                CompareOutput(
+                    a=a,
+                    b=b,
+                    dataset=done.dataset,
+                    split=split,
+                    pictures=done.pictures,
+                    words=done.words,
+                    warnings=done.warnings,
+                    figures=figures,
+                )
+            )
+        return done, folder
+
+
+@contextmanager
+def _told(job: Path | None, progress: Move, what: str) -> Iterator[tuple[Move, JobReporter | None]]:
+    """`progress`, told to the job's folder, too, if there is one. It raises Cancelled when nobody waits for
+    `what` any more.
+    """
+    stop = stop_event()
+    with reporting(job) as reporter:
+
+        def moved(done: float, total: float, words: str) -> None:
+            if stop.is_set() or (reporter and reporter.cancel_requested()):
+                raise Cancelled(f"The {what} was cancelled; nothing was kept.")
+            progress(done, total, words)
+            if reporter:
+                fraction = 0.95 * done / max(total, 1)
+                reporter.progress(fraction, words, step=int(done), steps=int(total))
+
+        yield moved, reporter
 
 
 def _ground(settings: Settings, data: str, split: str) -> _Ground:
@@ -264,15 +316,14 @@ def _subject(settings: Settings, version: Version, ground: _Ground) -> _Subject:
     return _Subject(version, record.digest, manifest, store.artifact(record.digest))
 
 
-def _answers(
-    subject: _Subject, ground: _Ground, settings: Settings, moved: Callable[[int, int], None]
-) -> list[Found]:
+def _answers(subject: _Subject, ground: _Ground, settings: Settings, moved: Move) -> list[Found]:
     """What the version gives for each pair, in pixels of its pictures: by the graph that serving runs."""
     contract = subject.manifest.contract
     model = Model.load(
         subject.artifact / "model.onnx", contract, threads=settings.train_threads or machine.cores()
     )
     found = []
+    count = len(ground.pairs)
     for number, pair in enumerate(ground.pairs, 1):
         pre, post, _, _ = load_pair(ground.dataset, pair)
         fitted = fit(pre, post, size=contract.size, stride=contract.stride)
@@ -285,7 +336,7 @@ def _answers(
             max_detections=contract.max_detections,
         )
         found.append(to_original(answer[0], fitted))
-        moved(number, len(ground.pairs))
+        moved(number, count, f"pair {number} of {count}")
     return found
 
 

@@ -84,6 +84,7 @@ def compare(
     data: str,
     split: Split = "test",
     out: Path | None = None,
+    job: Job = None,
     where: Where = HERE,
     output: Output = PEOPLE,
 ) -> None:
@@ -102,12 +103,12 @@ def compare(
     out
         Folder for the page, the pictures and comparison.json (default: below DATA_DIR/evaluations).
     """
-    from serinus.bootstrap.evaluating import compare_versions
+    from serinus.bootstrap.evaluating import compare_as_job
 
     settings = where.settings()
     with progress("compare") as move:
-        done, folder = compare_versions(
-            settings, Version(a), Version(b), data=data, split=split, out=out, progress=move
+        done, folder = compare_as_job(
+            settings, Version(a), Version(b), data=data, split=split, out=out, job=job, progress=move
         )
 
     def people(console: Console) -> None:

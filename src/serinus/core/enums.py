@@ -159,6 +159,7 @@ class JobKind(StrEnum):
     PREPARE = "preprocess"
     TRAIN = "train"
     EVALUATE = "evaluate"
+    COMPARE = "compare"
     BATCH = "batch"
     DEMO = "demo"
     """Makes the demo data and imports it."""

@@ -59,6 +59,18 @@ class EvaluateJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     split: str = "test"
 
 
+class CompareJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="compare"):
+    """Measure two versions on the same pictures."""
+
+    a: int
+    """Number of the version to compare with."""
+    b: int
+    """Number of the version that is better or worse."""
+    dataset: str
+    """Data set id."""
+    split: str = "test"
+
+
 class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
     """Send an archive of pairs to the inference service and fetch the result."""
 
@@ -83,11 +95,12 @@ class BrokenJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     """Who wants it, for the history."""
 
 
-JobSpec: TypeAlias = PrepareJob | TrainJob | EvaluateJob | BatchJob | DemoJob | BrokenJob
+JobSpec: TypeAlias = PrepareJob | TrainJob | EvaluateJob | CompareJob | BatchJob | DemoJob | BrokenJob
 _KINDS: dict[type, JobKind] = {
     PrepareJob: JobKind.PREPARE,
     TrainJob: JobKind.TRAIN,
     EvaluateJob: JobKind.EVALUATE,
+    CompareJob: JobKind.COMPARE,
     BatchJob: JobKind.BATCH,
     DemoJob: JobKind.DEMO,
     BrokenJob: JobKind.BROKEN,
@@ -160,6 +173,34 @@ class EvaluateOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     metrics: dict[str, float]
 
 
+class ComparedFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of two versions."""
+
+    name: str
+    a: float
+    b: float
+    difference: float
+    """b - a"""
+    low: float
+    """Of the 95 % interval of the difference."""
+    high: float
+    verdict: str
+    """Whether b is better, in words."""
+
+
+class CompareOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="compare"):
+    a: int
+    b: int
+    dataset: str
+    split: str
+    pictures: int
+    """That both were measured on."""
+    words: str
+    """Which is better, in a sentence."""
+    warnings: tuple[str, ...]
+    figures: tuple[ComparedFigure, ...]
+
+
 class BatchOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):
     pairs: int
     failed: int
@@ -178,7 +219,7 @@ class BrokenOutput(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     """What was decided, in words."""
 
 
-Output: TypeAlias = PrepareOutput | TrainOutput | EvaluateOutput | BatchOutput | BrokenOutput
+Output: TypeAlias = PrepareOutput | TrainOutput | EvaluateOutput | CompareOutput | BatchOutput | BrokenOutput
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

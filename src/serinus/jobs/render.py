@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serinus.jobs.model import BatchJob, BrokenJob, DemoJob, EvaluateJob, JobSpec, PrepareJob
+from serinus.jobs.model import (
+    BatchJob,
+    BrokenJob,
+    CompareJob,
+    DemoJob,
+    EvaluateJob,
+    JobSpec,
+    PrepareJob,
+    TrainJob,
+)
 
 
 class Command(NamedTuple):
@@ -17,7 +26,7 @@ _ENV = {"PYTHONUNBUFFERED": "1"}  # a log that people follow must not wait in a 
 RESULT = "result.zip"
 """What a batch brings back, in the job's folder."""
 EVALUATION = "evaluation"
-"""Folder in the job's folder for the page and pictures of an evaluation."""
+"""Folder in the job's folder for the page and pictures of an evaluation or a comparison."""
 NEWEST = "newest"
 """Stands for the newest data set in `--data`."""
 
@@ -27,18 +36,25 @@ def render(spec: JobSpec, job: Path) -> Command:
 
     Text that people typed goes behind `=`, so that a note that starts with a dash stays a note.
     """
-    if isinstance(spec, PrepareJob):
-        return Command(_prepare(spec, job), dict(_ENV))
-    if isinstance(spec, BatchJob):
-        return Command(("batch", spec.archive, "--out", str(job / RESULT), "--job", str(job)), dict(_ENV))
-    if isinstance(spec, EvaluateJob):
-        argv = ["evaluate", str(spec.version), f"--data={spec.dataset}", f"--split={spec.split}"]
-        return Command((*argv, "--out", str(job / EVALUATION), "--job", str(job)), dict(_ENV))
-    if isinstance(spec, DemoJob):
-        argv = ["data", "demo", "--pairs", str(spec.pairs), "--seed", str(spec.seed), "--job", str(job)]
-        return Command(tuple(argv), dict(_ENV))
-    if isinstance(spec, BrokenJob):
-        return Command(("publish-broken", f"--actor={spec.actor}", "--job", str(job)), dict(_ENV))
+    match spec:
+        case PrepareJob():
+            argv = _prepare(spec, job)
+        case TrainJob():
+            argv = _train(spec, job)
+        case EvaluateJob():
+            argv = _measure(spec, job, "evaluate", spec.version)
+        case CompareJob():
+            argv = _measure(spec, job, "compare", spec.a, spec.b)
+        case BatchJob():
+            argv = ("batch", spec.archive, "--out", str(job / RESULT), "--job", str(job))
+        case DemoJob():
+            argv = ("data", "demo", "--pairs", str(spec.pairs), "--seed", str(spec.seed), "--job", str(job))
+        case BrokenJob():
+            argv = ("publish-broken", f"--actor={spec.actor}", "--job", str(job))
+    return Command(argv, dict(_ENV))
+
+
+def _train(spec: TrainJob, job: Path) -> tuple[str, ...]:
     argv = ["train", "--data", spec.dataset or NEWEST]
     if spec.upload:
         argv += ["--upload", spec.upload]
@@ -54,8 +70,7 @@ def render(spec: JobSpec, job: Path) -> Command:
         argv += ["--base", spec.base]
     argv += ["--epochs", str(spec.epochs), "--batch", str(spec.batch)]
     argv += ["--img-size", str(spec.img_size), "--seed", str(spec.seed)]
-    argv += [f"--note={spec.note}", "--job", str(job)]
-    return Command(tuple(argv), dict(_ENV))
+    return (*argv, f"--note={spec.note}", "--job", str(job))
 
 
 def _prepare(spec: PrepareJob, job: Path) -> tuple[str, ...]:
@@ -67,3 +82,8 @@ def _prepare(spec: PrepareJob, job: Path) -> tuple[str, ...]:
     if spec.confirm:
         argv.append("--confirm")
     return (*argv, "--seed", str(spec.seed), "--job", str(job))
+
+
+def _measure(spec: EvaluateJob | CompareJob, job: Path, command: str, *versions: int) -> tuple[str, ...]:
+    argv = (command, *map(str, versions), f"--data={spec.dataset}", f"--split={spec.split}")
+    return (*argv, "--out", str(job / EVALUATION), "--job", str(job))

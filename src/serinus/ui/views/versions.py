@@ -43,10 +43,12 @@ def install(site: Site) -> None:
         first, second = whole(a), whole(b)
         if first is None or second is None:
             raise InvalidInput("Name two versions.", remedy="Choose them on the page Versions.")
-        one, other, gates = await asyncio.gather(
+        one, other, gates, compared, sets = await asyncio.gather(
             site.get(f"/api/versions/{first}"),
             site.get(f"/api/versions/{second}"),
             site.get(f"/api/versions/{second}/gates"),
+            site.get("/api/comparisons", a=first, b=second),
+            site.get("/api/datasets"),
         )
         return await site.page(
             "compare.html",
@@ -56,6 +58,9 @@ def install(site: Site) -> None:
             metrics=_beside(one, other),
             golden=gates["golden"] if other["version"]["parent"] == first else [],
             pictures=_pictures(one, other),
+            comparisons=compared["comparisons"],
+            datasets=sets["datasets"],
+            removed=[v["version"] for v in (one["version"], other["version"]) if v["state"] == "removed"],
         )
 
     async def version(n: int) -> HTMLResponse:
