@@ -125,6 +125,18 @@ def test_the_home_page_explains_the_rollout(scene: Site, page: playwright.Page) 
         "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
     )
     assert drawn > 20, "lines, not an empty box"
+    told = page.locator("#chart-evidence .u-legend .u-value").first
+    newest = told.inner_text()
+    assert re.fullmatch(r"\d+:\d\d", newest)
+    page.evaluate("document.querySelectorAll('.chart canvas').forEach(one => one.classList.add('old'))")
+    page.emulate_media(color_scheme="dark")
+    drawn_anew = page.locator("#chart-evidence canvas:not(.old)")
+    drawn_anew.wait_for()
+    playwright.expect(told).to_have_text(newest)
+    drawn_anew.hover(position={"x": 90, "y": 60})
+    playwright.expect(told).not_to_have_text(newest)
+    page.mouse.move(0, 0)
+    playwright.expect(told).to_have_text(newest)
 
 
 def test_a_rollout_is_replayed(scene: Site, page: playwright.Page) -> None:
@@ -281,6 +293,7 @@ def test_two_operators_agree_and_the_slower_one_is_refused(
         see(page, "#arm-canary .share", "25 %")
     bob.click("#decide-go")
     see(bob, "#decide-error", "moved on")
+    see(bob, "#decide-error", "Look at the page as it is now, then decide.")
     bob.errors.clear()  # the browser notes the 409 itself
     assert site.stage.store.state().rollout is not None
     see(alice, "#toast-words", "obeys another policy")
