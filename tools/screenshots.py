@@ -50,6 +50,9 @@ PAGES = {
     "inference": ("asked", "/inference"),
 }
 _HIGHEST = 2600
+_ALL_PICTURES = """() => [...document.images]
+    .filter((one) => one.checkVisibility() && one.getBoundingClientRect().top < innerHeight)
+    .every((one) => one.complete && one.naturalWidth > 0)"""
 _MS = 20_000
 
 
@@ -171,6 +174,7 @@ def _picture(tab: Page, url: str, page: str, path: Path) -> None:
     long = tab.evaluate("document.documentElement.scrollHeight")
     tab.set_viewport_size({"width": width, "height": min(max(long, height), _HIGHEST)})
     tab.evaluate("scrollTo(0, 0)")
+    tab.wait_for_function(_ALL_PICTURES)
     tab.mouse.move(0, 0)
     tab.wait_for_timeout(400)
     _write(tab.screenshot(timeout=_MS), path)

@@ -22,6 +22,7 @@ async def test_a_rollout_is_explained_as_json_and_as_a_picture(stage: Stage) -> 
             "verified",
             "rolled_back",
         ]
+        assert [one["row"]["tone"] for one in found["timeline"]] == ["plain", "wait", "bad"]
         picture = await client.get("/api/rollouts/1/explain.svg")
     assert picture.headers["content-type"] == "image/svg+xml"
     assert picture.text.startswith("<svg")

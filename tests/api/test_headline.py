@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serinus.api.words import Headline, Tone
+from serinus.api.words import Headline
+from serinus.control.history import Tone
 from serinus.core.ids import Version
 from serinus.store import Replica
 from tests.api.stage import Stage

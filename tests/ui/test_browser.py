@@ -68,6 +68,7 @@ def test_a_promotion_asks_why_and_refuses_an_old_page(site: Site, page: playwrig
     seq = stage.decide("hold", "meanwhile, somebody else").seq
     page.click("#decide-go")
     see(page, "#decide-error", "moved on")
+    see(page, "#decide-error", "tick the box above and say why.")
     page.errors.clear()  # the browser notes the 409 itself
     playwright.expect(page.locator("#decide-go")).to_be_enabled()
     assert stage.store.state().seq == seq

@@ -112,6 +112,7 @@ def test_an_archive_comes_over_cuts_and_becomes_data_sets(
     pair = page.locator("#pair-1")
     assert pair.locator(".boxes rect[class^=c]").count() > 0
     pair.locator("input").fill("20")
+    playwright.expect(pair.locator("input")).to_have_attribute("aria-valuetext", "20 % before, 80 % after")
     assert pair.locator(".frame").evaluate("one => getComputedStyle(one).getPropertyValue('--at')") == "20%"
     assert (
         pair.locator("img").evaluate_all(

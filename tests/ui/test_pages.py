@@ -187,6 +187,8 @@ async def test_after_a_rollback_the_reason_and_the_numbers_stay(stage: Stage) ->
     assert "11 of 11 canary requests failed" in home.text
     assert home.actions == {"start"}
     assert "canary failures" in home.text
+    course = await page(stage, "/rollouts/1")
+    assert [a["class"] for _, a in course.tags if "data-seconds" in a] == ["plain", "wait", "bad"]
 
 
 async def test_after_a_promotion_it_can_be_undone(stage: Stage) -> None:
@@ -270,6 +272,17 @@ async def test_pages_are_labelled(stage: Stage, path: str) -> None:
             assert attrs.get("aria-hidden") == "true" or attrs.get("aria-label")
     assert sum(tag == "h1" for tag, _ in found.tags) == 1
     assert "Decision support, verify on the ground" in found.text
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+async def test_a_training_is_asked_for_again_as_it_was(stage: Stage, baseline: bool) -> None:
+    stage.dataset()
+    words = {"baseline": "true"} if baseline else {}
+    async with stage.client() as client:
+        job = (await client.post("/trigger-train", data={"note": "coast"} | words)).json()["job"]
+    shown = await page(stage, f"/training?again={job}")
+    of = {a["name"]: a for tag, a in shown.tags if tag == "input" and "name" in a}
+    assert (of["note"]["value"], "checked" in of["baseline"]) == ("coast", baseline)
 
 
 async def test_a_running_job_shows_its_progress(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serinus.jobs.folder import Folder
-from serinus.jobs.model import BrokenJob
+from serinus.jobs.model import BrokenJob, TrainJob
 from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.ui.server import Site
@@ -102,7 +102,10 @@ def test_the_queue_is_told_and_a_job_is_cancelled(training: Site, page: playwrig
     page.goto(f"{training.url}/training")
     first = start(page, "first")
     page.goto(f"{training.url}/training")
+    page.check("#train [name=baseline]")
     second = start(page, "second")
+    both = [training.stage.jobs.describe(each).spec for each in (first, second)]
+    assert [isinstance(spec, TrainJob) and spec.baseline for spec in both] == [False, True]
     see(page, "#job-words", f"Place 1 in the queue. Waits until {first} is over.")
     page.goto(f"{training.url}/training")
     see(page, "#queue", "Place 1 in the queue")
@@ -123,6 +126,7 @@ def test_the_queue_is_told_and_a_job_is_cancelled(training: Site, page: playwrig
     see(page, "#job-state", "failed")
     page.get_by_role("link", name="Train again").click()
     assert page.input_value("#train [name=note]") == "second"
+    assert page.is_checked("#train [name=baseline]")
 
 
 def test_a_broken_version_is_asked_for_once_more(training: Site, page: playwright.Page) -> None:

@@ -1,7 +1,6 @@
 """`/api/rollouts/{n}/disagreements`: what both versions said of the same pictures, and the worst of it."""
 
 from asyncio import to_thread
-from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -20,9 +19,9 @@ from serinus.control.disagreements import (
     picture,
 )
 from serinus.control.labelling import QueueFormat, queue_archive
-from serinus.core.errors import Corrupt, InvalidInput, NotFound
+from serinus.core.errors import InvalidInput, NotFound
 from serinus.observe.principal import acting
-from serinus.store import GalleryFile, Mark, Right
+from serinus.store import GalleryFile, Right
 
 
 class MarkCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,25 +94,19 @@ def router(deps: ControlDeps) -> APIRouter:
         command = _command(await request.body())
         actor = acting(command.actor)
 
-        def write() -> DisagreementView:
-            before = None
-            with suppress(Corrupt):  # which a new word replaces
-                before = deps.store.gallery.mark_of(n, name)
-            dismissed, right = (False, None) if before is None else (before.dismissed, before.right)
-            if command.dismissed is not None:
-                dismissed = command.dismissed
-            elif command.right is msgspec.UNSET:
-                dismissed = True
-            said = Mark(
-                dismissed=dismissed,
-                right=right if command.right is msgspec.UNSET else command.right,
-                actor=actor,
-                reason=command.reason,
-                time=deps.clock(),
-            )
-            return mark(deps.store, n, name, said)
-
-        return json_response(await to_thread(write))
+        bare = command.dismissed is None and command.right is msgspec.UNSET
+        view = await to_thread(
+            mark,
+            deps.store,
+            n,
+            name,
+            actor=actor,
+            time=deps.clock(),
+            reason=command.reason,
+            dismissed=True if bare else command.dismissed,
+            right=command.right,
+        )
+        return json_response(view)
 
     return routes
 

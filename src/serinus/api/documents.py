@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from serinus.api.words import Entry, Headline, Mode, Tone
+from serinus.api.words import Entry, Headline, Mode
 from serinus.artifact.signing import Finding
+from serinus.control.history import Tone
 from serinus.control.outlook import Outlook
 from serinus.core.enums import Arm, JobKind, JobState, ReasonCode, RolloutPhase, VersionState
 from serinus.core.ids import Digest, Version

@@ -5,36 +5,18 @@ from enum import StrEnum
 
 import msgspec
 
-from serinus.control.history import numbers_in, what
+from serinus.control.history import Tone, numbers_in, tone, what
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.core.ids import Version
 from serinus.rollout.events import (
     Aside,
-    Body,
     Event,
-    Held,
-    ImportRejected,
-    Lost,
-    Paused,
-    Promoted,
     Published,
-    Rejected,
-    RolledBack,
     Undone,
-    Verified,
 )
 from serinus.rollout.state import Rollout, State
 from serinus.rollout.table import kind_name
 from serinus.store import Replica
-
-
-class Tone(StrEnum):
-    """What an entry means for its reader."""
-
-    GOOD = "good"
-    BAD = "bad"
-    WAIT = "wait"
-    PLAIN = "plain"
 
 
 class Mode(StrEnum):
@@ -109,17 +91,6 @@ def percent(share: float) -> str:
 
 _REASONS = 3
 """So many different reasons of a failure fit a headline."""
-_TONES: dict[type[Body], Tone] = {
-    Verified: Tone.WAIT,
-    Paused: Tone.WAIT,
-    Held: Tone.WAIT,
-    Rejected: Tone.BAD,
-    ImportRejected: Tone.BAD,
-    Lost: Tone.BAD,
-    RolledBack: Tone.BAD,
-    Undone: Tone.BAD,
-    Promoted: Tone.GOOD,
-}
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +122,7 @@ def entry(event: Event, version_of: Mapping[int, Version]) -> Entry:
         time=event.time,
         kind=kind_name(type(body)),
         what=what(body, version),
-        tone=_TONES.get(type(body), Tone.PLAIN),
+        tone=tone(body),
         who=event.actor,
         why=event.reason,
         numbers=numbers_in(body),

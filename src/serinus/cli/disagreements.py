@@ -113,7 +113,7 @@ def dismiss(
     where: Where = HERE,
     output: Output = PEOPLE,
 ) -> None:
-    """Leave a disagreement out of the labelling queue.
+    """Leave a disagreement out of the labelling queue. What was said of which version is right stays.
 
     Parameters
     ----------
@@ -129,10 +129,10 @@ def dismiss(
     from serinus.bootstrap.edge import now
     from serinus.bootstrap.wiring import open_store
     from serinus.control.disagreements import mark
-    from serinus.store import Mark
 
-    said = Mark(dismissed=not undo, actor=f"{getpass.getuser()} via cli", reason=reason, time=now())
-    view = mark(open_store(where.settings()), rollout, id, said)
+    actor = f"{getpass.getuser()} via cli"
+    store = open_store(where.settings())
+    view = mark(store, rollout, id, actor=actor, time=now(), reason=reason, dismissed=not undo)
     emit(view, output, lambda _: say(f"{id} is {'in the queue again' if undo else 'dismissed'}."))
 
 

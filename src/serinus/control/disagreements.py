@@ -13,7 +13,7 @@ from serinus.core.ids import Version
 from serinus.data.queue import Queued, Source, Suggestion
 from serinus.rollout.events import PolicyChanged, RolloutStarted, Verified
 from serinus.rollout.policy import Policy
-from serinus.store import Answered, Disagreement, GalleryFile, Mark, Store
+from serinus.store import Answered, Disagreement, GalleryFile, Mark, Right, Store
 
 
 class DisagreementView(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,9 +111,35 @@ def picture(store: Store, rollout: int, name: str, kind: GalleryFile) -> bytes:
     return data
 
 
-def mark(store: Store, rollout: int, name: str, mark: Mark) -> DisagreementView:
-    """Dismisses a disagreement, or takes that back. Raises NotFound."""
-    store.gallery.mark(rollout, name, mark)
+def mark(
+    store: Store,
+    rollout: int,
+    name: str,
+    *,
+    actor: str,
+    time: float,
+    reason: str = "",
+    dismissed: bool | None = None,
+    right: Right | msgspec.UnsetType | None = msgspec.UNSET,
+) -> DisagreementView:
+    """Says that a disagreement is dismissed, or who is right, or takes either back (`right`: None).
+
+    What is not given stays as somebody said it, of whom a damaged file tells nothing. `time`: UTC seconds.
+    Raises NotFound.
+    """
+    before = None
+    with suppress(Corrupt):  # which a new word replaces
+        before = store.gallery.mark_of(rollout, name)
+    if before is None:
+        before = Mark(dismissed=False, actor=actor, time=time)
+    said = Mark(
+        dismissed=before.dismissed if dismissed is None else dismissed,
+        right=before.right if right is msgspec.UNSET else right,
+        actor=actor,
+        reason=reason,
+        time=time,
+    )
+    store.gallery.mark(rollout, name, said)
     return disagreement(store, rollout, name).summary
 
 

@@ -1,6 +1,7 @@
 """The history for people: who did what, when, why, with which numbers."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import msgspec
@@ -37,6 +38,33 @@ Decided: TypeAlias = Promoted | RolledBack | Held | Noted | ShareChanged | Epoch
 """What rests on frozen evidence, and names it."""
 
 
+class Tone(StrEnum):
+    """What an event means for its reader."""
+
+    GOOD = "good"
+    BAD = "bad"
+    WAIT = "wait"
+    PLAIN = "plain"
+
+
+_TONES: Mapping[type[Body], Tone] = {
+    Verified: Tone.WAIT,
+    Paused: Tone.WAIT,
+    Held: Tone.WAIT,
+    Rejected: Tone.BAD,
+    ImportRejected: Tone.BAD,
+    Lost: Tone.BAD,
+    RolledBack: Tone.BAD,
+    Undone: Tone.BAD,
+    Promoted: Tone.GOOD,
+}
+
+
+def tone(body: Body) -> Tone:
+    """What this kind of event means for its reader."""
+    return _TONES.get(type(body), Tone.PLAIN)
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One event."""
 
@@ -47,6 +75,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     """The event's kind as it stands in the journal, such as `rolled_back`."""
     what: str
+    tone: Tone
     why: str
     version: Version | None
     """The version it is about."""
@@ -97,6 +126,7 @@ def row_of(event: Event, versions: dict[int, Version]) -> Row:
         actor=event.actor,
         kind=kind_name(type(body)),
         what=what(body, version),
+        tone=tone(body),
         why=event.reason,
         version=version,
         rollout=rollout,

@@ -95,7 +95,7 @@ def insist(store: Store, digest: Digest, trust: Trust, *, required: bool) -> Non
         lenient = not judge(store, digest, Trust(keys=trust.keys), required=required).refused
         raise Conflict(
             f"That version may not serve. {made.words}",
-            remedy="In an emergency: the same command with REQUIRE_SIGNATURE=false." if lenient else "",
+            remedy="In an emergency: on the command line, with REQUIRE_SIGNATURE=false." if lenient else "",
         )
 
 

@@ -29,7 +29,7 @@ class Folder:
         self._disk = disk
 
     def name(self, key: str) -> str:
-        return str(self._root / key)
+        return f"{self._root}/{key}"  # made for each event that is read: paths would be most of its cost
 
     def each(self, ask: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[_Answer]:
         return [ask(item) for item in items]

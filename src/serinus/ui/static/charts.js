@@ -46,18 +46,21 @@ export function options(box, series, format, more) {
   };
 }
 
+/** What the legend says while nobody points at a moment. */
+function newest(plot) {
+  if (plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 }, false);
+}
+
 /** Draws anew, or hands new data to the chart that is there when its lines are the same. */
 export function draw(box, data, made) {
   const key = `${box.clientWidth} ${data.length} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
-  const newest = { idx: data[0].length - 1 };
   if (box.chart && box.chartKey === key) {
     box.chart.setData(data);
-    return box.chart.setLegend(newest, false);
+    return newest(box.chart);
   }
   box.chart?.destroy();
   box.chartKey = key;
-  box.chart = new uPlot(made(), data, box);
-  box.chart.setLegend(newest, false); // until somebody points at a moment
+  box.chart = new uPlot({ ...made(), hooks: { setCursor: [newest] } }, data, box);
   // The legend is a table without head cells: for a screen reader it is a list of values, told by the words beside.
   box.querySelector(".u-legend")?.setAttribute("role", "presentation");
 }

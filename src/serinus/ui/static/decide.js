@@ -51,6 +51,12 @@ function ask(what) {
   (asked.action === "share" ? form.elements.share : form.elements.reason).focus();
 }
 
+/** What happened, and what can be done here about it: no command of another place. */
+function refused({ message, detail, remedy }) {
+  if (!remedy?.includes("`")) return message; // none where the server was not reached
+  return `${detail} ${asked.override ? "Wait, or tick the box above and say why." : "Look at the page as it is now, then decide."}`;
+}
+
 /** A policy as a document, which has either a share or steps. */
 function written({ share, steps, ...policy }) {
   return steps.length ? { ...policy, steps } : { ...policy, share };
@@ -109,14 +115,13 @@ form.addEventListener("submit", async (event) => {
     dialog.close();
     told(reply, was);
   } catch (error) {
-    $("#decide-error").textContent = error.message;
     if (error.status === 409) {
       await refresh();
       const now = document.querySelector(`#live [data-action="${was.action}"]${was.version ? `[data-version="${was.version}"]` : ""}`);
       if (now) describe(given(now));
       else gone = true;
-      if (gone) $("#decide-error").textContent += " This is not to be decided any more.";
     }
+    $("#decide-error").textContent = gone ? `${error.detail} This is not to be decided any more.` : refused(error);
   } finally {
     $("#decide-go").disabled = gone;
     refresh();

@@ -57,7 +57,9 @@ function replace(fresh) {
 }
 
 function onMessage(message) {
+  const news = !heard || lost;
   heard = message.at;
+  if (news) watch(); // not at its next look: it is live now
   const lasting = followed?.dataset.follow === "state"; // what moves from second to second is not shown here
   const now = `${message.seq} ${lasting ? message.lasting : message.version}`;
   if (now === shown) return;
@@ -98,7 +100,8 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) leave = listen();
 });
 
-setInterval(() => {
+/** Says whether the server is heard of. */
+function watch() {
   const silent = Math.round((Date.now() - (broken || heard)) / 1000);
   const before = lost;
   lost = heard > 0 && silent > 4;
@@ -110,4 +113,5 @@ setInterval(() => {
   // Who hears the page is told once, not with every second.
   said.textContent = lost ? "The connection is lost. What stands here is old." : "Connected again.";
   if (!lost) dispatchEvent(new Event("serinus:back"));
-}, 500);
+}
+setInterval(watch, 500);

@@ -20,10 +20,8 @@ export async function send(url, options) {
     if (reply.ok) throw new Error("The answer broke off on its way. Try again.");
   }
   if (!reply.ok) {
-    const error = new Error([body.error || `The server answered ${reply.status}.`, body.remedy].filter(Boolean).join(" "));
-    error.status = reply.status;
-    error.fields = body.fields || {};
-    throw error;
+    const { error: detail = `The server answered ${reply.status}.`, remedy = "", fields = {} } = body;
+    throw Object.assign(new Error(`${detail} ${remedy}`.trim()), { status: reply.status, detail, remedy, fields });
   }
   return body;
 }

@@ -89,5 +89,5 @@ async def _as_before(site: Site, job: str) -> dict[str, Any]:
         spec = (await site.get(f"/api/jobs/{job}"))["spec"]
     except NotFound:
         return {}
-    names = ("epochs", "batch", "seed", "note", "img_size", "size", "base", "trainer")
+    names = ("epochs", "batch", "seed", "note", "img_size", "size", "base", "trainer", "baseline")
     return {name: spec[name] for name in names if spec.get(name)} | {"data": spec.get("dataset", "")}
