@@ -394,13 +394,24 @@ async def test_what_golden_gates_said_is_shown(stage: Stage) -> None:
         ),
     )
     check = {"name": check_name("coast"), "failed": "golden", "words": "worse by far", "gates": gates}
+    own = {"name": check_name("its own"), "words": "clearly worse", "gates": gates}
     stage.store.append(
-        Rejected(rollout=1, code=ReasonCode.QUALITY_GATE, report={"checks": [msgspec.to_builtins(check)]}),
+        Rejected(
+            rollout=1, code=ReasonCode.QUALITY_GATE, report={"checks": msgspec.to_builtins([check, own])}
+        ),
         actor="controller",
         reason="worse",
     )
     shown = await page(stage, "/versions/2")
-    for words in ("Worse by far.", "map50", "-0.400", "recall destroyed", "3 of 30 objects"):
+    for words in (
+        "✕ refused",
+        "worse, but decides nothing",
+        "Worse by far.",
+        "map50",
+        "-0.400",
+        "recall destroyed",
+        "3 of 30 objects",
+    ):
         assert words in shown.text, words
 
 
