@@ -101,6 +101,8 @@ def test_an_archive_comes_over_cuts_and_becomes_data_sets(
     (stored,) = (data / "uploads").glob("*.zip")
     assert stored.read_bytes() == archive.read_bytes()
     see(page, "#uploads", archive.name)
+    playwright.expect(page.locator("#first")).to_have_count(0)
+    see(page, "#upload-status", "is here, whole")  # although what stood above it is gone
     page.errors.clear()  # the browser notes the cuts itself
 
     page.get_by_role("button", name="Import").click()

@@ -121,7 +121,13 @@ def test_the_queue_is_told_and_a_job_is_cancelled(training: Site, page: playwrig
     see(page, "#log", "epoch 2/1000")
     launched = Folder(training.stage.jobs.folder(second)).launched()
     assert launched is not None and launched.pid is not None
+    page.goto(f"{training.url}/training")
+    see(page, "#queue", "second")
+    page.fill("#train [name=note]", "typed meanwhile")
     os.kill(launched.pid, signal.SIGKILL)
+    playwright.expect(page.locator("#queue")).to_have_count(0)
+    assert page.input_value("#train [name=note]") == "typed meanwhile"
+    page.goto(f"{training.url}/jobs/{second}")
     see(page, "#reason", "was ended by SIGKILL (out of memory?)")
     see(page, "#job-state", "failed")
     page.get_by_role("link", name="Train again").click()

@@ -12,6 +12,8 @@ export function morph(from, to) {
     if (!kept.includes(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
   for (const { name } of [...from.attributes])
     if (!kept.includes(name) && !to.hasAttribute(name)) from.removeAttribute(name);
+  const names = new Set([...to.children].map((child) => child.id));
+  for (const child of [...from.children]) if (child.id && !names.has(child.id)) child.remove(); // else what follows would be made anew
   let place = from.firstChild;
   for (const wanted of [...to.childNodes]) {
     const known = wanted.id && [...from.children].find((child) => child.id === wanted.id);
