@@ -138,7 +138,7 @@ def test_five_replicas_and_two_controllers_are_one_serinus(tmp_path: Path) -> No
             goes_on_and_says_so(place, apart)
             apart.heal()
             eventually(place.obeyed, "every replica obeys", tell=place.tell)
-            assert apart.status["store_reachable"]
+            eventually(lambda: apart.status["store_reachable"], "it writes again, too", tell=apart.log)
             place.scale(FEWEST)
             assert place.state.current == good
         sys.stdout.write(f"\n{rate:.0f} requests a second, {len(load.answers)} answers\n")
