@@ -1,5 +1,6 @@
 """What waits for a version's workers, and how requests that may share a run find each other."""
 
+import itertools
 import math
 import queue
 import threading
@@ -17,6 +18,7 @@ from serinus.serving.worker_handle import VersionFailed
 
 Rows: TypeAlias = npt.NDArray[np.float32]
 WAITED_TOO_LONG = "the request waited too long in the queue."
+_YIELDS_SECONDS = 1.0
 
 
 class Task(NamedTuple):
@@ -60,10 +62,15 @@ class Task(NamedTuple):
 
 
 class Tasks:
-    """The queue before the workers of one version. Thread-safe."""
+    """The queue before the workers of one version. Thread-safe.
+
+    Who came first is taken first, but what another version failed lets those pass who come within a second:
+    all that waited for a version that hangs is given up at once, and would keep everybody waiting.
+    """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._queue: queue.PriorityQueue[tuple[float, int, Task]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
         self._rescues = 0
         self.spare = math.inf
         """Seconds that the one which was taken last might still have waited; below 0: it waited too long."""
@@ -82,12 +89,13 @@ class Tasks:
         if task.rescue:
             with self._lock:
                 self._rescues += 1
-        self._queue.put(task)
+        due = task.start_by + (_YIELDS_SECONDS if task.rescue else 0.0)
+        self._queue.put((due, next(self._numbers), task))
 
     def take(self, timeout: float) -> Task | None:
         """The next one, within `timeout` seconds."""
         try:
-            task = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
+            _, _, task = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
         self.spare = task.start_by - monotonic()
