@@ -268,7 +268,7 @@ class Board:
         return self._with_undo(version_view(record, manifest, state, fresh), state)
 
     def _with_undo(self, view: VersionView, state: State) -> VersionView:
-        known = state.rollout is None and (view.version == state.previous or was_current(state, view.version))
+        known = state.rollout is None and was_current(state, view.version)
         can = known and not self._refused(state, view.version, False)
         return msgspec.structs.replace(view, can_undo=can)
 

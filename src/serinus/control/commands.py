@@ -156,7 +156,7 @@ def undo(
         target = state.previous if version is None else version
         if target is None or state.current is None:
             raise Conflict("There is nothing to undo: no version was promoted, or it was undone already.")
-        if target != state.previous and not was_current(state, target):
+        if not was_current(state, target):
             raise Conflict(
                 f"No undo leads to version {target}: it was never current, or is, or was undone, or removed.",
                 remedy=f"`serinus rollout start {target}` gives it its checks and a trial, if it is there.",

@@ -148,6 +148,8 @@ def waiting(state: State) -> list[Version]:
 
 def was_current(state: State, version: Version) -> bool:
     """Whether it served as current before and well, and can again."""
+    if version == state.previous:
+        return True
     record = state.versions.get(version)
     # RETIRED alone says little: a rollout that was superseded retires a version that nobody verified.
     return record is not None and record.served and record.state is VersionState.RETIRED
@@ -155,6 +157,5 @@ def was_current(state: State, version: Version) -> bool:
 
 def once_current(state: State) -> list[VersionRecord]:
     """Versions that served as current before and well, the previous one first, then the newest first."""
-    first = [] if state.previous is None else [state.versions[state.previous]]
-    retired = [r for r in state.versions.values() if was_current(state, r.version)]
-    return first + sorted(retired, key=lambda record: -record.version)
+    found = [record for record in state.versions.values() if was_current(state, record.version)]
+    return sorted(found, key=lambda record: (record.version != state.previous, -record.version))

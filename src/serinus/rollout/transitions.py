@@ -340,12 +340,12 @@ def _end(state: State, rollout: Rollout, event: Event, phase: Phase, code: Reaso
 
 
 def _undo(state: State, body: Undone, event: Event) -> State:
-    if state.previous is None and not was_current(state, body.version):
+    known = was_current(state, body.version)
+    if state.previous is None and not known:
         raise IllegalTransition(
             "Cannot undo: there is no previous current version.",
             remedy="Start a rollout of the version that you want back: `serinus rollout start VERSION`.",
         )
-    known = body.version == state.previous or was_current(state, body.version)
     if body.undone != state.current or not known:
         raise IllegalTransition(
             f"Cannot undo version {body.undone} in favour of {body.version}:"
