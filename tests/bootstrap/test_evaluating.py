@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from serinus.bootstrap.edge import new_id, now
-from serinus.bootstrap.evaluating import compare_as_job, compare_versions, evaluate_as_job, evaluate_version
+from serinus.bootstrap.evaluating import compare_versions, evaluate_version
+from serinus.bootstrap.evaluation_jobs import compare_as_job, evaluate_as_job
 from serinus.bootstrap.settings import Settings, environment, load
 from serinus.bootstrap.wiring import ensure_base, open_store
 from serinus.core.enums import JobState

@@ -1,8 +1,7 @@
 """Measures published versions on data sets: one alone, or two beside each other."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 
 from serinus.artifact.manifest import Manifest
 from serinus.bootstrap import machine
-from serinus.bootstrap.datasets import reporting
-from serinus.bootstrap.process import stop_event
 from serinus.bootstrap.settings import Settings
 from serinus.bootstrap.wiring import look_at_store
-from serinus.core.errors import Cancelled, InvalidInput, NotFound
+from serinus.core.errors import InvalidInput, NotFound
 from serinus.core.ids import Version
 from serinus.data.dataset import Dataset, Pair, load_image, load_pair
 from serinus.engine import output
@@ -28,8 +25,6 @@ from serinus.evaluation.bootstrap import Bound, Comparison, compare
 from serinus.evaluation.coco import Found
 from serinus.imagery.overlay import preview
 from serinus.imagery.stack import fit, to_original
-from serinus.jobs.model import ComparedFigure, CompareOutput, EvaluateOutput
-from serinus.jobs.report import JobReporter
 
 Move = Callable[[float, float, str], None]
 """Moves a progress bar: done, total, words."""
@@ -152,34 +147,6 @@ def evaluate_version(
     return done, folder
 
 
-def evaluate_as_job(
-    settings: Settings,
-    version: Version,
-    *,
-    data: str,
-    split: str,
-    out: Path | None,
-    job: Path | None,
-    progress: Move,
-) -> tuple[Evaluation, Path]:
-    """As `evaluate_version`, told to the job's folder if there is one. Raises Cancelled, too."""
-    with _told(job, progress, "evaluation") as (moved, reporter):
-        done, folder = evaluate_version(settings, version, data=data, split=split, out=out, progress=moved)
-        if reporter:
-            found = done.assessment.metrics
-            metrics = {
-                "map50": found.map50,
-                "map50_95": found.map50_95,
-                "precision": found.precision,
-                "recall": found.recall,
-                "xview2": done.assessment.xview2.score,
-            }
-            reporter.succeed(
-                EvaluateOutput(version=version, dataset=done.dataset, split=split, metrics=metrics)
-            )
-        return done, folder
-
-
 def compare_versions(
     settings: Settings, a: Version, b: Version, *, data: str, split: str, out: Path | None, progress: Move
 ) -> tuple[Compared, Path]:
@@ -216,67 +183,6 @@ def compare_versions(
     (folder / "comparison.json").write_bytes(_json(done))
     page.write(folder / "index.html", "comparison.html", c=done)
     return done, folder
-
-
-def compare_as_job(
-    settings: Settings,
-    a: Version,
-    b: Version,
-    *,
-    data: str,
-    split: str,
-    out: Path | None,
-    job: Path | None,
-    progress: Move,
-) -> tuple[Compared, Path]:
-    """As `compare_versions`, told to the job's folder if there is one. Raises Cancelled, too."""
-    with _told(job, progress, "comparison") as (moved, reporter):
-        done, folder = compare_versions(settings, a, b, data=data, split=split, out=out, progress=moved)
-        if reporter:
-            figures = tuple(
-                ComparedFigure(
-                    name=row.name,
-                    a=row.bound.a,
-                    b=row.bound.b,
-                    difference=row.bound.difference,
-                    low=row.bound.low,
-                    high=row.bound.high,
-                    verdict=row.verdict,
-                )
-                for row in done.rows
-            )
-            reporter.succeed(
-                CompareOutput(
-                    a=a,
-                    b=b,
-                    dataset=done.dataset,
-                    split=split,
-                    pictures=done.pictures,
-                    words=done.words,
-                    warnings=done.warnings,
-                    figures=figures,
-                )
-            )
-        return done, folder
-
-
-@contextmanager
-def _told(job: Path | None, progress: Move, what: str) -> Iterator[tuple[Move, JobReporter | None]]:
-    """`progress`, told to the job's folder, too, if there is one. It raises Cancelled when nobody waits for
-    `what` any more.
-    """
-    stop = stop_event()
-    with reporting(job) as reporter:
-
-        def moved(done: float, total: float, words: str) -> None:
-            if stop.is_set() or (reporter and reporter.cancel_requested()):
-                raise Cancelled(f"The {what} was cancelled; nothing was kept.")
-            progress(done, total, words)
-            if reporter:
-                fraction = 0.95 * done / max(total, 1)
-                reporter.progress(fraction, words, step=int(done), steps=int(total))
-
-        yield moved, reporter
 
 
 def _ground(settings: Settings, data: str, split: str) -> _Ground:

@@ -37,7 +37,7 @@ def evaluate(
     out
         Folder for the page, the pictures and evaluation.json (default: below DATA_DIR/evaluations).
     """
-    from serinus.bootstrap.evaluating import evaluate_as_job
+    from serinus.bootstrap.evaluation_jobs import evaluate_as_job
 
     settings = where.settings()
     with progress("evaluate") as move:
@@ -103,7 +103,7 @@ def compare(
     out
         Folder for the page, the pictures and comparison.json (default: below DATA_DIR/evaluations).
     """
-    from serinus.bootstrap.evaluating import compare_as_job
+    from serinus.bootstrap.evaluation_jobs import compare_as_job
 
     settings = where.settings()
     with progress("compare") as move:
