@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.api.conftest import anyio_backend, stage
 from tests.api.inference import inference
 from tests.api.stage import Stage
 from tests.ui.server import ARGS, Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+__all__ = ["anyio_backend", "stage"]
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Every link, picture, style and script of every page leads somewhere."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urldefrag
 
 import pytest
@@ -11,18 +9,6 @@ from tests.ui import scenes
 from tests.ui.test_pages import Page
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.end_jobs()
 
 
 async def test_nothing_leads_nowhere(stage: Stage) -> None:

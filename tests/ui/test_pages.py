@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -41,18 +41,6 @@ EVERY = [
     "/docs",
 ]
 STATIC = Path(__file__).parents[2] / "src/serinus/ui/static"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.end_jobs()
 
 
 class Page(HTMLParser):
