@@ -1,6 +1,7 @@
 """The order in which what waits for a version's workers is taken."""
 
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from serinus.serving.tasks import Task, Tasks
 
 
 def task(asked: float, *, rescue: bool = False) -> Task:
-    return Task(np.zeros((1, 8, 8, 6), np.uint8), asked + 10.0, True, rescue, Future())
+    return Task(np.zeros((1, 8, 8, 6), np.uint8), asked, asked + 10.0, True, rescue, Future())
 
 
 def in_order(tasks: Tasks, given: list[Task]) -> bool:
@@ -16,17 +17,53 @@ def in_order(tasks: Tasks, given: list[Task]) -> bool:
 
 
 def test_who_came_first_is_taken_first() -> None:
-    tasks, given = Tasks(), [task(1.0), task(1.0), task(2.0)]
+    tasks, given = Tasks(2), [task(1.0), task(1.0), task(2.0)]
     for one in given:
         tasks.put(one)
     assert in_order(tasks, given)
 
 
 def test_what_another_version_failed_lets_those_pass_who_come_within_a_second() -> None:
-    tasks = Tasks()
+    tasks = Tasks(2)
     rescue, soon, sooner, late = task(0.0, rescue=True), task(0.9), task(0.5), task(1.1)
     for one in (rescue, soon, sooner, late):
         tasks.put(one)
     assert (tasks.waiting, tasks.own) == (4, 3)
     assert in_order(tasks, [sooner, soon, rescue, late])
     assert (tasks.waiting, tasks.own) == (0, 0)
+
+
+def test_what_another_version_failed_takes_at_most_half_of_the_workers_for_its_first_second() -> None:
+    now = monotonic()
+    tasks = Tasks(4)
+    given = [task(now + 1000.0, rescue=True) for _ in range(3)]
+    for one in given:
+        tasks.put(one)
+    assert in_order(tasks, given[:2])
+    tasks.done(given[0])
+    assert in_order(tasks, given[2:])
+
+
+def test_what_has_yielded_for_a_second_may_take_all_workers() -> None:
+    tasks, given = Tasks(2), [task(monotonic() - 2.0, rescue=True) for _ in range(3)]
+    for one in given:
+        tasks.put(one)
+    assert in_order(tasks, given)
+
+
+def test_the_only_worker_takes_what_another_version_failed() -> None:
+    tasks, given = Tasks(1), task(monotonic() + 1000.0, rescue=True)
+    tasks.put(given)
+    assert in_order(tasks, [given])
+
+
+def test_who_waits_for_a_task_hears_of_a_worker_that_is_free() -> None:
+    tasks, given = Tasks(2), [task(monotonic() + 1000.0, rescue=True) for _ in range(2)]
+    for one in given:
+        tasks.put(one)
+    first = tasks.take(0.0)
+    assert first is given[0]
+    with ThreadPoolExecutor(1) as other:
+        waits = other.submit(tasks.take, 60.0)
+        tasks.done(first)
+        assert waits.result(60.0) is given[1]

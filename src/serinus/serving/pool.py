@@ -69,7 +69,7 @@ class Pool:
         self._queue_size = queue_size
         self._choose = choose
         self._batching = Batching()
-        self._tasks = Tasks()
+        self._tasks = Tasks(workers)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._state = PoolState.LOADING
@@ -163,7 +163,7 @@ class Pool:
             raise VersionFailed(FailureKind.UNAVAILABLE, _RESTARTING)
         if not rescue and self._is_full():
             raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
-        task = Task(image, start_by, wait_for_worker, rescue, Future())
+        task = Task(image, monotonic(), start_by, wait_for_worker, rescue, Future())
         self._tasks.put(task)
         # It may have ended, or lost its last worker, between the looks above and the put.
         if self._closing.is_set():
@@ -328,7 +328,10 @@ class Pool:
             if task is not None:
                 batch, task = self._tasks.gather(task, self._batching)
                 self._ask(worker, [each for each in batch if each.begin()])
+                for each in batch:
+                    self._tasks.done(each)
         if task is not None:
+            self._tasks.done(task)
             self._put_back([task])
 
     def _ask(self, worker: WorkerProcess, batch: list[Task]) -> None:

@@ -1,8 +1,8 @@
 """What waits for a version's workers, and how requests that may share a run find each other."""
 
+import heapq
 import itertools
 import math
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,6 +26,8 @@ class Task(NamedTuple):
 
     image: npt.NDArray[np.uint8]
     """[1, H, W, C]"""
+    asked: float
+    """When, monotonic seconds."""
     start_by: float
     """Monotonic seconds."""
     wait_for_worker: bool
@@ -61,56 +63,64 @@ class Task(NamedTuple):
         return not (self.alone or other.alone) and self.image.shape == other.image.shape
 
 
+_Entry: TypeAlias = tuple[float, int, Task]
+"""When its turn is (monotonic seconds), a number that no other has, and what waits."""
+
+
 class Tasks:
     """The queue before the workers of one version. Thread-safe.
 
-    Who came first is taken first, but what another version failed lets those pass who come within a second:
-    all that waited for a version that hangs is given up at once, and would keep everybody waiting.
+    Who came first is taken first. What another version failed yields for its first second: it lets those pass
+    who come meanwhile, and takes at most half of the workers. All that waited for a version that hangs is
+    given up at once, and would keep everybody waiting.
     """
 
-    def __init__(self) -> None:
-        self._queue: queue.PriorityQueue[tuple[float, int, Task]] = queue.PriorityQueue()
+    def __init__(self, workers: int) -> None:
+        self._own, self._rescues = list[_Entry](), list[_Entry]()
+        self._at_rescues, self._most_at_rescues = 0, max(1, workers // 2)
         self._numbers = itertools.count()
-        self._rescues = 0
         self.spare = math.inf
         """Seconds that the one which was taken last might still have waited; below 0: it waited too long."""
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     @property
     def waiting(self) -> int:
-        return self._queue.qsize()
+        return len(self._own) + len(self._rescues)
 
     @property
     def own(self) -> int:
         """How many of them no other version failed before."""
-        return self._queue.qsize() - self._rescues
+        return len(self._own)
 
     def put(self, task: Task) -> None:
-        if task.rescue:
-            with self._lock:
-                self._rescues += 1
-        due = task.start_by + (_YIELDS_SECONDS if task.rescue else 0.0)
-        self._queue.put((due, next(self._numbers), task))
+        entry = (task.asked + (_YIELDS_SECONDS if task.rescue else 0.0), next(self._numbers), task)
+        with self._changed:
+            heapq.heappush(self._rescues if task.rescue else self._own, entry)
+            self._changed.notify()
 
     def take(self, timeout: float) -> Task | None:
-        """The next one, within `timeout` seconds."""
-        try:
-            _, _, task = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
-        except queue.Empty:
-            return None
-        self.spare = task.start_by - monotonic()
-        if task.rescue:
-            with self._lock:
-                self._rescues -= 1
-        return task
+        """The next one, within `timeout` seconds. Who takes it says when it is `done`."""
+        with self._changed:
+            if not self._changed.wait_for(self._next, timeout):
+                return None
+            _, _, task = heapq.heappop(self._next())
+            self._at_rescues += task.rescue
+            self.spare = task.start_by - monotonic()
+            return task
+
+    def done(self, task: Task) -> None:
+        """Who took it is free for another one."""
+        with self._changed:
+            self._at_rescues -= task.rescue
+            self._changed.notify()
 
     def sift(self, stays: Callable[[Task], bool], words: str) -> None:
         """Drops what nobody waits for; refuses, with `words`, what does not stay."""
-        spare, taken = self.spare, list[Task]()
-        while (task := self.take(0.0)) is not None:
-            taken.append(task)
-        self.spare = spare  # nobody was served
-        for task in taken:
+        with self._changed:
+            entries = sorted(self._own + self._rescues)
+            self._own.clear()
+            self._rescues.clear()
+        for _, _, task in entries:
             if task.answer.cancelled():
                 continue
             if stays(task):
@@ -130,3 +140,10 @@ class Tasks:
                 return batch, task
             batch.append(task)
         return batch, None
+
+    def _next(self) -> list[_Entry]:
+        """Where the next one is; empty: nowhere."""
+        due = self._rescues[0][0] if self._rescues else math.inf
+        if self._at_rescues >= self._most_at_rescues and due > monotonic():
+            return self._own
+        return self._own if self._own and self._own[0][0] <= due else self._rescues
