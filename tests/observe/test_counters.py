@@ -45,7 +45,7 @@ def test_a_request_belongs_to_the_slice_of_its_arrival() -> None:
     time.now += 1
     assert counters.close() == [], "the first slice still waits, so the later one waits too"
     assert counters.in_flight(Arm.CANARY, 1) == 1
-    assert counters.succeed(ticket, ANSWER) == 3.5
+    counters.succeed(ticket, ANSWER)
     first, second = counters.close()
     assert first.rollout == second.rollout == 1
     assert [(c.arm, c.share, c.ok, c.failed) for c in first.slice] == [
@@ -54,6 +54,15 @@ def test_a_request_belongs_to_the_slice_of_its_arrival() -> None:
     assert [(c.arm, c.failed) for c in second.slice] == [(Arm.CURRENT, {FailureKind.CRASH: 1})]
     assert counters.close() == []
     assert counters.in_flight(Arm.CANARY, 1) == 0
+
+
+def test_what_a_request_was_queued_is_no_latency() -> None:
+    counters, time = make()
+    ticket = counters.arrive(1, Arm.CANARY, USERS, 0.5)
+    time.now += 3.5
+    counters.succeed(ticket, ANSWER, queued=2.0)
+    ((_, slice_),) = counters.close()
+    assert slice_[0].ok == {latency_bin(1.5): 1}
 
 
 def test_past_its_deadline_a_request_has_failed_and_a_late_answer_is_ignored() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from serinus.rollout.policy import Policy
 from tests import models
 from tests.api.live import Server, server
 from tests.processes.load import Load
@@ -29,9 +28,6 @@ SHORT_SECONDS = 8.0
 TIMEOUT_SECONDS = 10.0
 ROUNDS = 5000
 """A model of about 50 ms, so that the service is the bottleneck and not who asks it."""
-UNTIMED = Policy(judge_latency=False)
-"""In an overload the queue decides how long a request takes (docs/known-issues.md): nobody is to be blamed
-for it here."""
 GROWTH = 1.15
 """Largest memory after the first tenth, against the largest within it."""
 
@@ -46,7 +42,7 @@ def slow_server(root: Path, queue_size: int) -> Iterator[Server]:
         queue_size=queue_size,
     ) as made:
         version = publish(made.store, models.slow(root / "second", 2, rounds=ROUNDS))
-        start_canary(made.store, version, policy=UNTIMED)
+        start_canary(made.store, version)
         wait_for(lambda: made.canary() == version, "the canary")
         yield made
 

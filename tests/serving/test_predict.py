@@ -14,7 +14,7 @@ import pytest
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, TooLarge, Unavailable
 from serinus.core.ids import Version
-from serinus.evidence.counts import Slice, merge
+from serinus.evidence.counts import Slice, latency_bin, merge
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import ByHeader, Policy
 from serinus.serving.assignment import Caller
@@ -576,3 +576,29 @@ def test_who_waits_behind_one_that_waited_for_half_of_its_time_makes_a_crowd(tmp
             os.kill(worker, signal.SIGCONT)
             assert len(waits.result(60.0)) == len(begun.result(60.0))
             assert pool.fullness == 0, "nobody waits"
+
+
+def test_what_a_request_waits_for_a_worker_is_not_its_versions_latency(tmp_path: Path) -> None:
+    with house(tmp_path, coins=[TO_CANARY], predict_timeout_seconds=60.0) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version)
+        made.wait_serves(1, version)
+        (worker,) = made.pids(version)
+
+        async def run() -> float:
+            tasks = [asyncio.create_task(made.predictor.predict(*pair())) for _ in range(4)]
+            while made.residency.waiting != 3:
+                await asyncio.sleep(0.01)
+            since = monotonic()
+            await asyncio.sleep(5.0)
+            stopped = monotonic() - since
+            os.kill(worker, signal.SIGCONT)
+            await asyncio.gather(*tasks)
+            return stopped
+
+        os.kill(worker, signal.SIGSTOP)
+        stopped = asyncio.run(run())
+        found = observed(made, rollout, 4)
+    slow = sum(n for cell in found for place, n in cell.ok.items() if place >= latency_bin(stopped))
+    assert slow == 1, "all four waited so long, one of them for what the version did"
+    assert sum(cell.successes for cell in found) == 4

@@ -1,15 +1,15 @@
 """The order in which what waits for a version's workers is taken."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import numpy as np
 
-from serinus.serving.tasks import Task, Tasks
+from serinus.serving.tasks import Outcome, Task, Tasks
 
 
 def task(asked: float, *, rescue: bool = False) -> Task:
-    return Task(np.zeros((1, 8, 8, 6), np.uint8), asked, asked + 10.0, True, rescue, Future())
+    return Task(np.zeros((1, 8, 8, 6), np.uint8), asked, asked + 10.0, True, rescue, Outcome())
 
 
 def in_order(tasks: Tasks, given: list[Task]) -> bool:

@@ -99,23 +99,21 @@ class Counters:
             self._open[slot].waiting.add(ticket)
         return ticket
 
-    def succeed(self, ticket: Ticket, answer: Answer) -> float:
-        """The version answered well, just now. Gives the latency: seconds since arrival."""
-        seconds = self._monotonic() - ticket.arrived
+    def succeed(self, ticket: Ticket, answer: Answer, *, queued: float = 0.0) -> None:
+        """The version answered well, just now. `queued`: seconds since the arrival that do not count as its
+        latency; how long a request waits for a worker, the others and the share decide too."""
+        seconds = self._monotonic() - ticket.arrived - queued
         with self._lock:
             if slice_ := self._settle(ticket):
                 counts = slice_.count(ticket)
                 counts.ok[latency_bin(seconds)] += 1
                 counts.answers[answer] += 1
-        return seconds
 
-    def fail(self, ticket: Ticket, kind: FailureKind) -> float:
-        """The version failed the request. Gives the latency: seconds since arrival."""
-        seconds = self._monotonic() - ticket.arrived
+    def fail(self, ticket: Ticket, kind: FailureKind) -> None:
+        """The version failed the request."""
         with self._lock:
             if slice_ := self._settle(ticket):
                 slice_.count(ticket).failed[kind] += 1
-        return seconds
 
     def discard(self, ticket: Ticket) -> None:
         """The request says nothing about the version: bad input, or the client left. At most once."""

@@ -9,7 +9,6 @@ that goes on for ever is up to who owns the pool (`deaths`, `give_up`).
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from enum import StrEnum
 from time import monotonic
 
@@ -23,7 +22,7 @@ from serinus.engine.pace import Pace
 from serinus.observe.logs import cause_of, fields
 from serinus.serving.batching import Batching
 from serinus.serving.restarts import LONGEST_PAUSE_SECONDS, Restarts
-from serinus.serving.tasks import Rows, Task, Tasks
+from serinus.serving.tasks import Outcome, Task, Tasks
 from serinus.serving.worker_handle import DiedLoading, VersionFailed, WorkerProcess, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ class Pool:
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False
-    ) -> "Future[Rows]":
+    ) -> Outcome:
         """Queues uint8 [1, H, W, C]; the future gives float32 [K, 6], unchecked, or VersionFailed.
 
         A worker must be free before `start_by` (monotonic seconds); from then on the model's own time counts.
@@ -163,7 +162,7 @@ class Pool:
             raise VersionFailed(FailureKind.UNAVAILABLE, _RESTARTING)
         if not rescue and self._is_full():
             raise VersionFailed(FailureKind.UNAVAILABLE, "the queue is full.")
-        task = Task(image, monotonic(), start_by, wait_for_worker, rescue, Future())
+        task = Task(image, monotonic(), start_by, wait_for_worker, rescue, Outcome())
         self._tasks.put(task)
         # It may have ended, or lost its last worker, between the looks above and the put.
         if self._closing.is_set():

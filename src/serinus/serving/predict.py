@@ -8,33 +8,29 @@ asked once more. While current is not loaded its requests count against it, and 
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from serinus.artifact.manifest import Contract
 from serinus.core.enums import Arm, FailureKind, Stratum
 from serinus.core.errors import InvalidInput, ModelFault, SerinusError, Unavailable
 from serinus.core.ids import Coin, Version
-from serinus.engine import output
 from serinus.imagery.decode import Data
-from serinus.imagery.stack import Fitted, to_original
 from serinus.observe.counters import Counters, Ticket
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
 from serinus.serving.answers import answer_of
+from serinus.serving.asking import Asking, LeftBehind
 from serinus.serving.assignment import NOBODY, Caller, assign
 from serinus.serving.pictures import Fits, Pictures, Stacked, decode_pair, fit_all, hold_pair, unfitted
 from serinus.serving.pixels import Pixels
 from serinus.serving.prediction import Prediction, Shadow, Timing
 from serinus.serving.residency import Lease, Residency, Seat
 from serinus.serving.settings import InferenceSettings
-from serinus.serving.tasks import WAITED_TOO_LONG, Rows
 from serinus.serving.worker_handle import VersionFailed
 
 log = logging.getLogger(__name__)
@@ -43,19 +39,6 @@ _T = TypeVar("_T")
 _SHORT, _CROWDED, _BRIM = 1 / 8, 1 / 2, 7 / 8
 """Of a queue, or of the time that one may wait there."""
 _TRANSIENT = frozenset({FailureKind.UNAVAILABLE, FailureKind.TIMEOUT, FailureKind.CRASH})
-
-
-class _LeftBehind(asyncio.CancelledError):
-    """The client left while a worker was at its request; who counts the outcome is the worker's thread."""
-
-
-class _Asked(NamedTuple):
-    """What a version was asked, and when (monotonic seconds)."""
-
-    arm: Arm
-    seat: Seat
-    fitted: Fitted
-    at: float
 
 
 class Predictor:
@@ -75,6 +58,7 @@ class Predictor:
         self._metrics = metrics
         self._settings = settings
         self._coin = coin
+        self._asking = Asking(counters, metrics, settings.predict_timeout_seconds)
         self._pixels = Pixels(settings.max_pixels_held)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="pictures")
         self._start_threads(settings.decode_threads)
@@ -178,7 +162,7 @@ class Predictor:
                 shadow = None
                 if shadowed and stratum is Stratum.USERS and role is arm and not assigned.override:
                     shadow = self._shadow(lease, arm, fits)
-            except _LeftBehind:
+            except LeftBehind:
                 ticket = None  # settled when the worker is done
                 raise
             finally:
@@ -290,13 +274,14 @@ class Predictor:
         seat = lease.seats.get(arm)
         if seat is None:
             return Arm.CANARY, await self._stand_in(lease, arm, fits, ticket)
-        asked = monotonic()
+        began = monotonic()
         try:
-            detections = await self._ask(seat, arm, fits, ticket)
+            asked = self._asking.ask(seat, arm, fits)
+            detections = await self._asking.answer(asked, ticket)
         except VersionFailed as error:
             if ticket is not None:
                 self._counters.fail(ticket, error.kind)
-            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - asked)
+            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - began)
             _log_failure(arm, seat, error)
             rescued = arm is Arm.CANARY or error.kind is FailureKind.CRASH
             if not rescued or Arm.CURRENT not in lease.seats:
@@ -305,8 +290,9 @@ class Predictor:
                 self._metrics.fallbacks.inc()
         else:
             if ticket is not None:
-                self._counters.succeed(ticket, answer_of(detections, seat.contract.classes, golden=golden))
-            self._metrics.ok(arm, seat.target.version, monotonic() - asked)
+                answer = answer_of(detections, seat.contract.classes, golden=golden)
+                self._counters.succeed(ticket, answer, queued=asked.queued)
+            self._metrics.ok(arm, seat.target.version, monotonic() - began)
             return arm, detections
         return Arm.CURRENT, await self._rescue(lease.seats[Arm.CURRENT], fits)
 
@@ -326,7 +312,7 @@ class Predictor:
             )
         self._metrics.fallbacks.inc()
         try:
-            return await self._ask(canary, Arm.CANARY, fits, rescue=True)
+            return await self._asking.answer(self._asking.ask(canary, Arm.CANARY, fits, rescue=True))
         except VersionFailed as error:
             _log_failure(Arm.CANARY, canary, error)
             raise _for_user(error) from error
@@ -334,78 +320,10 @@ class Predictor:
     async def _rescue(self, current: Seat, fits: Fits) -> npt.NDArray[np.float32]:
         """Current's answer to what the canary failed or a crash took; asked once, for the pair may kill."""
         try:
-            return await self._ask(current, Arm.CURRENT, fits, rescue=True)
+            return await self._asking.answer(self._asking.ask(current, Arm.CURRENT, fits, rescue=True))
         except VersionFailed as error:
             _log_failure(Arm.CURRENT, current, error)
             raise _for_user(error) from error
-
-    async def _ask(
-        self, seat: Seat, arm: Arm, fits: Fits, ticket: Ticket | None = None, *, rescue: bool = False
-    ) -> npt.NDArray[np.float32]:
-        """Checked detections [K, 6] in original pixels. Raises VersionFailed.
-
-        When the client leaves meanwhile, what waits is given up. What a worker has begun is no longer worth
-        stopping, and its outcome counts: else a version that is so slow that people leave had no failures.
-        """
-        contract = seat.contract
-        fitted = fits[contract.size, contract.stride]
-        asked = monotonic()
-        start_by = asked + self._settings.predict_timeout_seconds
-        future = seat.pool.submit(fitted.image, start_by, wait_for_worker=arm is Arm.CURRENT, rescue=rescue)
-        try:
-            found = await self._answered(future, start_by)
-        except asyncio.CancelledError as left:
-            if ticket is None or future.cancel():
-                raise
-            future.add_done_callback(partial(self._settle, ticket, _Asked(arm, seat, fitted, asked)))
-            raise _LeftBehind from left
-        return checked(found, contract, fitted)
-
-    def _settle(self, ticket: Ticket, asked: _Asked, future: "Future[Rows]") -> None:
-        """Counts what came of a request whose client has left; mostly in a worker's thread."""
-        arm, seat, fitted, at = asked
-        try:
-            found = checked(future.result(), seat.contract, fitted)
-        except VersionFailed as error:
-            self._counters.fail(ticket, error.kind)
-            self._metrics.failed(arm, seat.target.version, error.kind, monotonic() - at)
-        else:
-            # Nobody who leaves knows the truth of his pair.
-            self._counters.succeed(ticket, answer_of(found, seat.contract.classes, golden=False))
-            self._metrics.ok(arm, seat.target.version, monotonic() - at)
-
-    async def _answered(self, future: "Future[Rows]", start_by: float) -> Rows:
-        """Waits until `start_by` for a worker, then as long as a worker may take. Raises VersionFailed."""
-        answer = asyncio.wrap_future(future)
-        try:
-            await asyncio.wait([answer], timeout=max(0.0, start_by - monotonic()))
-            if not answer.done() and future.cancel():
-                raise VersionFailed(FailureKind.TIMEOUT, WAITED_TOO_LONG)
-            # The pool kills a worker that is late; a second more is for its thread to say so.
-            return await asyncio.wait_for(answer, self._settings.predict_timeout_seconds + 1.0)
-        except TimeoutError as error:
-            raise VersionFailed(
-                FailureKind.TIMEOUT, "no answer came back from the worker's thread."
-            ) from error
-        finally:
-            answer.cancel()
-
-
-def checked(found: Rows, contract: Contract, fitted: Fitted) -> npt.NDArray[np.float32]:
-    """What is shown of a version's answer: [K, 6] in original pixels. Raises VersionFailed."""
-    _, height, width, _ = fitted.image.shape
-    try:
-        output.check(
-            found,
-            width=width,
-            height=height,
-            classes=len(contract.classes),
-            max_detections=contract.max_detections,
-        )
-    except ModelFault as error:
-        raise VersionFailed(FailureKind.INVALID_OUTPUT, error.message) from error
-    shown = found[(found[:, 4] > 0) & (found[:, 4] >= contract.score_threshold)]
-    return to_original(shown, fitted)
 
 
 def _log_failure(arm: Arm, seat: Seat, error: VersionFailed) -> None:

@@ -29,7 +29,7 @@ from serinus.imagery.decode import Data, decode
 from serinus.imagery.overlay import preview
 from serinus.observe.logs import cause_of, fields
 from serinus.observe.metrics import Metrics
-from serinus.serving.predict import checked
+from serinus.serving.asking import checked
 from serinus.serving.prediction import Prediction, Shadow
 from serinus.serving.recorder import answered_of, recorded
 from serinus.serving.residency import Residency

@@ -21,6 +21,13 @@ WAITED_TOO_LONG = "the request waited too long in the queue."
 _YIELDS_SECONDS = 1.0
 
 
+class Outcome(Future[Rows]):
+    """What will come of one request."""
+
+    taken: float | None = None
+    """When a worker was there for it, monotonic seconds; None: not yet."""
+
+
 class Task(NamedTuple):
     """One request of one version."""
 
@@ -34,7 +41,7 @@ class Task(NamedTuple):
     """Also while all workers are being restarted."""
     rescue: bool
     """Another version failed it before."""
-    answer: "Future[Rows]"
+    answer: Outcome
     alone: bool = False
     """A run that it shared failed: it has begun, waits once more, and shares no run any more."""
 
@@ -105,7 +112,9 @@ class Tasks:
                 return None
             _, _, task = heapq.heappop(self._next())
             self._at_rescues += task.rescue
-            self.spare = task.start_by - monotonic()
+            now = monotonic()
+            self.spare = task.start_by - now
+            task.answer.taken = task.answer.taken or now
             return task
 
     def done(self, task: Task) -> None:
