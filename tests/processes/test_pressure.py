@@ -97,6 +97,9 @@ def test_twice_the_capacity_is_answered_without_growth(tmp_path: Path) -> None:
             f"{admitted[-1]:.2f} s; memory {begin / 1e6:.0f} MB in the first {early:g} s, then at most "
             f"{later / 1e6:.0f} MB\n"
         )
+        for line in made.log():
+            if "on its own" in line["message"] or line["level"] == "error":
+                sys.stdout.write(f"{line}\n")
         assert made.process.poll() is None
         assert load.lost == []
         assert set(statuses) == {200, 503}

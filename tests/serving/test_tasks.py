@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import numpy as np
+import pytest
 
 from serinus.serving.tasks import Outcome, Task, Tasks
 
@@ -67,3 +68,24 @@ def test_who_waits_for_a_task_hears_of_a_worker_that_is_free() -> None:
         waits = other.submit(tasks.take, 60.0)
         tasks.done(first)
         assert waits.result(60.0) is given[1]
+
+
+def test_how_long_one_will_wait_is_told_by_how_fast_others_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("serinus.serving.tasks.monotonic", lambda: now)
+    tasks = Tasks(1)
+    for _ in range(50):
+        tasks.put(task(0.0))
+    assert tasks.expected_seconds == 0.0, "nobody knows yet"
+    for _ in range(40):
+        tasks.take(0.0)
+        now += 0.5
+    assert tasks.expected_seconds == pytest.approx(10 * 0.5, rel=0.01)
+    now += 2.5
+    assert tasks.expected_seconds == pytest.approx(10 * 3.0), "nobody was taken for so long"
+    tasks.sift(lambda _: False, "nobody stays")
+    now += 1000.0
+    tasks.put(task(now))
+    tasks.take(0.0)
+    tasks.put(task(now))
+    assert tasks.expected_seconds == pytest.approx(0.5, rel=0.01), "where nobody waits nobody is late"

@@ -19,6 +19,8 @@ from serinus.serving.worker_handle import VersionFailed
 Rows: TypeAlias = npt.NDArray[np.float32]
 WAITED_TOO_LONG = "the request waited too long in the queue."
 _YIELDS_SECONDS = 1.0
+_NEWS = 0.2
+"""Weight of the newest interval in the mean of those between one that is taken and the next."""
 
 
 class Outcome(Future[Rows]):
@@ -88,6 +90,7 @@ class Tasks:
         self._numbers = itertools.count()
         self.spare = math.inf
         """Seconds that the one which was taken last might still have waited; below 0: it waited too long."""
+        self._taken_at, self._pace, self._in_a_row = monotonic(), 0.0, False
         self._changed = threading.Condition()
 
     @property
@@ -98,6 +101,13 @@ class Tasks:
     def own(self) -> int:
         """How many of them no other version failed before."""
         return len(self._own)
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long who comes now will wait behind them, as fast as they are taken at present."""
+        with self._changed:
+            since = monotonic() - self._taken_at if self._in_a_row else 0.0
+            return len(self._own) * max(self._pace, since)
 
     def put(self, task: Task) -> None:
         entry = (task.asked + (_YIELDS_SECONDS if task.rescue else 0.0), next(self._numbers), task)
@@ -113,6 +123,9 @@ class Tasks:
             _, _, task = heapq.heappop(self._next())
             self._at_rescues += task.rescue
             now = monotonic()
+            if self._in_a_row:
+                self._pace += _NEWS * (now - self._taken_at - self._pace)
+            self._taken_at, self._in_a_row = now, self.waiting > 0
             self.spare = task.start_by - now
             task.answer.taken = task.answer.taken or now
             return task
@@ -136,6 +149,7 @@ class Tasks:
                 self.put(task)
             else:
                 task.refuse(words)
+        self._in_a_row &= self.waiting > 0
 
     def gather(self, first: Task, batching: Batching) -> tuple[list[Task], Task | None]:
         """`first` with those that share its run, and one that was next and may not."""
