@@ -19,6 +19,7 @@ from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import ByHeader, Policy
 from serinus.serving.assignment import Caller
 from serinus.serving.prediction import Prediction
+from serinus.serving.worker_handle import VersionFailed
 from tests import models
 from tests.serving.house import (
     WAIT_SECONDS,
@@ -602,3 +603,18 @@ def test_what_a_request_waits_for_a_worker_is_not_its_versions_latency(tmp_path:
     slow = sum(n for cell in found for place, n in cell.ok.items() if place >= latency_bin(stopped))
     assert slow == 1, "all four waited so long, one of them for what the version did"
     assert sum(cell.successes for cell in found) == 4
+
+
+def test_who_has_waited_long_is_not_given_up_with_the_worker(tmp_path: Path) -> None:
+    image = np.zeros((1, 64, 64, 6), np.uint8)
+    with house(tmp_path, predict_timeout_seconds=1000.0) as made, made.residency.lease() as lease:
+        pool, (worker,) = lease.seats[Arm.CURRENT].pool, made.pids(Version(1))
+        os.kill(worker, signal.SIGSTOP)
+        begun = pool.submit(image, monotonic() + 1000.0, wait_for_worker=False)
+        wait_for(begun.running, "the worker's thread to take it")
+        late, soon = (
+            pool.submit(image, monotonic() + left, wait_for_worker=False) for left in (100.0, 900.0)
+        )
+        os.kill(worker, signal.SIGKILL)
+        assert [type(outcome.exception(WAIT_SECONDS)) for outcome in (begun, soon)] == [VersionFailed] * 2
+        assert len(late.result(WAIT_SECONDS)) == models.FOUND, "the next worker answers it"

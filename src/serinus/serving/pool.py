@@ -406,8 +406,15 @@ class Pool:
         self._tasks.sift(lambda _: False, f"version {self.version} is not loaded.")
 
     def _sift(self) -> None:
-        """Drops what nobody waits for; while no worker is ready, refuses what need not wait for one."""
-        self._tasks.sift(lambda task: task.wait_for_worker or bool(self._ready), _RESTARTING)
+        """Drops what nobody waits for; while no worker is ready, refuses what need not wait for one.
+
+        Who has waited for most of his time does so to its end: in one moment all that a version which hangs
+        has kept waiting would come back, and whom they go to has other users.
+        """
+        late = monotonic() + self._patience / 2
+        self._tasks.sift(
+            lambda task: task.wait_for_worker or bool(self._ready) or task.start_by < late, _RESTARTING
+        )
         if self._closing.is_set():
             self._refuse_all()
 
