@@ -65,6 +65,37 @@ def test_with_the_keyboard_alone(site: Site, page: playwright.Page, operator: st
     playwright.expect(page).to_have_url(f"{site.url}/login?next=/")
 
 
+def test_a_login_that_is_revoked_ends_on_every_page(
+    site: Site, browser: playwright.Browser, tmp_path: Path
+) -> None:
+    def log_in(page: playwright.Page, byte: int) -> None:
+        role = Role.OPERATOR if byte else Role.VIEWER
+        token = tokens.issue(tmp_path / "tokens", f"late{byte}", role, bytes([byte] * 32), 0.0).token
+        page.goto(f"{site.url}/login")
+        page.fill("#token", token)
+        page.keyboard.press("Enter")
+        see(page, "#link", "live")
+
+    with browser.new_context() as context:
+        page, other = context.new_page(), context.new_page()  # the other is a form, which follows nothing
+        log_in(page, 2)
+        other.goto(f"{site.url}/training")
+        see(other, "#link", "live")
+        other.fill("[name=note]", "half a")
+        tokens.revoke(tmp_path / "tokens", "late2")
+        for each, path in ((page, "/"), (other, "/training")):
+            see(each, "#link", "Your login has ended: log in again")
+            see(each, "#link-said", "Your login has ended.")
+            address = each.get_by_role("link", name="log in again").get_attribute("href")
+            assert address == f"/login?next={path.replace('/', '%2F')}"
+        page.click("#act-pause")
+        see(page, "#toast-words", "Your login has ended.")
+        log_in(page, 0)
+        see(other, "#link", "live")  # by itself, with what was typed, and with what a viewer may
+        see(other, ".me", "late0 (viewer: may only look)")
+        assert other.input_value("[name=note]") == "half a"
+
+
 def test_a_viewer_is_offered_only_what_a_viewer_may(
     site: Site, page: playwright.Page, tmp_path: Path
 ) -> None:

@@ -140,6 +140,6 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
   if (!button) return;
   toast.hidden = true;
-  if (document.documentElement.classList.contains("stale")) note("Serinus is not heard of, so what stands here is old. Decide when it is back.");
+  if (document.documentElement.classList.contains("stale")) note(`${$("#link-said").textContent} Decide when it is live again.`);
   else ask(given(button));
 });
