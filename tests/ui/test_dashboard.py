@@ -230,6 +230,7 @@ def test_a_policy_is_previewed_and_a_long_preview_cancelled(tmp_path: Path, page
     page.fill("[name=text]", "shar: 0.25")
     page.click("#preview-start")
     see(page, "#preview-words", "there is no field 'shar'")
+    see(page, "#preview-words", '"All fields" on the page Settings has all that is allowed.')
     page.errors.clear()  # the browser notes the 400 itself
     page.fill("[name=text]", "description: long")
     page.click("#preview-start")

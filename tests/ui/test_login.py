@@ -1,6 +1,6 @@
 """Logging in, in a real browser: with the keyboard alone, with and without scripts, and what it gives."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +94,35 @@ def test_a_login_that_is_revoked_ends_on_every_page(
         see(other, "#link", "live")  # by itself, with what was typed, and with what a viewer may
         see(other, ".me", "late0 (viewer: may only look)")
         assert other.input_value("[name=note]") == "half a"
+
+
+def test_a_decision_without_a_login_is_told_of_the_login(
+    tmp_path: Path, operator: str, new_page: Callable[[], playwright.Page]
+) -> None:
+    stage = Stage(tmp_path, tokens=tokens.Tokens(tmp_path / "tokens"), trust_loopback=False)
+    stage.base()
+    stage.canary()
+    site = Site(stage)
+    page = new_page()
+    page.goto(f"{site.url}/login")
+    page.fill("#token", operator)
+    page.keyboard.press("Enter")
+    see(page, "#link", "live")
+    page.click("#act-pause")
+    page.fill("[name=reason]", "seen")
+    tokens.revoke(tmp_path / "tokens", "ops")
+    see(page, ".me", "Log in to change something")  # everybody may look, so the page goes on
+    see(page, "#link", "live")
+    page.keyboard.press("Enter")
+    see(page, "#decide-error", "none of ours. There is none yet: `serinus token create")
+    tokens.issue(tmp_path / "tokens", "other", Role.OPERATOR, bytes([7] * 32), 0.0)
+    page.click("#decide-go")
+    see(page, "#decide-error", "none of ours. Log in at the top of the page.")
+    page.goto(f"{site.url}/versions/99")
+    see(page, "main", "There is no version 99.")
+    page.errors.clear()  # type: ignore[attr-defined]  # the browser notes the refusals itself
+    page.close()
+    site.stop()
 
 
 def test_a_viewer_is_offered_only_what_a_viewer_may(

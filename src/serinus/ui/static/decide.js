@@ -52,8 +52,8 @@ function ask(what) {
 }
 
 /** What happened, and what can be done here about it: no command of another place. */
-function refused({ message, detail, remedy }) {
-  if (!remedy?.includes("`")) return message; // none where the server was not reached
+function refused({ message, detail, remedy, status }) {
+  if (status !== 409 || !remedy?.includes("`")) return message; // none where the server was not reached
   return `${detail} ${asked.override ? "Wait, or tick the box above and say why." : "Look at the page as it is now, then decide."}`;
 }
 
