@@ -1,16 +1,19 @@
 """Who may change what, from where: tokens, roles, loopback, and ways around them."""
 
+import asyncio
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.datastructures import Headers
+from starlette.types import Message
 
 from serinus.api import access, tokens
 from serinus.api.access import to_control, to_infer
-from serinus.core.enums import Role
+from serinus.core.enums import JobState, Role
 from serinus.core.errors import Conflict, InvalidInput, Misconfigured, NotFound
 from serinus.core.ids import INSIDE
 from serinus.jobs.model import BrokenJob
@@ -42,11 +45,12 @@ def viewer(file: Path) -> str:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, file: Path) -> Stage:
+def stage(tmp_path: Path, file: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path, tokens=tokens.Tokens(file, operator="s3cret ü"), allowed_hosts=(NAME,))
     stage.base()
     stage.canary()
-    return stage
+    yield stage
+    stage.end_jobs()
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -149,6 +153,66 @@ async def test_a_token_counts_and_stops_to_count_at_once(stage: Stage, file: Pat
         file.write_text(file.read_text() + "nonsense\n")
         broken = await client.post("/api/rollout/resume", json=WHY, headers=bearer(good))
     assert [reply.status_code for reply in (first, then, broken)] == [200, 401, 401]
+
+
+# ---- streams
+
+
+class Stream:
+    """An event stream, opened with a token from elsewhere."""
+
+    def __init__(self, stage: Stage, path: str, token: str) -> None:
+        self.heard = b""
+        headers = {"host": NAME} | bearer(token)
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "client": (FAR, 5000),
+            "server": (NAME, 80),
+        }
+        self.task = asyncio.create_task(stage.app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Message:
+        return await asyncio.Future()  # the client stays
+
+    async def _send(self, message: Message) -> None:
+        self.heard += message.get("body", b"")
+
+
+@pytest.mark.parametrize(("anonymous_read", "becomes"), [(False, ""), (True, "viewer ops")])
+async def test_a_stream_ends_when_its_token_counts_no_more(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    file: Path,
+    operator: str,
+    viewer: str,
+    anonymous_read: bool,
+    becomes: str,
+) -> None:
+    known = tokens.Tokens(file)
+    stage = Stage(tmp_path, tokens=known, allowed_hosts=(NAME,), anonymous_read=anonymous_read)
+    request.addfinalizer(stage.end_jobs)
+    stage.base()
+    job = stage.jobs.submit(BrokenJob(actor="ops"))
+    await stage.until(lambda: stage.jobs.describe(job).state is JobState.RUNNING)
+    paths = ("/api/events", f"/api/jobs/{job}/events")
+    ending, staying = ([Stream(stage, path, token) for path in paths] for token in (operator, viewer))
+    await stage.until(lambda: all(b"data:" in one.heard for one in ending + staying))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(line.replace("operator ops", becomes or "#") for line in lines))
+    await stage.until(lambda: all(one.task.done() for one in ending))
+    for one in ending:
+        assert one.heard.endswith(b"event: login\ndata: {}\n\n")
+    assert not any(one.task.done() for one in staying)
+    stage.app.state.board.close()
+    await stage.until(lambda: all(one.task.done() for one in staying))
+    assert not any(b"event: login" in one.heard for one in staying)
 
 
 # ---- reading

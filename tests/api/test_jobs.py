@@ -223,7 +223,7 @@ async def test_a_comparison_is_started_and_what_came_of_it_is_listed(stage: Stag
         removed = await client.post("/trigger-evaluate", data={"version": "3", "data": form["data"]})
     assert started.status_code == 202
     assert [reply.status_code for reply in wrong] == [404, 404, 400, 400, 400]
-    assert set(wrong[3].json()["fields"]) == {"b"}
+    assert wrong[3].json()["fields"] == {"b": "Version 1 does not differ from itself. Name two."}
     for reply in (wrong[4], removed):
         assert reply.json()["detail"] == "Version 3 was removed: its model is gone."
     job = started.json()["job"]

@@ -46,6 +46,13 @@ def test_publish_list_show(store: Store, tmp_path: Path, capsys: pytest.CaptureF
     assert "brighter" in capsys.readouterr().out
 
 
+def test_a_version_is_not_compared_with_itself(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "1", "1", "--data", "ds-0123456789ab"]) == Exit.USAGE
+    told = capsys.readouterr()
+    assert "Version 1 does not differ from itself. Name two." in " ".join(told.err.split())
+    assert told.out == ""
+
+
 def test_publish_a_graph_that_stands_alone(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,12 +102,25 @@ def test_a_hold_because_of_the_split_is_resumed_once_the_split_is_repaired(canar
     assert canary.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
 
 
+def test_requests_from_before_the_resume_say_nothing_about_the_split(canary: World) -> None:
+    canary.replica.coin = 1.0
+    canary.step(users=20, seconds=3)
+    assert (canary.rollout.phase, canary.rollout.code) == (RolloutPhase.HELD, ReasonCode.ASSIGNMENT)
+    canary.step(users=100, seconds=3)  # wait to be frozen
+    commands.resume(canary.store, actor=ALICE, reason="the balancer is repaired, this very second")
+    canary.step(users=100)  # a replica's last slice
+    canary.replica.coin = None
+    canary.step(users=100, seconds=15)
+    assert canary.rollout.phase is RolloutPhase.CANARY
+    assert canary.until_over(users=20, seconds=60).phase is RolloutPhase.PROMOTED
+
+
 def test_a_split_that_stays_wrong_is_held_again(canary: World) -> None:
     canary.replica.coin = 1.0
     canary.step(users=20, seconds=3)
     commands.resume(canary.store, actor=ALICE)
     assert canary.rollout.phase is RolloutPhase.CANARY
-    canary.step(users=2, seconds=9)
+    canary.step(users=2, seconds=9 + 5)
     assert (canary.rollout.phase, canary.rollout.code) == (RolloutPhase.HELD, ReasonCode.ASSIGNMENT)
     assert canary.rollout.split_restarts == 1
 

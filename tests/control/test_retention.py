@@ -12,7 +12,7 @@ from serinus.control.history import history
 from serinus.control.registry import version_detail, versions
 from serinus.control.retention import Collected, collect
 from serinus.core.enums import VersionState
-from serinus.core.errors import Conflict, NotFound
+from serinus.core.errors import Conflict, Corrupt, NotFound
 from serinus.core.ids import Version
 from serinus.rollout.events import Removed, RolloutStarted
 from serinus.rollout.policy import Policy
@@ -76,6 +76,27 @@ def test_a_dry_run_says_what_a_real_one_does(store: Store) -> None:
     assert (real.versions, real.bytes_freed) == (dry.versions, dry.bytes_freed)
     assert real.bytes_freed > 0
     assert present(store) == [1, 6, 7]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("harm", ["lost", "other"])
+def test_a_journal_with_a_hole_that_a_snapshot_bridges_removes_nothing(
+    store: Store, clock: Turned, harm: str, dry_run: bool
+) -> None:
+    store.snapshot()
+    event = store.root / "journal" / f"{5:010}.json"
+    if harm == "lost":
+        event.unlink()
+    else:
+        event.chmod(0o644)
+        event.write_bytes((event.parent / f"{4:010}.json").read_bytes())
+    reader = Store.open(store.root, clock=clock, new_id=new_id)
+    before = present(store)
+    assert reader.state().seq == store.state().seq, "the snapshot bridges it"
+    with pytest.raises(Corrupt, match="Nothing is removed"):
+        gc(reader, keep=1, dry_run=dry_run)
+    assert present(store) == before
+    assert not any(record.state is VersionState.REMOVED for record in reader.state().versions.values())
 
 
 def test_the_history_and_the_numbers_stay(store: Store, tmp_path: Path, clock: Turned) -> None:

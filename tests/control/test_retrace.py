@@ -110,8 +110,8 @@ def test_a_wrong_split_is_held_and_its_evidence_starts_afresh_when_resumed(world
     world.replica.coin = 0.2
     world.step(users=20, seconds=10)
     assert world.rollout.code is ReasonCode.ASSIGNMENT
+    world.step(users=50, seconds=11)
     world.replica.coin = None
-    world.step(users=20, seconds=12)
     commands.resume(world.store, actor="alice", reason="the proxy is repaired", expect=None)
     world.until_over(users=20, seconds=60)
     found = faithful(world)

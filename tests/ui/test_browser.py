@@ -174,7 +174,7 @@ def test_a_lost_stream_is_told(site: Site, page: playwright.Page) -> None:
     see(page, "#link", "s ago")
     see(page, "#link-said", "What stands here is old")
     page.locator("#act-pause").press("Enter")
-    see(page, "#toast-words", "Decide when it is back")
+    see(page, "#toast-words", "Decide when it is live again")
     playwright.expect(page.locator("#decide")).to_be_hidden()
     site.stage.decide("roll_back", "while nobody looked")
     site.restart()

@@ -1,6 +1,6 @@
 """Logging in, in a real browser: with the keyboard alone, with and without scripts, and what it gives."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,66 @@ def test_with_the_keyboard_alone(site: Site, page: playwright.Page, operator: st
     assert page.evaluate("document.cookie") == ""
     page.get_by_role("button", name="Log out").press("Enter")
     playwright.expect(page).to_have_url(f"{site.url}/login?next=/")
+
+
+def test_a_login_that_is_revoked_ends_on_every_page(
+    site: Site, browser: playwright.Browser, tmp_path: Path
+) -> None:
+    def log_in(page: playwright.Page, byte: int) -> None:
+        role = Role.OPERATOR if byte else Role.VIEWER
+        token = tokens.issue(tmp_path / "tokens", f"late{byte}", role, bytes([byte] * 32), 0.0).token
+        page.goto(f"{site.url}/login")
+        page.fill("#token", token)
+        page.keyboard.press("Enter")
+        see(page, "#link", "live")
+
+    with browser.new_context() as context:
+        page, other = context.new_page(), context.new_page()  # the other is a form, which follows nothing
+        log_in(page, 2)
+        other.goto(f"{site.url}/training")
+        see(other, "#link", "live")
+        other.fill("[name=note]", "half a")
+        tokens.revoke(tmp_path / "tokens", "late2")
+        for each, path in ((page, "/"), (other, "/training")):
+            see(each, "#link", "Your login has ended: log in again")
+            see(each, "#link-said", "Your login has ended.")
+            address = each.get_by_role("link", name="log in again").get_attribute("href")
+            assert address == f"/login?next={path.replace('/', '%2F')}"
+        page.click("#act-pause")
+        see(page, "#toast-words", "Your login has ended.")
+        log_in(page, 0)
+        see(other, "#link", "live")  # by itself, with what was typed, and with what a viewer may
+        see(other, ".me", "late0 (viewer: may only look)")
+        assert other.input_value("[name=note]") == "half a"
+
+
+def test_a_decision_without_a_login_is_told_of_the_login(
+    tmp_path: Path, operator: str, new_page: Callable[[], playwright.Page]
+) -> None:
+    stage = Stage(tmp_path, tokens=tokens.Tokens(tmp_path / "tokens"), trust_loopback=False)
+    stage.base()
+    stage.canary()
+    site = Site(stage)
+    page = new_page()
+    page.goto(f"{site.url}/login")
+    page.fill("#token", operator)
+    page.keyboard.press("Enter")
+    see(page, "#link", "live")
+    page.click("#act-pause")
+    page.fill("[name=reason]", "seen")
+    tokens.revoke(tmp_path / "tokens", "ops")
+    see(page, ".me", "Log in to change something")  # everybody may look, so the page goes on
+    see(page, "#link", "live")
+    page.keyboard.press("Enter")
+    see(page, "#decide-error", "none of ours. There is none yet: `serinus token create")
+    tokens.issue(tmp_path / "tokens", "other", Role.OPERATOR, bytes([7] * 32), 0.0)
+    page.click("#decide-go")
+    see(page, "#decide-error", "none of ours. Log in at the top of the page.")
+    page.goto(f"{site.url}/versions/99")
+    see(page, "main", "There is no version 99.")
+    page.errors.clear()  # type: ignore[attr-defined]  # the browser notes the refusals itself
+    page.close()
+    site.stop()
 
 
 def test_a_viewer_is_offered_only_what_a_viewer_may(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from fastapi import Request, Response
 
+import serinus
 from serinus.api import tokens
 from serinus.artifact.manifest import Contract
 from serinus.control.golden import Gate, check_name
@@ -18,6 +19,7 @@ from serinus.core.ids import Version
 from serinus.jobs.model import CompareJob, Result
 from serinus.rollout.events import Rejected
 from serinus.ui.headers import HEADERS
+from serinus.ui.here import TABLE
 from tests.api.stage import NOON, Stage, zipped
 from tests.ui import scenes
 from tests.ui.scenes import COMPARED as FOUND
@@ -541,6 +543,28 @@ async def test_what_is_not_there_is_told_in_words(stage: Stage) -> None:
         assert (odd.status_code, "Name two versions" in odd.text) == (400, True)
         filtered = await client.get("/history?version=x")
         assert filtered.status_code == 400 and "<html" in filtered.text
+
+
+async def test_a_page_names_its_own_pages_where_others_are_told_of_commands(stage: Stage) -> None:
+    stage.base()
+    async with stage.client() as client:
+        for path, asked, command, instead in (
+            ("/versions/7", "/api/versions/7", "GET /api/versions lists", "The page Versions lists them."),
+            ("/data/ds-no", "/api/datasets/ds-no", "GET /api/datasets lists", "The page Data lists them."),
+            ("/jobs/train-no", "/api/jobs/train-no", "`serinus jobs list`", "The page Training lists the"),
+            ("/rollouts/3", "/api/rollouts/3/explain", "`serinus rollout history`", "The page History names"),
+        ):
+            told = (await client.get(asked)).json()["remedy"]
+            shown = (await client.get(path)).text
+            assert command in told and instead in shown, path
+            assert command not in shown.partition("<body>")[2].replace("<code>", "`").replace("</code>", "`")
+
+
+def test_every_remedy_that_a_page_words_otherwise_is_still_said_somewhere() -> None:
+    """Else its row is of no use, and the command has come back to the page in other words."""
+    root = Path(serinus.__file__).parent
+    said = "\n".join(path.read_text() for path in root.rglob("*.py") if path.name != "here.py")
+    assert [what for what, _ in TABLE if not re.search(what, said)] == []
 
 
 async def test_the_history_is_filtered_and_paged(stage: Stage) -> None:

@@ -75,14 +75,15 @@ def router(deps: ControlDeps, board: Board, infer: Infer) -> APIRouter:
         tags=["State"],
         responses=answers_words(
             "Server-sent events: `state` {version, state} when something lasting changed, "
-            "`tick` {version, seq, time, headline, rollout, jobs} every second otherwise",
+            "`tick` {version, seq, time, headline, rollout, jobs} every second otherwise, "
+            "`login` and the end when the token that opened it counts no more",
             "text/event-stream",
         )
         | responses(Unavailable),
     )
-    async def events() -> StreamingResponse:
+    async def events(request: Request) -> StreamingResponse:
         """Follows the state. Any number of followers share one reader."""
-        return await live_response(board.stream())
+        return await live_response(board.stream(), request.state.same)
 
     def decision(name: str, words: str, kind: type[_C], act: Callable[[Store, _C, str], Event]) -> None:
         @routes.post(

@@ -97,6 +97,7 @@ class Guards:
                 await refusal(scope, receive, body.send)
                 return
             body.stand_between()
+            scope["state"]["same"] = lambda: access is None or asking(scope, headers, access).who == asked.who
             try:
                 with principal_context(asked.who):
                     await self.app(scope, body.receive, body.send)

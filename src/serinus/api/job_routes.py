@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from serinus.api.control_deps import ControlDeps
@@ -27,6 +27,8 @@ DOCUMENTS: list[type] = [JobDetail, JobsPage, LogLines, Point]
 _FILE = re.compile(r"[a-z0-9_-]{1,80}\.(?:html|jpg|png|json)")
 _LOG_LINES = 200
 _MOST_POINTS = 1000
+_STILL_HERE_SECONDS = 5.0
+"""Also how long at most a stream goes on after its token was revoked."""
 _TRAINING = ("epochs", "batch", "img_size", "seed", "note", "trainer", "size", "base", "baseline")
 """What both `/trigger-train` and its job call so."""
 
@@ -78,7 +80,7 @@ class Followers:
                 if not record.active and not alive and not more:
                     yield _message("end", view, f"{log_at}.{points_at}")
                     return
-                if monotonic() - heard > 15.0:
+                if monotonic() - heard > _STILL_HERE_SECONDS:
                     yield b": still here\n\n"
                     heard = monotonic()
                 if not more:
@@ -114,16 +116,17 @@ def router(deps: ControlDeps, closing: asyncio.Event) -> APIRouter:
         "/{job}/events",
         responses=answers_words(
             "Server-sent events: `job` (its record), `point` {time, step, fraction, metrics}, `log` {lines}, "
-            "`end` (the last record); `Last-Event-ID` goes on where a cut stream ended",
+            "`end` (the last record), `login` when the token that opened it counts no more; `Last-Event-ID` "
+            "goes on where a cut stream ended",
             "text/event-stream",
         )
         | responses(NotFound, Unavailable),
     )
     async def events(
-        job: str, last_event_id: Annotated[str, Header(description="Where to go on")] = ""
+        request: Request, job: str, last_event_id: Annotated[str, Header(description="Where to go on")] = ""
     ) -> StreamingResponse:
         """Follows one job live: progress, training curves and log."""
-        return await live_response(followers.follow(job, last_event_id))
+        return await live_response(followers.follow(job, last_event_id), request.state.same)
 
     @routes.get(
         "/{job}/report.html",

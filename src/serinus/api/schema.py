@@ -1,6 +1,6 @@
 """Puts msgspec documents into OpenAPI, so that `/docs` is complete without a second set of models."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -9,6 +9,8 @@ from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 
 _REF = "#/components/schemas/{name}"
+_LOGIN = b"event: login\ndata: {}\n\n"
+"""The last message when the token that opened the stream was revoked, or has another role now."""
 
 
 def json_response(value: object, *, status: int = 200) -> Response:
@@ -21,14 +23,21 @@ def json_response(value: object, *, status: int = 200) -> Response:
     )
 
 
-async def live_response(messages: AsyncGenerator[bytes, None]) -> StreamingResponse:
-    """`messages` as server-sent events. Raises what the first of them raises: a status can still be sent."""
+async def live_response(messages: AsyncGenerator[bytes, None], same: Callable[[], bool]) -> StreamingResponse:
+    """`messages` as server-sent events. Raises what the first of them raises: a status can still be sent.
+
+    `same`: whether who asked is still the same; is asked before each message, and a message `login` is the
+    last when not.
+    """
     first = await anext(messages)
 
     async def body() -> AsyncIterator[bytes]:
         async with aclosing(messages):
             yield first
             async for message in messages:
+                if not same():
+                    yield _LOGIN
+                    return
                 yield message
 
     return StreamingResponse(

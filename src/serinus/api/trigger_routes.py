@@ -20,7 +20,15 @@ from serinus.api.views import job_view
 from serinus.core.enums import VersionState
 from serinus.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Version
-from serinus.jobs.model import BatchJob, BrokenJob, CompareJob, CompareOutput, EvaluateJob, JobSpec
+from serinus.jobs.model import (
+    BatchJob,
+    BrokenJob,
+    CompareJob,
+    CompareOutput,
+    EvaluateJob,
+    JobSpec,
+    refuse_itself,
+)
 from serinus.observe.principal import acting
 
 DOCUMENTS: list[type] = [ComparisonsPage, TrainersPage]
@@ -115,8 +123,7 @@ def router(deps: ControlDeps, uploads: Uploads, trainers: Trainers) -> APIRouter
         """Measures two versions on the same pictures, as a job: differences with 95 % intervals, and a page
         with pictures of what changed at /api/jobs/<job>/evaluation/index.html.
         """
-        if a == b:
-            raise InvalidInput(f"Version {a} does not differ from itself.", remedy="Name two.", field="b")
+        refuse_itself(a, b)
         await to_thread(_check_measurable, deps, {"a": a, "b": b}, data)
         spec = CompareJob(a=a, b=b, dataset=data, split=split)
         return await queued(spec, f"Comparing versions {a} and {b} on {data}", data)

@@ -104,7 +104,9 @@ def compare(
         Folder for the page, the pictures and comparison.json (default: below DATA_DIR/evaluations).
     """
     from serinus.bootstrap.evaluation_jobs import compare_as_job
+    from serinus.jobs.model import refuse_itself
 
+    refuse_itself(a, b)
     settings = where.settings()
     with progress("compare") as move:
         done, folder = compare_as_job(

@@ -39,6 +39,8 @@ from serinus.store import Store
 BY_HAND = "by hand"
 _LONGEST_REASON = 2000
 _ATTEMPTS = 5
+_LATE_SECONDS = 5.0
+"""So much later are requests frozen that came while the rollout was held, and what a replica still had."""
 _ALIVE_SECONDS = 10.0
 """A replica whose heartbeat is so much older than the newest one counts as gone."""
 
@@ -208,7 +210,8 @@ def resume(store: Store, *, actor: str, reason: str = "", expect: int | None = N
     def draft(state: State) -> _Draft:
         rollout = _active(state, "resume")
         at = standing(store, rollout)
-        body = Resumed(rollout=rollout.number, clock=at.clock, k=at.k)
+        late = _LATE_SECONDS if rollout.code is ReasonCode.ASSIGNMENT else 0.0
+        body = Resumed(rollout=rollout.number, clock=at.clock, k=at.k, late=late)
         return _Draft(body, _words(reason))
 
     return _decide(store, draft, actor, expect)

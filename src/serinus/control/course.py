@@ -9,12 +9,12 @@ from typing import TypeAlias
 
 import msgspec
 
-from serinus.control.ledger import Standing, going_on, params_of, with_pairs
+from serinus.control.ledger import Standing, going_on, observed, params_of, with_pairs
 from serinus.control.outcomes import body_of
 from serinus.control.placed import Placed
 from serinus.core.enums import ReasonCode, RolloutPhase
 from serinus.evidence import steps
-from serinus.evidence.analysis import Analysis, Params, begin, observe
+from serinus.evidence.analysis import Analysis, Params, begin
 from serinus.evidence.outage import Aftermath
 from serinus.evidence.pairs import PairEvidence
 from serinus.evidence.replay import ReplayDecision
@@ -102,7 +102,9 @@ class Course:
         self._go_on(rollout)
         self._last = frozen
         self.counted += sum(cell.successes + cell.failures for cell in frozen.slice)
-        self._analysis = observe(self._analysis, frozen.slice, self._params)
+        self._analysis = observed(
+            self._analysis, frozen.slice, self._params, clock=frozen.clock, rollout=rollout
+        )
         self._shadow = with_pairs(self._shadow, frozen.pairs, self._policy)
         self._frozen, self._frozen_shadow = self._analysis, self._shadow
         if rollout.phase is RolloutPhase.HELD:

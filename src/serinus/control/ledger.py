@@ -14,7 +14,16 @@ from serinus.core.enums import RolloutPhase
 from serinus.core.errors import Conflict
 from serinus.core.ids import Clock, Digest
 from serinus.evidence import pairs, steps
-from serinus.evidence.analysis import Analysis, Params, begin, judge, observe, reset_epoch, restart_split
+from serinus.evidence.analysis import (
+    Analysis,
+    Params,
+    begin,
+    forget_split,
+    judge,
+    observe,
+    reset_epoch,
+    restart_split,
+)
 from serinus.evidence.answers import Tolerated
 from serinus.evidence.counting import judge_by_counting
 from serinus.evidence.counts import Slice, merge
@@ -116,6 +125,15 @@ def going_on(analysis: Analysis | None, rollout: Rollout) -> Analysis:
     return restart_split(analysis, rollout.split_restarts)
 
 
+def observed(
+    analysis: Analysis, counts: Slice, params: Params, *, clock: float, rollout: Rollout
+) -> Analysis:
+    """The analysis after one more slice, which ends at `clock`. Right after a hold because of the split was
+    resumed its requests may be from before, so they say nothing about the split."""
+    after = observe(analysis, counts, params)
+    return forget_split(after) if clock < rollout.split_from else after
+
+
 def _of_epoch(analysis: Analysis, rollout: Rollout) -> Analysis:
     return msgspec.structs.replace(analysis, epochs=rollout.epoch)
 
@@ -195,6 +213,7 @@ class Ledger:
             return at
         if self._can_wait(rollout, counts, now):
             return at
+        clock = at.clock + self._window.pending
         paired = pairs.add(one for _, _, one in shadows) if shadows else None
         frozen = FrozenSlice(
             rollout=rollout.number,
@@ -202,12 +221,12 @@ class Ledger:
             sources=_seen({} if at.last is None else at.last.sources, new),
             slice=counts,
             clock_increment=self._window.pending,
-            clock=at.clock + self._window.pending,
+            clock=clock,
             time=self._clock(),
             in_flight=in_flight,
             ready=ready,
             tripped=tripped,
-            analysis=observe(at.analysis, counts, at.params),
+            analysis=observed(at.analysis, counts, at.params, clock=clock, rollout=rollout),
             pairs=paired,
             pair_sources=_seen({} if at.last is None else at.last.pair_sources, shadows),
             shadow=with_pairs(at.shadow, paired, rollout.policy),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from serinus.core.errors import Conflict
+from serinus.core.errors import Conflict, Corrupt
 from serinus.core.ids import Digest, Version
 from serinus.rollout import retention
 from serinus.rollout.state import State
@@ -39,8 +39,10 @@ def collect(
 
     `queued`: also versions whose rollout is still to come, all but the newest of them.
     What needs no event goes first, which makes room for one. `dry_run`: changes nothing. Raises Conflict when
-    a version came to be needed meanwhile; nothing was removed then.
+    a version came to be needed meanwhile, and Corrupt for a journal with a hole or a broken link, even one
+    that a snapshot bridges; nothing was removed then.
     """
+    _read_whole_journal(store)
     gone = store.collect(dry_run=dry_run)
     state, fates = _choose(store, keep, queued)
     sizes = {fate.version: store.artifact_size(fate.digest) for fate in fates}
@@ -82,6 +84,14 @@ def collect(
         orphans=tuple(digest for digest in gone if digest not in known),
         bytes_freed=sum(gone.values()),
     )
+
+
+def _read_whole_journal(store: Store) -> None:
+    try:
+        for _ in store.events():
+            pass
+    except Corrupt as error:
+        raise Corrupt(f"Nothing is removed: {error.message}", remedy=error.remedy) from error
 
 
 def _choose(store: Store, keep: int, queued: bool) -> tuple[State, list[retention.Fate]]:

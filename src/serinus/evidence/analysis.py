@@ -95,11 +95,15 @@ def restart_split(analysis: Analysis, times: int) -> Analysis:
     """
     if analysis.split_restarts >= times:
         return analysis
+    return msgspec.structs.replace(forget_split(analysis), split_restarts=times)
+
+
+def forget_split(analysis: Analysis) -> Analysis:
+    """Nothing is known about the split, nor what compares the arms through it."""
     return msgspec.structs.replace(
         analysis,
         users=stratum.restart_split(analysis.users),
         probes=stratum.restart_split(analysis.probes),
-        split_restarts=times,
     )
 
 

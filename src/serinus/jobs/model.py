@@ -5,6 +5,7 @@ from typing import TypeAlias
 import msgspec
 
 from serinus.core.enums import JobKind, JobState
+from serinus.core.errors import InvalidInput
 
 
 class PrepareJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preprocess"):
@@ -69,6 +70,12 @@ class CompareJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     dataset: str
     """Data set id."""
     split: str = "test"
+
+
+def refuse_itself(a: int, b: int) -> None:
+    """Raises InvalidInput where a version would be compared with itself."""
+    if a == b:
+        raise InvalidInput(f"Version {a} does not differ from itself.", remedy="Name two.", field="b")
 
 
 class BatchJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="batch"):

@@ -91,6 +91,9 @@ class Resumed(_Body, frozen=True, kw_only=True, tag="resumed"):
     clock: float = 0.0
     k: int | None = None
     """As in `Paused`."""
+    late: float = 0.0
+    """After ASSIGNMENT: seconds of the clock in which slices may hold requests from before the resume; they
+    are no evidence about the split."""
 
 
 class Held(_Body, frozen=True, kw_only=True, tag="held"):

@@ -57,6 +57,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of the epoch begins after this slice."""
     split_restarts: int = 0
     """How often a hold because of the split was resumed: the evidence about it started afresh as often."""
+    split_from: float = 0.0
+    """Clock from which there is evidence about the split (raised when such a hold is resumed)."""
     past: Categories = {}
     """What current answered to users before the rollout."""
     vouched: tuple[str, ...] = ()

@@ -248,10 +248,12 @@ def _step(
             # Only a hold ends an evaluation; a pause stops its clock.
             counted_from = body.clock if rollout.phase is RolloutPhase.HELD else rollout.evaluate_from
             seen = rollout.code if rollout.code in _EXPLAINED_BY_HAND else None
+            missplit = rollout.code is ReasonCode.ASSIGNMENT
             return replace(
                 _back_to_canary(_explained(rollout, seen)),
                 evaluate_from=counted_from,
-                split_restarts=rollout.split_restarts + (rollout.code is ReasonCode.ASSIGNMENT),
+                split_restarts=rollout.split_restarts + missplit,
+                split_from=body.clock + body.late if missplit else rollout.split_from,
                 reason=event.reason,
             )
         case EpochReset():

@@ -15,6 +15,7 @@ from serinus.core.errors import InvalidInput, NotFound, SerinusError, Unavailabl
 from serinus.core.ids import INSIDE
 from serinus.observe.principal import principal
 from serinus.ui.formats import FILTERS
+from serinus.ui.here import TABLE, here
 
 HERE = Path(__file__).parent
 _MODES = {
@@ -85,7 +86,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._env.filters.update(FILTERS)
+        self._env.filters.update(FILTERS, here=here)
         self._env.globals.update(
             release=__version__,
             pages=_PAGES,
@@ -94,6 +95,7 @@ class Site:
             outcomes=_OUTCOMES,
             defaults=defaults,
             who=principal,
+            remedies=TABLE,
         )
 
     def add(self, path: str, view: View, page: str) -> None:
@@ -145,7 +147,9 @@ class Site:
     def _fault(self, error: SerinusError, page: str) -> HTMLResponse:
         template = "away.html" if isinstance(error, Unavailable) else "fault.html"
         status = next(code for code, kind in _FAULTS.items() if isinstance(error, kind))
-        return html(self.render(template, page=page, message=error.message, remedy=error.remedy), status)
+        return html(
+            self.render(template, page=page, message=error.message, remedy=here(error.remedy)), status
+        )
 
 
 def whole(text: str) -> int | None:

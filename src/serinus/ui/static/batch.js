@@ -1,5 +1,5 @@
 // A batch: the archive is uploaded with its progress shown, then becomes a job that the page follows.
-import { $, send } from "./send.js";
+import { $, here, send } from "./send.js";
 import { refresh } from "./live.js";
 
 const form = $("#batch-form");
@@ -38,7 +38,7 @@ function upload(file) {
     request.onloadend = () => {
       const reply = request.response || {};
       if (request.status === 200) resolve(reply.id);
-      else reject(new Error([reply.error || "The upload broke off.", reply.remedy].filter(Boolean).join(" ")));
+      else reject(new Error([reply.error || "The upload broke off.", here(reply.remedy || "")].filter(Boolean).join(" ")));
     };
     const body = new FormData();
     body.append("file", file);

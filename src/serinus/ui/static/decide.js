@@ -52,8 +52,8 @@ function ask(what) {
 }
 
 /** What happened, and what can be done here about it: no command of another place. */
-function refused({ message, detail, remedy }) {
-  if (!remedy?.includes("`")) return message; // none where the server was not reached
+function refused({ message, detail, remedy, status }) {
+  if (status !== 409 || !remedy?.includes("`")) return message; // none where the server was not reached
   return `${detail} ${asked.override ? "Wait, or tick the box above and say why." : "Look at the page as it is now, then decide."}`;
 }
 
@@ -140,6 +140,6 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
   if (!button) return;
   toast.hidden = true;
-  if (document.documentElement.classList.contains("stale")) note("Serinus is not heard of, so what stands here is old. Decide when it is back.");
+  if (document.documentElement.classList.contains("stale")) note(`${$("#link-said").textContent} Decide when it is live again.`);
   else ask(given(button));
 });

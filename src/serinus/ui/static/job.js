@@ -77,7 +77,7 @@ function follow() {
   events.onerror = () => {
     if (events?.readyState !== EventSource.CLOSED) return; // it tries again by itself
     leave();
-    setTimeout(follow, 3000);
+    setTimeout(follow, 10_000);
   };
 }
 

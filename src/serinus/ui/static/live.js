@@ -16,6 +16,7 @@ let behind = false; // something changed while nobody looked
 let broken = 0; // since when the page cannot be brought up to date, although the server is heard of
 let out = false; // the page asks for a login meanwhile
 let lost = false;
+let why = ""; // it is lost
 
 /** Brings the page up to date; settles when it is. Calls that come meanwhile share one more round. */
 export function refresh() {
@@ -31,12 +32,35 @@ export function refresh() {
   return running;
 }
 
+/** A page as it is now; notices when that asks for a login. */
+async function fetched(address) {
+  const reply = await fetch(address, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+  out = new URL(reply.url).pathname === "/login";
+  if (!reply.ok) throw new Error(reply.status);
+  return new DOMParser().parseFromString(await reply.text(), "text/html");
+}
+
+/** Says who is logged in now, and offers what that person may do. */
+async function identify() {
+  try {
+    const now = await fetched(location.href);
+    const [was, is] = [$(".me"), $(".me", now)];
+    if (out || !was || !is || was.textContent === is.textContent) return;
+    was.replaceWith(is);
+    document.documentElement.classList.toggle("looker", now.documentElement.classList.contains("looker"));
+    said.textContent = "Your login has changed, or ended.";
+  } catch {
+    // The server is away: the watch below tells the person.
+  } finally {
+    watch();
+  }
+}
+
 async function load() {
   try {
-    const reply = await fetch(followed.dataset.live || location.href, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
-    out = new URL(reply.url).pathname === "/login";
-    if (!reply.ok) throw new Error(reply.status);
-    const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").getElementById("live");
+    const ended = out;
+    const fresh = (await fetched(followed.dataset.live || location.href)).getElementById("live");
+    if (ended && !out) identify(); // perhaps as somebody else
     if (!fresh) throw new Error("nothing to show");
     replace(fresh);
     broken = 0;
@@ -57,6 +81,7 @@ function replace(fresh) {
 }
 
 function onMessage(message) {
+  if (message.login) return identify().then(refresh);
   const news = !heard || lost;
   heard = message.at;
   if (news) watch(); // not at its next look: it is live now
@@ -80,7 +105,7 @@ addEventListener("visibilitychange", () => {
   behind = false;
   refresh();
 });
-setInterval(() => lost && !document.hidden && refresh(), MINUTE / 4); // it may be back, and want a login
+setInterval(() => lost && !document.hidden && identify().then(refresh), MINUTE / 4); // it may be back, and want a login
 setInterval(() => lost || changed(), MINUTE); // "just now" must become "a minute ago" although nothing happens
 
 /** One stream for all tabs where the browser can share it, else one of our own. */
@@ -100,18 +125,26 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) leave = listen();
 });
 
+function login() {
+  const a = document.createElement("a");
+  a.href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  a.textContent = "log in again";
+  return a;
+}
+
 /** Says whether the server is heard of. */
 function watch() {
   const silent = Math.round((Date.now() - (broken || heard)) / 1000);
-  const before = lost;
-  lost = heard > 0 && silent > 4;
+  const now = !heard ? "" : out ? "Your login has ended." : silent > 4 ? "The connection is lost." : "";
+  lost = now !== "";
   link.className = `link js-only ${lost ? "off" : heard ? "on" : ""}`;
-  const words = !heard ? "connecting …" : lost && out ? "logged out: load it anew" : lost ? `last seen ${silent} s ago` : "live";
-  if (link.textContent !== words) link.textContent = words;
-  if (lost === before) return;
+  const words = !heard ? "connecting …" : out ? "Your login has ended: " : lost ? `last seen ${silent} s ago` : "live";
+  if (link.firstChild.textContent !== words) link.replaceChildren(words, ...(out ? [login()] : []));
+  if (now === why) return;
+  why = now;
   document.documentElement.classList.toggle("stale", lost);
   // Who hears the page is told once, not with every second.
-  said.textContent = lost ? "The connection is lost. What stands here is old." : "Connected again.";
+  said.textContent = lost ? `${why} What stands here is old.` : "Connected again.";
   if (!lost) dispatchEvent(new Event("serinus:back"));
 }
 setInterval(watch, 500);

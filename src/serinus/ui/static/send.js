@@ -3,6 +3,11 @@ document.documentElement.classList.add("js");
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
+const INSTEAD = JSON.parse($("meta[name=remedies]").content).map(([what, words]) => [new RegExp(what, "g"), words]);
+
+/** What to do next, on a page: the table of `serinus.ui.here`. */
+export const here = (words) => INSTEAD.reduce((said, [what, instead]) => said.replace(what, instead), words);
+
 /** Sends a request; gives the JSON reply, or throws an Error in words for people. */
 export async function send(url, options) {
   let reply;
@@ -20,7 +25,9 @@ export async function send(url, options) {
     if (reply.ok) throw new Error("The answer broke off on its way. Try again.");
   }
   if (!reply.ok) {
-    const { error: detail = `The server answered ${reply.status}.`, remedy = "", fields = {} } = body;
+    const { error: detail = `The server answered ${reply.status}.`, fields = {} } = body;
+    const remedy = here(body.remedy || "");
+    for (const name of Object.keys(fields)) fields[name] = here(fields[name]);
     throw Object.assign(new Error(`${detail} ${remedy}`.trim()), { status: reply.status, detail, remedy, fields });
   }
   return body;

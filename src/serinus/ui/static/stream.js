@@ -6,7 +6,7 @@ const ports = new Set();
 let last = null;
 
 follow((message) => {
-  last = message;
+  if (!message.login) last = message;
   for (const port of ports) port.postMessage(message);
 });
 

@@ -1,6 +1,6 @@
 // Sends an archive in pieces (tus 1.0): what has arrived stays, whatever is cut, and the rest follows.
 import { refresh } from "./live.js";
-import { $, send } from "./send.js";
+import { $, here, send } from "./send.js";
 
 const TUS = { "tus-resumable": "1.0.0" };
 const LONGEST_WAIT = 10; // seconds between two tries
@@ -26,7 +26,7 @@ class Refused extends Error {}
 function refusal(status, text) {
   try {
     const { error, remedy } = JSON.parse(text);
-    return new Refused([error, remedy].filter(Boolean).join(" "));
+    return new Refused([error, here(remedy || "")].filter(Boolean).join(" "));
   } catch {
     return new Refused(`The server answered ${status}.`);
   }
