@@ -1,7 +1,10 @@
 """What a canary and a swap cost those whom current answers: python -m bench.swap [--quick] (make bench-swap)
 
-`serinus infer` with the base model and users who ask at fixed times, at 40 % of the capacity that is measured
-first, with pictures of 256 x 256. Measured are answers to requests that the coin gave to current:
+`serinus infer` with the base model and users who ask at 40 % of the capacity that is measured first, with
+pictures of 256 x 256, whether earlier requests are answered or not: at times drawn as of many users who do
+not know of one another (a Poisson process, the same times in each stretch), or with `--even` one after the
+other, so that without a canary no two are ever under way. Measured are answers to requests that the coin gave
+to current:
 
 - with a canary at half of the traffic that is healthy, loads all the while, hangs on each picture, or
   that crashes on each (until it is given up). The baseline is the same service without a canary, before and
@@ -24,11 +27,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import numpy as np
 import onnx
 from rich.console import Console
 from rich.progress import track
@@ -94,8 +98,8 @@ def waits(answers: list[Answer], lost: int = 0) -> Waits:
 class Stage:
     """A running service."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.folder, self.seconds, self.port = folder, seconds, free_port()
+    def __init__(self, folder: Path, seconds: float, *, even: bool) -> None:
+        self.folder, self.seconds, self.even, self.port = folder, seconds, even, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.store = Store.open(folder / "models", clock=now, new_id=new_id)
         self.store.publish(BASE, note="base", actor="bench", initial=True)
@@ -165,8 +169,14 @@ class Stage:
         self.wait(lambda: self.canary() is None, "the canary is gone")
         time.sleep(1.0)  # its workers end
 
+    def pressed(self) -> AbstractContextManager[Load]:
+        """Users, at the same times in each stretch."""
+        return pressed(
+            self.url, self.rate, size=wild.SIZE, chance=None if self.even else np.random.default_rng(1)
+        )
+
     def measure(self) -> Waits:
-        with pressed(self.url, self.rate, size=wild.SIZE) as load:
+        with self.pressed() as load:
             time.sleep(self.seconds)
         return waits([answer for answer in load.answers if answer.assigned == "current"], len(load.lost))
 
@@ -183,7 +193,7 @@ class Stage:
 
     def swap(self, act: Callable[[], object]) -> tuple[Pair, Load, float]:
         """What users waited before and after `act`, and when that was (monotonic seconds)."""
-        with pressed(self.url, self.rate, size=wild.SIZE) as load:
+        with self.pressed() as load:
             time.sleep(self.seconds)
             at = time.monotonic()
             act()
@@ -193,9 +203,9 @@ class Stage:
         return Pair([waits(before)], waits(during, len(load.lost))), load, at
 
 
-def repetition(seconds: float, canaries: dict[str, str], swaps: bool) -> Round:
+def repetition(seconds: float, canaries: dict[str, str], *, swaps: bool, even: bool) -> Round:
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), seconds)
+        stage = Stage(Path(folder), seconds, even=even)
         with stage.running():
             load = Load(stage.url, size=wild.SIZE)
             asyncio.run(load.capacity(8, 2.0))
@@ -234,6 +244,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=CANARIES, metavar="CANARY", help=f"{', '.join(CANARIES)}; no swaps then"
     )
+    parser.add_argument("--even", action="store_true", help="users who ask one after the other, evenly")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table for the documents")
     given = parser.parse_args()
@@ -241,13 +252,14 @@ def main() -> None:
     seconds = given.seconds or (5.0 if given.quick else 15.0)
     canaries = {name: CANARIES[name] for name in given.only or CANARIES}
     steps = track(range(repeats), "measuring", console=Console(stderr=True))
-    rounds = [repetition(seconds, canaries, swaps=not given.only) for _ in steps]
+    rounds = [repetition(seconds, canaries, swaps=not given.only, even=given.even) for _ in steps]
     if given.markdown:
         print("\n".join(markdown(rounds)))  # noqa: T201
     else:
         show(rounds)
     if given.json:
-        given.json.write_text(json.dumps(document(rounds, seconds), indent=1) + "\n")
+        figures = document(rounds, seconds) | {"even": given.even}
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 HEAD = (

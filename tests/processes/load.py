@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
+
 from tests.api.raw import form, predict_head
 
 GIVE_UP_SECONDS = 120.0
@@ -89,13 +91,18 @@ class Load:
         assert not self.lost
         return (len(self.answers) - before) / seconds
 
-    async def press(self, rate: float, go_on: Callable[[int], bool]) -> None:
-        """`rate` requests a second, at their times, as long as `go_on` of the next one's number says so."""
-        began = time.monotonic()
+    async def press(
+        self, rate: float, go_on: Callable[[int], bool], *, chance: np.random.Generator | None = None
+    ) -> None:
+        """`rate` requests a second, at their times, as long as `go_on` of the next one's number says so.
+        `chance`: at times as of many users who do not know of one another (a Poisson process); None: evenly.
+        """
+        due = time.monotonic()
         under_way: set[asyncio.Task[None]] = set()
         number = 0
         while go_on(number):
-            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due += chance.exponential(1 / rate) if chance else 1 / rate
             task = asyncio.create_task(self.ask())
             under_way.add(task)
             task.add_done_callback(under_way.discard)
@@ -109,11 +116,15 @@ class Load:
 
 
 @contextmanager
-def pressed(url: str, rate: float, *, size: int = 64) -> Iterator[Load]:
-    """Users ask all the while; at the end everybody has an answer, or is lost."""
+def pressed(
+    url: str, rate: float, *, size: int = 64, chance: np.random.Generator | None = None
+) -> Iterator[Load]:
+    """Users ask all the while; at the end everybody has an answer, or is lost. `chance`: as of `press`."""
     load = Load(url, size=size)
     stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(load.press(rate, lambda _: not stop.is_set())))
+    thread = threading.Thread(
+        target=lambda: asyncio.run(load.press(rate, lambda _: not stop.is_set(), chance=chance))
+    )
     thread.start()
     try:
         yield load
