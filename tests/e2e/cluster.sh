@@ -23,10 +23,16 @@ trap finish EXIT
 
 forward() { # service ports
   # A pod that goes takes its port-forward along: again, until the end.
-  (for _ in $(seq 200); do
-    kubectl port-forward "svc/$1" "$2" -n $namespace >/dev/null 2>&1 || true
-    sleep 1
-  done) &
+  (
+    child=
+    trap 'kill $child 2>/dev/null; exit' TERM
+    for _ in $(seq 200); do
+      kubectl port-forward "svc/$1" "$2" -n $namespace >/dev/null 2>&1 &
+      child=$!
+      wait $child || true
+      sleep 1
+    done
+  ) &
   forwards+=($!)
 }
 field() { "$python" -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1]))' "$1"; }
