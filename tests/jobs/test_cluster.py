@@ -455,6 +455,20 @@ def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> Non
     assert not place.jobs.alive(job)
 
 
+def test_what_a_node_says_of_a_log_is_no_line_of_it(place: Place) -> None:
+    job = place.train()
+    place.turn()
+    pod = place.cluster.make_pod(phase="Running")
+    place.cluster.say(pod, "one")
+    place.turn()
+    with place.cluster.lock:  # the kubelet's answer, with status 200, in place of lines or behind them
+        place.cluster.logs[pod].append("unable to retrieve container logs for containerd://17dcd1b827fe")
+    place.turn()
+    place.cluster.say(pod, "two")
+    place.turn()
+    assert place.jobs.logs(job) == "one\ntwo"
+
+
 def test_the_end_of_a_log_is_waited_for(place: Place) -> None:
     job = place.train()
     place.turn()

@@ -8,6 +8,7 @@ the record outlives the pod.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ _MARGIN_SECONDS = 5.0
 _RESULT_SECONDS = 60.0
 """How long the result of a pod that ended well may take to be seen on a shared volume, and the end of a log
 to be had of its node."""
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 class Cluster(Protocol):
@@ -237,8 +241,12 @@ def _owned(pod: Pod, uid: str) -> bool:
 
 
 def _stamped(line: str) -> tuple[str, str]:
-    """The time of a line in a form that sorts, and its text."""
+    """The time of a line in a form that sorts, and its text. What has no time is no line of the pod but its
+    node's word, such as that the log is gone: it counts as older than all.
+    """
     moment, _, text = line.partition(" ")
+    if not _MOMENT.match(moment):
+        return "", line
     whole, _, part = moment.removesuffix("Z").partition(".")
     return f"{whole}.{part:0<9}", text
 
