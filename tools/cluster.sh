@@ -199,7 +199,8 @@ logs() {
   need_deployed
   local -a follow=()
   [ "${FOLLOW:-1}" = 0 ] || follow=(-f)
-  kubectl logs -n $namespace -l $mine --all-containers --prefix --tail=100 --max-log-requests=20 "${follow[@]}"
+  # One pod that has no log yet, or whose node does not answer, is no reason to show nothing.
+  kubectl logs -n $namespace -l $mine --all-containers --prefix --ignore-errors --tail=100 --max-log-requests=20 "${follow[@]}"
 }
 
 scale() {

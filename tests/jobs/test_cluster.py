@@ -437,7 +437,10 @@ def test_an_api_server_that_is_down_for_a_while_changes_nothing(place: Place) ->
 NO_NODE = 'Get "https://10.0.0.5:10250/containerLogs/xview/train": dial tcp 10.0.0.5:10250: i/o timeout'
 
 
-def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> None:
+def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     job = place.train()
     place.turn()
     pod = place.cluster.make_pod(phase="Running")
@@ -446,6 +449,7 @@ def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> Non
     place.cluster.set_pod(pod, **SILENT)
     state, words = place.told(job)
     assert (state, "does not answer" in words) == (JobState.RUNNING, True), words
+    assert caplog.text.count("is not to be had") == 1, "once, not with each look"
     place.cluster.set_pod(pod, **disrupted("DeletionByTaintManager"))
     place.cluster.end_job("Failed", reason="PodFailurePolicy")
     state, words = place.told(job)

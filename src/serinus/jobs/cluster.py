@@ -76,6 +76,8 @@ class ClusterQueue:
         self._monotonic = monotonic
         self._asked: dict[str, float] = {}
         """Pod -> when its log was fetched last, monotonic seconds."""
+        self._logless: set[str] = set()
+        """Pods whose log is not to be had, which was told."""
         self._trouble = ""
 
     def turn(self) -> None:
@@ -212,8 +214,11 @@ class ClusterQueue:
                 lines = []  # it has no container yet, or none any more
             except Unavailable as error:
                 # Its node does not answer. What becomes of the job is known without it.
-                log.info("the log of pod %s is not to be had: %s", name, error)
+                if name not in self._logless:
+                    log.info("the log of pod %s is not to be had: %s", name, error)
+                    self._logless.add(name)
                 continue
+            self._logless.discard(name)
             new = [(at, text) for at, text in map(_stamped, lines) if at > logged.get(name, "")]
             if new:
                 folder.add_log([text for _, text in new])
