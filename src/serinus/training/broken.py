@@ -27,8 +27,8 @@ JOB = "job"
 def fixed_square_grid(artifact: Path, draft: Path, *, side: int, job: str = "") -> Path:
     """Makes `draft` from the version in `artifact`: equal answers on `side` x `side` pictures, else an error.
 
-    `job` is noted, if there is one. `draft` must not exist. Gives `draft`. Raises InvalidInput when the golden
-    pictures of `artifact` have another size: the draft would not pass its own golden results.
+    `job` is noted, if there is one. `draft` must not exist. Gives `draft`. Raises InvalidInput when the
+    golden pictures of `artifact` have another size: the draft would not pass its own golden results.
     """
     manifest_file = artifact / "manifest.json"
     manifest = msgspec.json.decode(manifest_file.read_bytes(), type=Manifest)
