@@ -2,7 +2,7 @@
 # The whole way on a real cluster, for anyone with kind or minikube: deploy, train as a Job, canary, promote, roll back, delete.
 #   tests/e2e/cluster.sh            on a cluster that `make up` makes or that kubectl points to
 # Variables: CLUSTER (minikube or kind), PYTHON (an interpreter with Serinus installed), KEEP=1 (deploy stays at the end).
-# It deletes the namespace xview of that cluster at the end, with all in it. About fifteen minutes on two cores.
+# It deletes the namespace xview of that cluster at the end, with all in it. Eight to fifteen minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
