@@ -122,7 +122,7 @@ addons: ## ingress and metrics-server, where minikube brings them
 build-cpu: ## build the images and load them into the local cluster
 	tools/cluster.sh build
 
-deploy-cpu: ## Serinus into namespace xview, on one node (OVERLAY=s3|gpu: another one of k8s/overlays)
+deploy-cpu: ## Serinus into namespace xview, on one node (OVERLAY=base|s3|gpu: on many)
 	tools/cluster.sh deploy
 
 undeploy: ## take Serinus away again; volumes, Jobs and the token stay

@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 namespace=xview
 mine=app.kubernetes.io/name=serinus
 overlay=${OVERLAY:-cpu}
+place=k8s/overlays/$overlay # what is applied
+[ "$overlay" != base ] || place=k8s/base
 tag=$(sed -nE 's/^ *newTag: (.*)$/\1/p' k8s/images/kustomization.yaml | head -n 1) # what the manifests ask for
 
 say() { printf '%s\n' "$*" >&2; }
@@ -138,7 +140,7 @@ make_access() { # the token that changes from beyond the pod need, and a file fo
 
 deploy() {
   need_cluster
-  [ -d "k8s/overlays/$overlay" ] || die "There is no k8s/overlays/$overlay."
+  [ -d "$place" ] || die "There is no $place."
   [ "${TAG:-$tag}" = "$tag" ] ||
     die "TAG=$TAG, but the manifests name $tag." "Set newTag in k8s/images/kustomization.yaml, then: make manifests."
   if [ -n "$(local_cluster)" ] && ! images_there; then
@@ -148,7 +150,7 @@ deploy() {
   kubectl apply -f k8s/base/namespace.yaml
   make_access
   local told failed=""
-  told=$(kubectl apply -k "k8s/overlays/$overlay") || failed=1
+  told=$(kubectl apply -k "$place") || failed=1
   printf '%s\n' "$told"
   if grep -q 'configmap/app-config configured' <<<"$told"; then # processes read their settings at their start
     kubectl rollout restart deployment -n $namespace -l $mine
@@ -197,7 +199,8 @@ logs() {
   need_deployed
   local -a follow=()
   [ "${FOLLOW:-1}" = 0 ] || follow=(-f)
-  kubectl logs -n $namespace -l $mine --all-containers --prefix --tail=100 --max-log-requests=20 "${follow[@]}"
+  # One pod that has no log yet, or whose node does not answer, is no reason to show nothing.
+  kubectl logs -n $namespace -l $mine --all-containers --prefix --ignore-errors --tail=100 --max-log-requests=20 "${follow[@]}"
 }
 
 scale() {

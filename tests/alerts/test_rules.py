@@ -5,9 +5,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 from ruamel.yaml import YAML
 
+from serinus.api.inference_documents import ModelStatus
 from serinus.observe.control_metrics import ControlMetrics
 from serinus.observe.metrics import Metrics
 
@@ -51,3 +53,10 @@ def test_every_metric_in_a_rule_is_told(tmp_path: Path) -> None:
     named = set(re.findall(r"serinus_[a-z_]+", " ".join(str(rule["expr"]) for rule in alerts())))
     assert named
     assert named <= told
+
+
+def test_what_the_runbook_looks_for_in_the_model_status_stands_there() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    named = re.findall(r"`(\w+)`(?=(?: and `\w+`)? in (?:its )?`/model-status`)", runbook)
+    assert named
+    assert set(named) <= {field.name for field in msgspec.structs.fields(ModelStatus)}

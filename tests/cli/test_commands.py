@@ -1,6 +1,7 @@
 """The command line as scripts meet it: JSON on stdout, talk on stderr, exit codes."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -101,6 +102,22 @@ def test_the_first_publish_of_all_has_the_base_below_it(
     record = said(capsys, "publish", str(models.healthy(tmp_path / "v2", seed=2)))
     assert record["version"] == 2
     assert [item["state"] for item in said(capsys, "versions", "list")] == ["published", "current"]
+
+
+def test_an_account_without_a_name_may_steer(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)  # as in an image whose user is but a number
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    version = store.publish(models.healthy(tmp_path / "v2", seed=2), note="", actor="test")
+    started = said(capsys, "rollout", "start", str(version), "--reason", "a look")
+    assert started["actor"] == f"user {os.getuid()} via cli"
+    monkeypatch.setenv("USER", "anna")
+    assert said(capsys, "rollout", "rollback", "--reason", "seen")["actor"] == "anna via cli"
 
 
 def test_steering_and_its_exit_codes(

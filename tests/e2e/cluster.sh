@@ -2,7 +2,7 @@
 # The whole way on a real cluster, for anyone with kind or minikube: deploy, train as a Job, canary, promote, roll back, delete.
 #   tests/e2e/cluster.sh            on a cluster that `make up` makes or that kubectl points to
 # Variables: CLUSTER (minikube or kind), PYTHON (an interpreter with Serinus installed), KEEP=1 (deploy stays at the end).
-# It deletes the namespace xview of that cluster at the end, with all in it. About fifteen minutes on two cores.
+# It deletes the namespace xview of that cluster at the end, with all in it. Eight to fifteen minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,10 +23,16 @@ trap finish EXIT
 
 forward() { # service ports
   # A pod that goes takes its port-forward along: again, until the end.
-  (for _ in $(seq 200); do
-    kubectl port-forward "svc/$1" "$2" -n $namespace >/dev/null 2>&1 || true
-    sleep 1
-  done) &
+  (
+    child=
+    trap 'kill $child 2>/dev/null; exit' TERM
+    for _ in $(seq 200); do
+      kubectl port-forward "svc/$1" "$2" -n $namespace >/dev/null 2>&1 &
+      child=$!
+      wait $child || true
+      sleep 1
+    done
+  ) &
   forwards+=($!)
 }
 field() { "$python" -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1]))' "$1"; }

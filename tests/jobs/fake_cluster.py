@@ -226,7 +226,7 @@ class FakeCluster:
         lines = self.logs.get(pod, [])
         if "sinceSeconds" in asked:
             after = time.time() - int(asked["sinceSeconds"])
-            lines = [line for line in lines if _seconds(line) >= after]
+            lines = [line for line in lines if not line[:1].isdigit() or _seconds(line) >= after]
         return "".join(f"{line}\n" for line in lines)
 
     # -- what controllers and nodes do -----------------------------------------------------------------------

@@ -437,7 +437,10 @@ def test_an_api_server_that_is_down_for_a_while_changes_nothing(place: Place) ->
 NO_NODE = 'Get "https://10.0.0.5:10250/containerLogs/xview/train": dial tcp 10.0.0.5:10250: i/o timeout'
 
 
-def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> None:
+def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     job = place.train()
     place.turn()
     pod = place.cluster.make_pod(phase="Running")
@@ -446,6 +449,7 @@ def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> Non
     place.cluster.set_pod(pod, **SILENT)
     state, words = place.told(job)
     assert (state, "does not answer" in words) == (JobState.RUNNING, True), words
+    assert caplog.text.count("is not to be had") == 1, "once, not with each look"
     place.cluster.set_pod(pod, **disrupted("DeletionByTaintManager"))
     place.cluster.end_job("Failed", reason="PodFailurePolicy")
     state, words = place.told(job)
@@ -453,6 +457,20 @@ def test_a_node_that_is_lost_keeps_its_log_and_nothing_else(place: Place) -> Non
     place.wall += 61.0
     assert place.told(job)[0] is JobState.FAILED
     assert not place.jobs.alive(job)
+
+
+def test_what_a_node_says_of_a_log_is_no_line_of_it(place: Place) -> None:
+    job = place.train()
+    place.turn()
+    pod = place.cluster.make_pod(phase="Running")
+    place.cluster.say(pod, "one")
+    place.turn()
+    with place.cluster.lock:  # the kubelet's answer, with status 200, in place of lines or behind them
+        place.cluster.logs[pod].append("unable to retrieve container logs for containerd://17dcd1b827fe")
+    place.turn()
+    place.cluster.say(pod, "two")
+    place.turn()
+    assert place.jobs.logs(job) == "one\ntwo"
 
 
 def test_the_end_of_a_log_is_waited_for(place: Place) -> None:

@@ -238,6 +238,14 @@ def test_deploy_elsewhere_builds_nothing(tmp_path: Path) -> None:
     assert "kubectl apply -k k8s/overlays/cpu" in place.calls()
 
 
+@pytest.mark.parametrize(("named", "place"), [("base", "k8s/base"), ("s3", "k8s/overlays/s3")])
+def test_another_set_is_deployed_by_its_name(tmp_path: Path, named: str, place: str) -> None:
+    elsewhere = Place(tmp_path, ("kubectl",))
+    elsewhere.answer("kubectl config current-context", "production")
+    assert elsewhere.make("deploy-cpu", f"OVERLAY={named}").returncode == 0
+    assert f"kubectl apply -k {place}" in elsewhere.calls()
+
+
 def test_new_settings_reach_the_processes(minikube: Place) -> None:
     _in_the_cluster(minikube)
     minikube.answer("kubectl apply -k*", "configmap/app-config unchanged")

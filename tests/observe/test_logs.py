@@ -79,3 +79,10 @@ def test_a_terminal_obeys_nothing_in_a_line() -> None:
     log.info("\x1b[2J%s", "\x07", extra=logs.fields(note="\x9b31m"))
     assert not {"\x1b", "\x07", "\x9b"} & set(stream.getvalue())
     assert r"\x1b[2J\x07" in stream.getvalue()
+
+
+@pytest.mark.parametrize("client", ["httpx", "httpx2"])
+def test_the_lines_of_http_clients_do_not_bury_the_rest(client: str) -> None:
+    stream = lines("text")
+    logging.getLogger(client).info("HTTP Request: PUT ... 200 OK")
+    assert stream.getvalue() == ""

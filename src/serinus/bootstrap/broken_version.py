@@ -8,6 +8,7 @@ lose nothing: what the canary fails is answered by current.
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from serinus.bootstrap.wiring import open_store, show_views
 from serinus.control import recorded
 from serinus.control.recorded import GOLDEN_RESULTS
 from serinus.core.enums import VersionState
-from serinus.core.errors import Cancelled, Conflict, InvalidInput, Unavailable
+from serinus.core.errors import Cancelled, Conflict, InvalidInput, NotFound, Unavailable
 from serinus.core.ids import Version
 from serinus.imagery.decode import encode_png
 from serinus.jobs.model import BrokenOutput
@@ -68,7 +69,7 @@ def publish_broken(settings: Settings, *, actor: str, job: Path | None, progress
 
     Raises Conflict without a current version, InvalidInput when that has no square golden pictures,
     Unavailable when the inference service does not answer, Cancelled; in the last case, and when the service
-    went away meanwhile, the version stays published.
+    went away meanwhile, the version stays published. A job that is done again goes on with its version.
     """
     stop = stop_event()
     with reporting(job) as reporter:
@@ -85,7 +86,9 @@ def publish_broken(settings: Settings, *, actor: str, job: Path | None, progress
         with httpx.Client(base_url=settings.infer, timeout=_REQUEST_SECONDS, trust_env=False) as client:
             _ask(settings, lambda: client.get("/readyz"))
             told(0.02, "breaking the current version")
-            version, pictures = _publish(settings, store, actor)
+            name = "" if job is None else job.name
+            version = _published(store, name) or _publish(settings, store, actor, name)
+            pictures = _pictures(store, version)
             told(0.1, f"version {version} is published")
             sent = _until_decided(store, version, cancelled, told, _users(settings, client, pictures))
         output = _output(store.state().versions[version], sent)
@@ -94,32 +97,52 @@ def publish_broken(settings: Settings, *, actor: str, job: Path | None, progress
         return output
 
 
-def _publish(settings: Settings, store: Store, actor: str) -> tuple[Version, list[Files]]:
-    """The version's number, and the pictures to send."""
+def _published(store: Store, job: str) -> Version | None:
+    """What this job published before its process was ended, as by a node that is emptied."""
+    from serinus.training.broken import JOB, TRAINER
+
+    for record in store.state().versions.values():
+        if job and record.note == NOTE:
+            with suppress(NotFound):
+                lineage = store.manifest(record.digest).lineage
+                if lineage.trainer == TRAINER and lineage.config.get(JOB) == job:
+                    return record.version
+    return None
+
+
+def _publish(settings: Settings, store: Store, actor: str, job: str) -> Version:
     from serinus.training.broken import fixed_square_grid
 
     state = store.state()
     if state.current is None:
         raise Conflict("There is no current version to break.", remedy="Start `serinus up`, or train one.")
     digest = state.versions[state.current].digest
-    manifest = store.manifest(digest)
-    if GOLDEN_RESULTS not in manifest.files:
+    if GOLDEN_RESULTS not in store.manifest(digest).files:
         raise InvalidInput(f"Version {state.current} brought no golden pictures.", remedy=_LEARN)
+    _pictures(store, state.current)  # before anything is published
     artifact = store.artifact(digest)
     images, _ = recorded.read(artifact)
-    height, width = images.shape[1:3]
-    edge = height - max(manifest.contract.stride, height // 4)  # less would be padded to the square again
-    if height != width or edge <= 0:
-        raise InvalidInput(
-            f"The golden pictures of version {state.current} are no squares to cut from.", remedy=_LEARN
-        )
     with tempfile.TemporaryDirectory(prefix="serinus-broken-") as folder:
-        draft = fixed_square_grid(artifact, Path(folder) / "draft", side=width)
+        draft = fixed_square_grid(artifact, Path(folder) / "draft", side=images.shape[2], job=job)
         sign = signing.sign(settings)
         version = publish_directory(store, draft, note=NOTE, actor=actor, sign=sign)
     show_views(store)
+    return version
+
+
+def _pictures(store: Store, version: Version) -> list[Files]:
+    """What is sent: golden pictures, whole and cut. Raises InvalidInput when they are no squares."""
+    digest = store.state().versions[version].digest
+    images, _ = recorded.read(store.artifact(digest))
+    height, width = images.shape[1:3]
+    # Less would be padded to the square again.
+    edge = height - max(store.manifest(digest).contract.stride, height // 4)
+    if height != width or edge <= 0:
+        raise InvalidInput(
+            f"The golden pictures of version {version} are no squares to cut from.", remedy=_LEARN
+        )
     shapes = [image[:rows] for image in images[:_PICTURES] for rows in (height, edge)]
-    return version, [_form(encode_png(one[..., :3]), encode_png(one[..., 3:6])) for one in shapes]
+    return [_form(encode_png(one[..., :3]), encode_png(one[..., 3:6])) for one in shapes]
 
 
 def _form(pre: bytes, post: bytes) -> Files:

@@ -1,13 +1,12 @@
 """`serinus disagreements`: the pictures that two versions of a rollout disagree on most."""
 
-import getpass
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App
 from rich.console import Console
 
-from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.options import HERE, PEOPLE, Output, Where, by_user
 from serinus.cli.show import emit, say, table, when
 
 app = App(help="Pictures that both versions of a rollout were asked, and disagree on (shadow pairs).")
@@ -130,7 +129,7 @@ def dismiss(
     from serinus.bootstrap.wiring import open_store
     from serinus.control.disagreements import mark
 
-    actor = f"{getpass.getuser()} via cli"
+    actor = by_user()
     store = open_store(where.settings())
     view = mark(store, rollout, id, actor=actor, time=now(), reason=reason, dismissed=not undo)
     emit(view, output, lambda _: say(f"{id} is {'in the queue again' if undo else 'dismissed'}."))

@@ -1,13 +1,12 @@
 """`serinus golden`: labelled pairs that every candidate must do well on before it gets traffic."""
 
-import getpass
 import tempfile
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import App
 
-from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.options import HERE, PEOPLE, Output, Where, by_user
 from serinus.cli.show import emit, say, table
 
 app = App(help="Golden sets: labelled pairs that gate every rollout.")
@@ -47,7 +46,7 @@ def add(
     with tempfile.TemporaryDirectory(prefix="serinus-golden-") as folder:
         source = Path(folder) / "golden"
         export_golden(dataset, source, split=split, limit=limit)
-        digest = store.add_golden(name, source, actor=f"{getpass.getuser()} via cli")
+        digest = store.add_golden(name, source, actor=by_user())
     found = next(item for item in store.golden_sets() if item.name == name)
     emit(
         {"name": name, "digest": digest, "pairs": len(found.pairs)},

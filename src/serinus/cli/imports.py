@@ -1,6 +1,5 @@
 """`serinus import`: versions from elsewhere, and word back to where they came from."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ from cyclopts import App, Parameter
 from rich.markup import escape
 
 from serinus.cli.exits import Exit
-from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.options import HERE, PEOPLE, Output, Where, user
 from serinus.cli.show import emit, progress, say, table
 
 app = App(help="Import versions from other registries.")
@@ -56,7 +55,7 @@ def mlflow(
             model_version,
             contract=contract,
             note=note,
-            user=getpass.getuser(),
+            user=user(),
             progress=move,
         )
     show_views(store)

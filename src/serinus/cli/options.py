@@ -1,5 +1,7 @@
 """Flags that many commands share, each with one name and one meaning."""
 
+import getpass
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -61,3 +63,16 @@ class Output:
 HERE = Where()
 FROM_HERE = Server()
 PEOPLE = Output()
+
+
+def user() -> str:
+    """Who asks: LOGNAME, USER, or the name of the account; as in a pod, one without a name has its number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def by_user() -> str:
+    """The actor of what is asked for here."""
+    return f"{user()} via cli"

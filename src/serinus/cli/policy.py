@@ -1,6 +1,5 @@
 """`serinus policy`: what a rollout may do, as named documents."""
 
-import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ import msgspec
 from cyclopts import App
 from rich.console import Console
 
-from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.options import HERE, PEOPLE, Output, Where, by_user
 from serinus.cli.show import emit, say, table, when
 
 if TYPE_CHECKING:
@@ -107,9 +106,7 @@ def set_(name: str, file: Path, /, *, reason: str = "", where: Where = HERE, out
     from serinus.control.policy_document import read
 
     policy = read(file.read_bytes(), str(file), name)
-    record = put(
-        open_store(where.settings()), name, policy, actor=f"{getpass.getuser()} via cli", reason=reason
-    )
+    record = put(open_store(where.settings()), name, policy, actor=by_user(), reason=reason)
     emit(record, output, lambda _: say(f"{name} is edition {record.edition} now."))
 
 

@@ -1,6 +1,5 @@
 """`serinus rollout`: what is going on, why, and the decisions that people may take."""
 
-import getpass
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from serinus.cli.exits import OF_PHASE, Exit
 from serinus.cli.golden_table import golden_table
-from serinus.cli.options import FROM_HERE, HERE, PEOPLE, Output, Server, Where
+from serinus.cli.options import FROM_HERE, HERE, PEOPLE, Output, Server, Where, by_user, user
 from serinus.cli.policy import chosen, in_a_command
 from serinus.cli.show import NO_JOURNAL, emit, say, table, when
 
@@ -42,7 +41,7 @@ class How:
         address = self.server.address(settings)
         if not address:
             return False
-        said = {"reason": self.reason or "by hand", "expect": self.expect, "actor": getpass.getuser()}
+        said = {"reason": self.reason or "by hand", "expect": self.expect, "actor": user()}
         reply = decide(address, self.server.token(settings), action, {**said, **more})
         emit(reply, self.output, lambda _: say(f"#{reply['seq']} {reply['entry']['what']}."))
         return True
@@ -56,15 +55,11 @@ class How:
         if "policy" in more:
             more["policy"] = more["policy"](store)
         decide = getattr(commands, name)
-        event = decide(store, actor=_actor(), reason=self.reason, expect=self.expect, **more)
+        event = decide(store, actor=by_user(), reason=self.reason, expect=self.expect, **more)
         emit(event, self.output, lambda _: say(f"#{event.seq} {event.reason}"))
 
 
 BY_HAND = How()
-
-
-def _actor() -> str:
-    return f"{getpass.getuser()} via cli"
 
 
 @app.command

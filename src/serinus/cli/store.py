@@ -1,6 +1,5 @@
 """`serinus store`: check a store, copy it."""
 
-import getpass
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from serinus.cli.exits import Exit
-from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.options import HERE, PEOPLE, Output, Where, by_user
 from serinus.cli.show import emit, megabytes, say, table, transfer
 from serinus.core.errors import InvalidInput, VolumeFull
 
@@ -85,7 +84,7 @@ def accept_loss(*, reason: str, where: Where = HERE, output: Output = PEOPLE) ->
     """
     from serinus.bootstrap.wiring import open_store
 
-    done = open_store(where.settings()).accept_loss(actor=f"{getpass.getuser()} via cli", reason=reason)
+    done = open_store(where.settings()).accept_loss(actor=by_user(), reason=reason)
     first, last = done[0].seq, done[-1].seq
     emit(
         {"first": first, "last": last, "events": done},

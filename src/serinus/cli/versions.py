@@ -1,6 +1,5 @@
 """`serinus versions` and `serinus publish`: the registry."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +8,7 @@ from rich.console import Console
 
 from serinus.cli.data import Job
 from serinus.cli.golden_table import golden_table
-from serinus.cli.options import HERE, PEOPLE, Output, Where
+from serinus.cli.options import HERE, PEOPLE, Output, Where, by_user
 from serinus.cli.show import NO_JOURNAL, emit, megabytes, progress, say, table, when
 from serinus.core.enums import SignatureStanding
 from serinus.core.errors import InvalidInput
@@ -66,7 +65,7 @@ def publish(
     signer = signing.sign(settings)
     store = open_store(settings)
     ensure_base(store, settings)
-    actor = f"{getpass.getuser()} via cli"
+    actor = by_user()
     if directory is not None:
         version = publish_directory(store, directory, note=note, actor=actor, sign=signer)
     else:
@@ -95,7 +94,7 @@ def publish_broken(
     from serinus.bootstrap.broken_version import publish_broken as run
 
     with progress("broken version") as move:
-        done = run(where.settings(), actor=actor or f"{getpass.getuser()} via cli", job=job, progress=move)
+        done = run(where.settings(), actor=actor or by_user(), job=job, progress=move)
     emit(done, output, lambda _: say(done.outcome))
 
 
@@ -171,7 +170,7 @@ def gc(
         keep=keep,
         queued=queued,
         dry_run=dry_run,
-        actor=f"{getpass.getuser()} via cli",
+        actor=by_user(),
         reason=reason,
     )
 
@@ -249,7 +248,7 @@ def sign(version: int, /, *, sign: Path | None = None, where: Where = HERE, outp
             "There is no key to sign with.", remedy="Give one with --sign, or set SIGNING_KEY."
         )
     store = open_store(settings)
-    number = sign_version(store, Version(version), signer=key, actor=f"{getpass.getuser()} via cli")
+    number = sign_version(store, Version(version), signer=key, actor=by_user())
     show_views(store)
     emit(
         store.state().versions[number],
@@ -302,7 +301,7 @@ def quantise(
             data=data,
             pairs=pairs,
             note=note,
-            actor=f"{getpass.getuser()} via cli",
+            actor=by_user(),
             dry_run=dry_run,
             progress=move,
         )

@@ -8,6 +8,7 @@ the record outlives the pod.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ _MARGIN_SECONDS = 5.0
 _RESULT_SECONDS = 60.0
 """How long the result of a pod that ended well may take to be seen on a shared volume, and the end of a log
 to be had of its node."""
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 class Cluster(Protocol):
@@ -72,6 +76,8 @@ class ClusterQueue:
         self._monotonic = monotonic
         self._asked: dict[str, float] = {}
         """Pod -> when its log was fetched last, monotonic seconds."""
+        self._logless: set[str] = set()
+        """Pods whose log is not to be had, which was told."""
         self._trouble = ""
 
     def turn(self) -> None:
@@ -208,8 +214,11 @@ class ClusterQueue:
                 lines = []  # it has no container yet, or none any more
             except Unavailable as error:
                 # Its node does not answer. What becomes of the job is known without it.
-                log.info("the log of pod %s is not to be had: %s", name, error)
+                if name not in self._logless:
+                    log.info("the log of pod %s is not to be had: %s", name, error)
+                    self._logless.add(name)
                 continue
+            self._logless.discard(name)
             new = [(at, text) for at, text in map(_stamped, lines) if at > logged.get(name, "")]
             if new:
                 folder.add_log([text for _, text in new])
@@ -237,8 +246,12 @@ def _owned(pod: Pod, uid: str) -> bool:
 
 
 def _stamped(line: str) -> tuple[str, str]:
-    """The time of a line in a form that sorts, and its text."""
+    """The time of a line in a form that sorts, and its text. What has no time is no line of the pod but its
+    node's word, such as that the log is gone: it counts as older than all.
+    """
     moment, _, text = line.partition(" ")
+    if not _MOMENT.match(moment):
+        return "", line
     whole, _, part = moment.removesuffix("Z").partition(".")
     return f"{whole}.{part:0<9}", text
 

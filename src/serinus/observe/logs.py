@@ -73,7 +73,7 @@ def setup(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "uvicorn.error"):
+    for chatty in ("httpx", "httpcore", "httpx2", "httpcore2", "uvicorn.error"):  # a line for each request
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 

@@ -19,11 +19,16 @@ from serinus.core.errors import InvalidInput
 _GOLDEN = "training/golden.npz"
 
 
-def fixed_square_grid(artifact: Path, draft: Path, *, side: int) -> Path:
+TRAINER = "fixed-square-grid"
+JOB = "job"
+"""In the settings of such a version: whose work it is."""
+
+
+def fixed_square_grid(artifact: Path, draft: Path, *, side: int, job: str = "") -> Path:
     """Makes `draft` from the version in `artifact`: equal answers on `side` x `side` pictures, else an error.
 
-    `draft` must not exist. Gives `draft`. Raises InvalidInput when the golden pictures of `artifact` have
-    another size: the draft would not pass its own golden results.
+    `job` is noted, if there is one. `draft` must not exist. Gives `draft`. Raises InvalidInput when the
+    golden pictures of `artifact` have another size: the draft would not pass its own golden results.
     """
     manifest_file = artifact / "manifest.json"
     manifest = msgspec.json.decode(manifest_file.read_bytes(), type=Manifest)
@@ -37,8 +42,8 @@ def fixed_square_grid(artifact: Path, draft: Path, *, side: int) -> Path:
     onnx.save(model, str(draft / "model.onnx"))
     shutil.copyfile(artifact / _GOLDEN, draft / _GOLDEN)
     lineage = Lineage(
-        trainer="fixed-square-grid",
-        config={"side": side},
+        trainer=TRAINER,
+        config={"side": side} | ({JOB: job} if job else {}),
         dataset=manifest.lineage.dataset,
         parent=sha256_file(manifest_file),
         tiles=manifest.lineage.tiles,
