@@ -36,8 +36,8 @@ lint: $(VENV)/.ready ## format, lint, types, layers, docs that are generated
 	$(BIN)/lint-imports
 	$(BIN)/python tools/reference.py --check
 
-unit: $(VENV)/.ready ## everything that needs no process tree
-	$(BIN)/pytest -m "not processes and not browser and not long" $(PYTEST_ARGS)
+unit: $(VENV)/.ready ## everything that needs no process tree, on all cores (PYTEST_ARGS="-n 0 tests/api -k login": on one)
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal -m "not processes and not browser and not long" $(PYTEST_ARGS)
 
 processes: $(VENV)/.ready ## real processes, real HTTP, kill -9
 	$(BIN)/pytest -m "processes and not long" $(PYTEST_ARGS)

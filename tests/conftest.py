@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 # A machine that others use stalls for seconds: how long an example takes tells nothing about the code.
 settings.register_profile("serinus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("serinus")
+
+
+SUITES = {f"{mark}{rest}": mark for mark in ("processes", "browser") for rest in ("", " and not long")}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A suite that goes by one mark imports no module without a word of that mark."""
+    mark = SUITES.get(config.option.markexpr)
+    if mark and collection_path.suffix == ".py" and mark not in collection_path.read_text(encoding="utf-8"):
+        return True
+    return None
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,11 @@ class Stage:
         self.data = root / "data"
         lock = root / "data" / "jobs" / ".cluster.lock"
         self.queue = cluster and ClusterQueue(self.jobs, cluster, root, lock=lock, clock=self.clock)
-        transport = None if inference is None else httpx.ASGITransport(app=inference)
+        transport: httpx.AsyncBaseTransport = (
+            httpx.AsyncHTTPTransport(verify=False, trust_env=False)  # no certificates to read for each stage
+            if inference is None
+            else httpx.ASGITransport(app=inference)
+        )
         self.deps = ControlDeps(
             store=self.store,
             jobs=self.jobs,

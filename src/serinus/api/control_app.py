@@ -92,20 +92,23 @@ def build_control_app(deps: ControlDeps, *, transport: httpx.AsyncBaseTransport 
         lifespan=lifespan,
     )
     app.state.board = board
-    app.include_router(compat_routes.router(deps, uploads, infer, trainers))
-    app.include_router(trigger_routes.router(deps, uploads, trainers))
-    app.include_router(control_routes.router(deps, board, infer))
-    app.include_router(asking_routes.router(board, settings))
-    app.include_router(history_routes.router(board.chronicle))
-    app.include_router(version_routes.router(deps))
-    app.include_router(job_routes.router(deps, board.closing))
-    app.include_router(dataset_routes.router(deps))
-    app.include_router(tus_routes.router(resumables, uploads, deps))
-    app.include_router(policy_routes.router(deps))
-    app.include_router(explain_routes.router(deps))
-    app.include_router(disagreement_routes.router(deps))
-    app.include_router(login_routes.router(settings.tokens))
-    app.include_router(metrics_routes.router(deps))
+    for router in (
+        compat_routes.router(deps, uploads, infer, trainers),
+        trigger_routes.router(deps, uploads, trainers),
+        control_routes.router(deps, board, infer),
+        asking_routes.router(board, settings),
+        history_routes.router(board.chronicle),
+        version_routes.router(deps),
+        job_routes.router(deps, board.closing),
+        dataset_routes.router(deps),
+        tus_routes.router(resumables, uploads, deps),
+        policy_routes.router(deps),
+        explain_routes.router(deps),
+        disagreement_routes.router(deps),
+        login_routes.router(settings.tokens),
+        metrics_routes.router(deps),
+    ):
+        app.router.routes.extend(router.routes)  # `include_router` would build each route once more
     describe(
         app,
         [

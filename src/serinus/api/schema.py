@@ -8,6 +8,8 @@ import msgspec
 from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 
+from serinus.api.errors import Problem
+
 _REF = "#/components/schemas/{name}"
 _LOGIN = b"event: login\ndata: {}\n\n"
 """The last message when the token that opened the stream was revoked, or has another role now."""
@@ -75,10 +77,13 @@ def takes_form(fields: dict[str, str]) -> dict[str, Any]:
 def describe(app: FastAPI, kinds: list[type]) -> None:
     """Adds the schemas of `kinds` to the app's OpenAPI document, and takes out what it never answers."""
     generate = app.openapi
-    _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema:
+            return app.openapi_schema
         document = generate()
+        _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+        components["Problem"] = Problem.model_json_schema(mode="serialization")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in components.items():
             schemas.setdefault(name, schema)
@@ -86,18 +91,9 @@ def describe(app: FastAPI, kinds: list[type]) -> None:
             schemas.pop(name, None)  # `api.errors` answers 400 with a Problem instead
         for operation in (each for path in document["paths"].values() for each in path.values()):
             operation["responses"].pop("422", None)
-            for response in operation["responses"].values():
-                _as_problem(response)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _as_problem(response: dict[str, Any]) -> None:
-    """FastAPI takes every model for plain JSON; a problem has a media type of its own (RFC 9457)."""
-    content = response.get("content", {})
-    if content.get("application/json", {}).get("schema") == {"$ref": _REF.format(name="Problem")}:
-        content["application/problem+json"] = content.pop("application/json")
 
 
 def _ref(kind: type) -> dict[str, str]:

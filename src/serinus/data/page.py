@@ -5,6 +5,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -71,11 +72,16 @@ def put(path: Path, html: str) -> None:
     Path(file.name).replace(path)
 
 
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("serinus.data"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+
+
 def render(report: Report, issues: Iterable[Issue], *, source: str, dataset: Dataset | None = None) -> str:
     """The page. Without `dataset` (the import was refused) it has no pictures and no table of splits."""
-    template = Environment(
-        loader=PackageLoader("serinus.data"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template("report.html")
+    template = _environment().get_template("report.html")
     buildings = sum(report.per_class.values())
     contents = None if dataset is None else _contents(dataset)
     return template.render(

@@ -1,7 +1,7 @@
 """What the pages have in common: templates, and the API that they read like any other client."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -79,24 +79,7 @@ class Site:
             base_url="http://127.0.0.1",
             timeout=None,
         )
-        self._env = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=select_autoescape(default=True, default_for_string=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._env.filters.update(FILTERS, here=here)
-        self._env.globals.update(
-            release=__version__,
-            pages=_PAGES,
-            modes=_MODES,
-            tones=_TONES,
-            outcomes=_OUTCOMES,
-            defaults=defaults,
-            who=principal,
-            remedies=TABLE,
-        )
+        self._defaults = defaults
 
     def add(self, path: str, view: View, page: str) -> None:
         """Answers GET of `path` with `view`; what goes wrong with a page that says so. `page`: its place in
@@ -131,7 +114,7 @@ class Site:
 
     def render(self, template: str, **values: Any) -> str:
         """A template with values."""
-        return self._env.get_template(template).render(**values)
+        return _environment().get_template(template).render(defaults=self._defaults, **values)
 
     async def page(self, template: str, page: str, **values: Any) -> HTMLResponse:
         """A page that shows which event it was rendered after. `page`: its place in the navigation."""
@@ -150,6 +133,29 @@ class Site:
         return html(
             self.render(template, page=page, message=error.message, remedy=here(error.remedy)), status
         )
+
+
+@cache
+def _environment() -> Environment:
+    """Of all sites of this process: it keeps what the templates compile to."""
+    found = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(FILTERS, here=here)
+    found.globals.update(
+        release=__version__,
+        pages=_PAGES,
+        modes=_MODES,
+        tones=_TONES,
+        outcomes=_OUTCOMES,
+        who=principal,
+        remedies=TABLE,
+    )
+    return found
 
 
 def whole(text: str) -> int | None:
