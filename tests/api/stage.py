@@ -34,6 +34,8 @@ from serinus.store import Address, FrozenSlice, Replica, Routes, Store
 from serinus.ui import install_pages
 
 NOON = 1_795_435_200.0
+BOARD_SECONDS = 0.02
+"""How old the state may be that a page shows."""
 """2026-11-23 12:00:00 UTC."""
 CHILD = """
 import sys, time
@@ -123,7 +125,10 @@ class Stage:
             store=self.store,
             jobs=self.jobs,
             settings=ControlSettings(
-                **({"infer_url": "http://infer", "data_dir": self.data, "poll_seconds": 0.05} | settings)
+                **(
+                    {"infer_url": "http://infer", "data_dir": self.data, "poll_seconds": BOARD_SECONDS}
+                    | settings
+                )
             ),
             clock=self.clock,
             new_id=self.new_id,
@@ -223,6 +228,7 @@ class Stage:
         )
         assert self.store.freeze(frozen)
         self.now += seconds
+        time.sleep(BOARD_SECONDS)  # what the board has read is too old from now on
 
     def decide(self, kind: str, reason: str) -> Event:
         """The controller decides: promote, roll_back, hold or reject."""

@@ -473,6 +473,17 @@ def test_what_a_node_says_of_a_log_is_no_line_of_it(place: Place) -> None:
     assert place.jobs.logs(job) == "one\ntwo"
 
 
+def test_a_progress_bar_parts_no_line_of_the_log(place: Place) -> None:
+    job = place.train()
+    place.turn()
+    pod = place.cluster.make_pod(phase="Running")
+    place.cluster.say(pod, "10 %\r 20 %\r 30 %")
+    place.turn()
+    place.cluster.say(pod, "two")
+    place.turn()
+    assert place.jobs.logs(job).splitlines() == ["10 %", " 20 %", " 30 %", "two"]
+
+
 def test_the_end_of_a_log_is_waited_for(place: Place) -> None:
     job = place.train()
     place.turn()

@@ -18,6 +18,7 @@ from serinus.evidence.counts import Slice, latency_bin, merge
 from serinus.rollout.events import ShareChanged
 from serinus.rollout.policy import ByHeader, Policy
 from serinus.serving.assignment import Caller
+from serinus.serving.pool import Pool
 from serinus.serving.prediction import Prediction
 from serinus.serving.worker_handle import VersionFailed
 from tests import models
@@ -618,3 +619,33 @@ def test_who_has_waited_long_is_not_given_up_with_the_worker(tmp_path: Path) -> 
         os.kill(worker, signal.SIGKILL)
         assert [type(outcome.exception(WAIT_SECONDS)) for outcome in (begun, soon)] == [VersionFailed] * 2
         assert len(late.result(WAIT_SECONDS)) == models.FOUND, "the next worker answers it"
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_who_will_wait_in_vain_is_no_evidence_where_slowness_has_a_test_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judged: bool
+) -> None:
+    monkeypatch.setattr(Pool, "foreseen", property(lambda _: 1.0))
+    coins = [TO_CURRENT, TO_CURRENT, TO_CANARY, TO_CANARY, TO_CURRENT]
+    with house(tmp_path, coins=coins, queue_size=4, predict_timeout_seconds=60.0) as made:
+        version = made.healthy(2)
+        rollout = start_canary(made.store, version, policy=Policy(share=0.5, judge_latency=judged))
+        made.wait_serves(1, version)
+        workers = [*made.pids(1), *made.pids(version)]
+
+        async def run() -> None:
+            tasks: list[asyncio.Task[Prediction]] = []
+            for waiting in (0, 1, 1, 2, 3):
+                tasks.append(asyncio.create_task(made.predictor.predict(*pair())))
+                while made.residency.waiting != waiting:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)  # from the picture to the queue, and from there to the worker
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+            await asyncio.gather(*tasks)
+
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        asyncio.run(run())
+        found = observed(made, rollout, 4 if judged else 5)
+    assert sum(cell.successes for cell in found) == (4 if judged else 5)

@@ -6,6 +6,7 @@ from time import monotonic
 import numpy as np
 import pytest
 
+from serinus.serving.batching import Batching
 from serinus.serving.tasks import Outcome, Task, Tasks
 
 
@@ -82,10 +83,24 @@ def test_how_long_one_will_wait_is_told_by_how_fast_others_are_taken(monkeypatch
         now += 0.5
     assert tasks.expected_seconds == pytest.approx(10 * 0.5, rel=0.01)
     now += 2.5
-    assert tasks.expected_seconds == pytest.approx(10 * 3.0), "nobody was taken for so long"
+    assert tasks.expected_seconds == pytest.approx(10 * 0.5 + 2.5, rel=0.01), "nobody was taken for so long"
     tasks.sift(lambda _: False, "nobody stays")
     now += 1000.0
     tasks.put(task(now))
     tasks.take(0.0)
     tasks.put(task(now))
     assert tasks.expected_seconds == pytest.approx(0.5, rel=0.01), "where nobody waits nobody is late"
+
+
+def test_who_does_not_suit_has_not_begun_with_those_who_do() -> None:
+    tasks, given = Tasks(1), [task(1.0), task(2.0), task(3.0)]
+    given[2] = given[2]._replace(image=np.zeros((1, 16, 8, 6), np.uint8))
+    for one in given:
+        tasks.put(one)
+    first = tasks.take(0.0)
+    assert first is not None
+    batch, left = tasks.gather(first, Batching(size=8))
+    assert (batch, left) == (given[:2], given[2])
+    for one in batch:
+        one.begin()
+    assert [one.answer.began is None for one in given] == [False, False, True]

@@ -97,7 +97,10 @@ class Guards:
                 await refusal(scope, receive, body.send)
                 return
             body.stand_between()
-            scope["state"]["same"] = lambda: access is None or asking(scope, headers, access).who == asked.who
+            caller = {"client": scope.get("client")}  # not the scope itself, which would hold itself then
+            scope["state"]["same"] = lambda: (
+                access is None or asking(caller, headers, access).who == asked.who
+            )
             try:
                 with principal_context(asked.who):
                     await self.app(scope, body.receive, body.send)

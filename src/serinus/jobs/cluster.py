@@ -10,7 +10,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -114,6 +114,7 @@ class ClusterQueue:
         if followed:
             jobs = {job.metadata.uid: job for job in self._cluster.jobs()}
             pods = self._cluster.pods()
+            self._logless &= {pod.metadata.name for pod in pods}
             for folder, remote in followed:
                 mine = [pod for pod in pods if _owned(pod, remote.uid)]
                 self._follow(folder, remote, jobs.get(remote.uid), mine)
@@ -219,7 +220,7 @@ class ClusterQueue:
                     self._logless.add(name)
                 continue
             self._logless.discard(name)
-            new = [(at, text) for at, text in map(_stamped, lines) if at > logged.get(name, "")]
+            new = [(at, text) for at, text in _stamped(lines) if at > logged.get(name, "")]
             if new:
                 folder.add_log([text for _, text in new])
                 logged[name] = new[-1][0]
@@ -245,15 +246,21 @@ def _owned(pod: Pod, uid: str) -> bool:
     return any(owner.uid == uid for owner in pod.metadata.owner_references)
 
 
-def _stamped(line: str) -> tuple[str, str]:
-    """The time of a line in a form that sorts, and its text. What has no time is no line of the pod but its
-    node's word, such as that the log is gone: it counts as older than all.
+def _stamped(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The time of each line in a form that sorts, and its text.
+
+    What has no time goes on with the line before it (the carriage return of a progress bar parts lines, too).
+    Before the first it is no line of the pod but its node's word, such as that the log is gone: the oldest.
     """
-    moment, _, text = line.partition(" ")
-    if not _MOMENT.match(moment):
-        return "", line
-    whole, _, part = moment.removesuffix("Z").partition(".")
-    return f"{whole}.{part:0<9}", text
+    last = ""
+    for line in lines:
+        moment, _, text = line.partition(" ")
+        if not _MOMENT.match(moment):
+            yield last, line
+            continue
+        whole, _, part = moment.removesuffix("Z").partition(".")
+        last = f"{whole}.{part:0<9}"
+        yield last, text
 
 
 def _put(folder: Folder, before: Remote, after: Remote) -> None:

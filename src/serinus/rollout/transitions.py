@@ -44,7 +44,7 @@ from serinus.rollout.table import (
     situation,
 )
 
-FOLD = 2
+FOLD = 3
 """Changes whenever `apply` gives another state for the same events: older snapshots are then left out."""
 
 _REFUSED_KEPT = 100

@@ -39,8 +39,12 @@ class Asked(NamedTuple):
 
     @property
     def queued(self) -> float:
-        """Seconds until a worker was there for it."""
-        return 0.0 if self.outcome.taken is None else self.outcome.taken - self.at
+        """Seconds until a worker was at it, which are not its version's doing (ADR 50). 0 where requests
+        share runs: how many do, and so how long a run takes, depends on the load like the wait before it.
+        """
+        if self.outcome.began is None or self.seat.pool.batching.on:
+            return 0.0
+        return self.outcome.began - self.at
 
     def found(self, rows: Rows) -> npt.NDArray[np.float32]:
         """What is shown of the answer: [K, 6] in original pixels. Raises VersionFailed."""

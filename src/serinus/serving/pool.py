@@ -139,13 +139,16 @@ class Pool:
 
     @property
     def fullness(self) -> float:
-        """The part of the queue that is taken, without rescues, or of the time that one may wait there: that
-        who was taken last has waited, or who comes now will."""
+        """The part of the queue that is taken, without rescues, or of the time that one may wait there: what
+        who was taken last has waited."""
         own = self._tasks.own
-        if not own or not self._patience:
-            return own / self._queue_size
-        waits = max(self._patience - self._tasks.spare, self._tasks.expected_seconds)
-        return max(own / self._queue_size, waits / self._patience)
+        waited = 1.0 - self._tasks.spare / self._patience if own and self._patience else 0.0
+        return max(own / self._queue_size, waited)
+
+    @property
+    def foreseen(self) -> float:
+        """The part of the time that one may wait in the queue which who comes now will, as it goes now."""
+        return self._tasks.expected_seconds / self._patience if self._patience else 0.0
 
     def submit(
         self, image: npt.NDArray[np.uint8], start_by: float, *, wait_for_worker: bool, rescue: bool = False

@@ -224,7 +224,10 @@ class Predictor:
         """
         if len(lease.seats) < len(Arm):
             return False
-        less, more = sorted(seat.pool.fullness for seat in lease.seats.values())
+        pools = [seat.pool for seat in lease.seats.values()]
+        less, more = sorted(pool.fullness for pool in pools)
+        if lease.snapshot.judges_latency:
+            more = max(more, *(pool.foreseen for pool in pools))
         if less > _CROWDED:
             self._metrics.refused.labels("busy").inc()
             raise Unavailable("The service is busy.", remedy="Try again soon.", retry_after=1.0)

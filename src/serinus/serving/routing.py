@@ -52,6 +52,8 @@ class RouteSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What makes the places of pinned users another draw in each rollout."""
     shadowing: Shadowing | None = None
     """None: no request is asked twice."""
+    judges_latency: bool = False
+    """Whether a version that takes long is blamed for that, and not only for what waits for it in vain."""
 
     def assign(self, coin: float) -> Arm:
         """The arm for a coin uniform in [0, 1)."""
@@ -133,6 +135,7 @@ def route(
         override_header=rollout.policy.override_header,
         salt=f"{rollout.number}:{canary.digest}",
         shadowing=None if rollout.number in tripped else _shadowing(rollout.policy),
+        judges_latency=rollout.policy.judge_latency,
     )
 
 

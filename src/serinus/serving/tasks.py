@@ -26,8 +26,8 @@ _NEWS = 0.2
 class Outcome(Future[Rows]):
     """What will come of one request."""
 
-    taken: float | None = None
-    """When a worker was there for it, monotonic seconds; None: not yet."""
+    began: float | None = None
+    """When a worker was at it, the last time, monotonic seconds; None: none was yet."""
 
 
 class Task(NamedTuple):
@@ -49,6 +49,7 @@ class Task(NamedTuple):
 
     def begin(self) -> bool:
         """Whether it is to be asked now; who waited too long is told so."""
+        self.answer.began = monotonic()
         if self.alone:
             return True
         if not self.answer.set_running_or_notify_cancel():
@@ -80,8 +81,8 @@ class Tasks:
     """The queue before the workers of one version. Thread-safe.
 
     Who came first is taken first. What another version failed yields for its first second: it lets those pass
-    who come meanwhile, and takes at most half of the workers. All that waited for a version that hangs is
-    given up at once, and would keep everybody waiting.
+    who come meanwhile, and at most half as many are taken at once as there are workers. All that waited for a
+    version that hangs may be given up at once, and would keep everybody waiting.
     """
 
     def __init__(self, workers: int) -> None:
@@ -107,7 +108,7 @@ class Tasks:
         """How long who comes now will wait behind them, as fast as they are taken at present."""
         with self._changed:
             since = monotonic() - self._taken_at if self._in_a_row else 0.0
-            return len(self._own) * max(self._pace, since)
+            return len(self._own) * self._pace + max(0.0, since - self._pace)
 
     def put(self, task: Task) -> None:
         entry = (task.asked + (_YIELDS_SECONDS if task.rescue else 0.0), next(self._numbers), task)
@@ -127,7 +128,6 @@ class Tasks:
                 self._pace += _NEWS * (now - self._taken_at - self._pace)
             self._taken_at, self._in_a_row = now, self.waiting > 0
             self.spare = task.start_by - now
-            task.answer.taken = task.answer.taken or now
             return task
 
     def done(self, task: Task) -> None:
@@ -149,7 +149,8 @@ class Tasks:
                 self.put(task)
             else:
                 task.refuse(words)
-        self._in_a_row &= self.waiting > 0
+        with self._changed:
+            self._in_a_row &= self.waiting > 0
 
     def gather(self, first: Task, batching: Batching) -> tuple[list[Task], Task | None]:
         """`first` with those that share its run, and one that was next and may not."""
