@@ -173,6 +173,18 @@ def test_a_killed_child_fails_also_for_a_runner_that_did_not_start_it(
     assert restarted or "SIGKILL" in record.reason
 
 
+def test_who_is_told_that_a_job_is_over_is_told_how_it_ended(runners: Runners) -> None:
+    jobs = runners(SLEEPS)
+    job = jobs.submit(TRAIN)
+    asleep(jobs, job)
+    os.kill(pid_of(jobs, runners, job), signal.SIGKILL)
+    until = time.monotonic() + 30
+    while (record := jobs.describe(job)).active:  # nobody calls `advance`
+        assert time.monotonic() < until
+    assert "SIGKILL" in record.reason
+    assert record.ended is not None
+
+
 def test_a_program_that_is_not_there_fails_the_job_and_not_the_runner(runners: Runners) -> None:
     jobs = LocalJobs(runners.root, ("/nonexistent/serinus",), env={}, clock=now, new_id=new_id)
     record = over(jobs, jobs.submit(TRAIN))

@@ -99,9 +99,16 @@ class LocalJobs:
     def describe(self, job: str) -> JobRecord:
         """The record of a job, by id or by kind (`train`: the newest training). Raises NotFound, Corrupt."""
         folder = self._folder(job)
+        found = self._described(folder)
+        if not found.active and folder.id in self._children:
+            self.advance()  # notes how it ended: who is told that it is over does not ask again
+            found = self._described(folder)
+        return found
+
+    def _described(self, folder: Folder) -> JobRecord:
         seen = look(folder)
         if seen is None:
-            raise NotFound(f"There is no job {job!r}.", remedy="`serinus jobs list` names them.")
+            raise NotFound(f"There is no job {folder.id!r}.", remedy="`serinus jobs list` names them.")
         return record(folder, seen)
 
     def logs(self, job: str, tail: int = 200) -> str:
@@ -157,7 +164,7 @@ class LocalJobs:
         """
         folder = self._folder(job)
         with self._lock():
-            found = self.describe(folder.id)
+            found = self._described(folder)
             if not found.active:
                 raise Conflict(f"Job {folder.id} is over ({found.state}).")
             if folder.cancel_mark() is None:
