@@ -100,7 +100,7 @@ class LocalJobs:
         """The record of a job, by id or by kind (`train`: the newest training). Raises NotFound, Corrupt."""
         folder = self._folder(job)
         found = self._described(folder)
-        if not found.active and folder.id in self._children:
+        if not found.active and folder.id in self._children and not folder.alive():
             self.advance()  # notes how it ended: who is told that it is over does not ask again
             found = self._described(folder)
         return found

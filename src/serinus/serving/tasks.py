@@ -138,19 +138,23 @@ class Tasks:
 
     def sift(self, stays: Callable[[Task], bool], words: str) -> None:
         """Drops what nobody waits for; refuses, with `words`, what does not stay."""
+        refused = list[Task]()
         with self._changed:
-            entries = sorted(self._own + self._rescues)
-            self._own.clear()
-            self._rescues.clear()
-        for _, _, task in entries:
-            if task.answer.cancelled():
-                continue
-            if stays(task):
-                self.put(task)
-            else:
-                task.refuse(words)
-        with self._changed:
+            for entries in (self._own, self._rescues):
+                kept = list[_Entry]()
+                for entry in entries:
+                    task = entry[2]
+                    if task.answer.cancelled():
+                        continue
+                    if stays(task):
+                        kept.append(entry)
+                    else:
+                        refused.append(task)
+                entries[:] = kept
+                heapq.heapify(entries)
             self._in_a_row &= self.waiting > 0
+        for task in refused:
+            task.refuse(words)
 
     def gather(self, first: Task, batching: Batching) -> tuple[list[Task], Task | None]:
         """`first` with those that share its run, and one that was next and may not."""
