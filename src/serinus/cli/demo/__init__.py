@@ -1,5 +1,7 @@
 """`serinus demo`: the main job, told on real processes, real training, real HTTP and real files."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +44,8 @@ def demo(
     from serinus.cli.demo.traffic import Traffic
 
     place = Home(home.absolute(), infer_port, ui_port, window_seconds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the services end, too
     place.clean()
-    place.up()
     traffic = Traffic(place.infer_url, live_pairs(HURRICANE))
 
     def status() -> str:
@@ -54,6 +56,7 @@ def demo(
     screen = Screen(status)
     finished = False
     try:
+        place.up()
         with screen.live():
             traffic.start()
             Story(place, screen, traffic).tell()

@@ -63,7 +63,14 @@ class Home:
         (self.root / ".serinus-demo").touch()
 
     def up(self) -> None:
-        """Start `serinus up` in the background and wait until it serves."""
+        """Start `serinus up` in the background and wait until it serves.
+
+        Raises Misconfigured when a port is in use: whoever is there would be taken for ours.
+        """
+        from serinus.bootstrap.process import require_free_port
+
+        require_free_port("127.0.0.1", self.infer_port, "--infer-port")
+        require_free_port("127.0.0.1", self.ui_port, "--ui-port")
         with (self.root / "up.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "serinus", "up"],

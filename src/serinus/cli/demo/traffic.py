@@ -61,7 +61,8 @@ class Traffic:
         """Stop and wait until every request has its answer."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # was started
+                thread.join()
 
     def _user(self) -> None:
         with httpx.Client(timeout=60.0, trust_env=False) as client:
